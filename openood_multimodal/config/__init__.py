@@ -1,0 +1,27 @@
+"""OpenOOD's YAML configs: several files merged, ``@{a.b}`` references, ``--a.b value`` overrides.
+
+`load_config` reads them into a `Config`; `bind` turns one section into a component's declared parameters.
+Nothing that stands in a config or on the command line is ever evaluated.
+"""
+
+from .binding import bind
+from .calling import bind_call
+from .config import Config, MissingAttributeError, MissingKeyError
+from .files import find_config, read_config
+from .load import load_config
+from .overrides import COMMAND_LINE, apply_overrides
+from .references import resolve_references
+
+__all__ = [
+    "COMMAND_LINE",
+    "Config",
+    "MissingAttributeError",
+    "MissingKeyError",
+    "apply_overrides",
+    "bind",
+    "bind_call",
+    "find_config",
+    "load_config",
+    "read_config",
+    "resolve_references",
+]

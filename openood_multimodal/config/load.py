@@ -1,0 +1,62 @@
+"""From file names and command-line words to one configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import UserError
+from .config import Config, plain
+from .files import find_config, read_config
+from .overrides import apply_overrides
+from .references import resolve_references
+
+
+def load_config(
+    files: Sequence[str | os.PathLike[str] | Mapping[str, Any]], overrides: Sequence[str] = ()
+) -> Config:
+    """Merge config files in order, apply overrides, resolve references, complete ``output_dir``.
+
+    Args:
+        files: names as after ``--config``: looked up in the working directory, then among the packaged
+            configs (see `find_config`).  A mapping may stand in place of a file.
+        overrides: command-line words, e.g. ``["--seed", "3", "--dataset.train.batch_size=64"]``.
+
+    Returns:
+        The configuration.  ``output_dir`` is ``os.path.join(output_dir, exp_name)``, as in OpenOOD, when both
+        are set; files that lack one of them (a dataset's alone) pass.
+
+    Raises:
+        UserError: with one message, for every mistake in names, files, overrides and references.
+    """
+    if isinstance(files, str | os.PathLike | Mapping):
+        files = [files]
+    config = Config()
+    searched: list[str] = []
+    for file in files:
+        if isinstance(file, Mapping):
+            config.merge(plain(file), None)
+        elif str(file).strip():  # OpenOOD passes over blank names, which shell scripts leave behind
+            path = find_config(file)
+            config.merge(plain(read_config(path)), str(path))
+            searched.append(str(path))
+    if not config:
+        raise UserError(
+            "no config was given. Name at least one file after --config; see 'openood-mm list configs'."
+        )
+    apply_overrides(config, overrides, searched)
+    resolve_references(config)
+    _complete_output_dir(config)
+    return config
+
+
+def _complete_output_dir(config: Config) -> None:
+    if config.get("output_dir") is None or config.get("exp_name") is None:
+        return
+    for key in ("output_dir", "exp_name"):
+        if not isinstance(config[key], str):
+            by = config.source_of(key) or "a program"
+            raise UserError(f"{key} must be text, got {config[key]!r} (set by {by}); write it in quotes.")
+    joined = os.path.join(config["output_dir"], config["exp_name"])
+    config.merge({"output_dir": joined}, config.source_of("output_dir"))

@@ -1,0 +1,52 @@
+"""Where the packaged files lie: configs and the descriptions of benchmark splits.
+
+In a checkout they are the top-level folders ``configs/`` and ``benchmark_splits/``; in an installed wheel
+they travel inside the package, under ``openood_multimodal/_data/``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _folder(name: str) -> Path:
+    checkout = _PACKAGE.parent
+    # setup.cfg as well: another package may well have left a folder "configs" in site-packages
+    if (checkout / name).is_dir() and (checkout / "setup.cfg").is_file():
+        return checkout / name
+    installed = _PACKAGE / "_data" / name
+    if installed.is_dir():
+        return installed
+    raise UserError(
+        f"the packaged folder '{name}' is missing: neither {checkout / name} (of a checkout) nor {installed} "
+        "(of an installation) exists. Install openood-multimodal again."
+    )
+
+
+def configs_dir() -> Path:
+    """Return the folder of the packaged configs.
+
+    Raises:
+        UserError: when the installation lacks it.
+    """
+    return _folder("configs")
+
+
+def benchmark_splits_dir() -> Path:
+    """Return the folder of the packaged descriptions of benchmark splits.
+
+    Raises:
+        UserError: when the installation lacks it.
+    """
+    return _folder("benchmark_splits")
+
+
+def list_configs() -> list[str]:
+    """Return the packaged configs, sorted, relative to `configs_dir`, e.g. ``datasets/htad/htad_4_3.yml``."""
+    root = configs_dir()
+    found = (path for pattern in ("*.yml", "*.yaml") for path in root.rglob(pattern))
+    return sorted(path.relative_to(root).as_posix() for path in found)
