@@ -1,0 +1,17 @@
+"""Training losses: classification, discrepancy between modalities, entropy.  Pure functions of tensors."""
+
+from .agreement import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss
+from .classification import logit_norm_cross_entropy, multihead_cross_entropy
+from .protocols import PROTOCOLS, Protocol, get_discrepancy, get_protocol
+
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "a2d_loss",
+    "get_discrepancy",
+    "get_protocol",
+    "logit_norm_cross_entropy",
+    "multihead_cross_entropy",
+    "outlier_discrepancy_loss",
+    "outlier_entropy_loss",
+]

@@ -1,0 +1,93 @@
+"""Agree-to-Disagree on ID samples, and discrepancy and entropy of synthesised outliers.
+
+Dong et al., "MultiOOD: Scaling Out-of-Distribution Detection for Multiple Modalities", NeurIPS 2024: Eq. 2,
+3, 7 and 8 for two modalities, Appendix D.2 (Eq. 10, 12) for M.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softmax
+
+from ..errors import UserError
+from .checks import check_labels, stack_logits
+from .protocols import get_discrepancy, get_protocol
+
+DEFAULT_DISCREPANCY = "hellinger"
+DEFAULT_PROTOCOL = "multiood-code"
+
+
+def a2d_loss(
+    modality_logits: Sequence[Tensor],
+    labels: Tensor,
+    discrepancy: str = DEFAULT_DISCREPANCY,
+    protocol: str = DEFAULT_PROTOCOL,
+) -> Tensor:
+    """Return the Agree-to-Disagree loss of ID samples, to be minimised, unweighted (Eq. 2, 10).
+
+    Minus the mean over modality pairs of the discrepancy between their predictions on the classes other than
+    the true one.
+
+    Args:
+        modality_logits: M >= 2 floating-point tensors ``[B, C]``, one a modality, B >= 1, C >= 2.
+        labels: integer ``[B]`` in ``[0, C)``.  The range is checked on a CPU only.
+        discrepancy: ``hellinger``, ``l1``, ``l2``, ``wasserstein``, or a name in the registry.
+        protocol: ``multiood-code`` or ``multiood-paper``.
+
+    Returns:
+        Scalar <= 0.  Under ``multiood-code`` it is 0 for C = 2, where one class is left.
+
+    Raises:
+        UserError: on an unknown name, fewer than two modalities, or shapes and labels that don't fit.
+    """
+    logits = stack_logits(modality_logits, at_least=2)
+    check_labels(labels, batch=logits.shape[1], classes=logits.shape[2])
+    return _disagreement(get_protocol(protocol).without_true_class(logits, labels), discrepancy, protocol)
+
+
+def outlier_discrepancy_loss(
+    modality_logits: Sequence[Tensor],
+    discrepancy: str = DEFAULT_DISCREPANCY,
+    protocol: str = DEFAULT_PROTOCOL,
+) -> Tensor:
+    """Return the discrepancy loss of synthesised outliers, to be minimised, unweighted (Eq. 7, 12).
+
+    As ``a2d_loss``, but on the predictions over all classes: an outlier has no true class to agree on.
+    Arguments, result and errors as there; ``modality_logits`` are the M heads' logits of the outliers.
+    """
+    logits = stack_logits(modality_logits, at_least=2)
+    return _disagreement(softmax(logits, dim=-1), discrepancy, protocol)
+
+
+def outlier_entropy_loss(modality_logits: Sequence[Tensor], protocol: str = DEFAULT_PROTOCOL) -> Tensor:
+    """Return minus the mean entropy of the outliers' predictions, to be minimised, unweighted (Eq. 8).
+
+    Args:
+        modality_logits: M >= 1 floating-point tensors ``[B, C]``, B >= 1, C >= 2.
+        protocol: ``multiood-code`` (in [−1, 0]: normalised by ln C) or ``multiood-paper`` (in [−ln C, 0]).
+
+    Returns:
+        Scalar: minus the entropy averaged over modalities and samples.
+
+    Raises:
+        UserError: on an unknown protocol or shapes that don't fit.
+    """
+    return -get_protocol(protocol).entropy(stack_logits(modality_logits, at_least=1)).mean()
+
+
+def _disagreement(probabilities: Tensor, discrepancy: str, protocol: str) -> Tensor:
+    """Minus the mean over modality pairs of the discrepancy of ``probabilities [M, B, K]``."""
+    function = get_discrepancy(discrepancy, protocol)
+    modalities = len(probabilities)
+    first, second = torch.triu_indices(modalities, modalities, offset=1, device=probabilities.device)  # i < j
+    values = function(probabilities.index_select(0, first), probabilities.index_select(0, second))
+    if not isinstance(values, Tensor) or values.shape not in ((), first.shape):
+        shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise UserError(
+            f"the discrepancy '{discrepancy}' returned {shape} for two tensors [{len(first)}, B, K]; it must "
+            f"average over the batch and return a tensor [{len(first)}] or one scalar."
+        )
+    return -values.mean()

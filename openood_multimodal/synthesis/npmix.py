@@ -1,0 +1,71 @@
+"""NP-Mix: nearest-neighbour prototype mixup (Dong et al., MultiOOD, Sec. 4.3, Eq. 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from ..registry import SYNTHESES
+from .bank import EmbeddingBank
+from .outliers import Outliers
+
+
+@SYNTHESES.register("npmix")
+@dataclass(frozen=True)
+class NPMix:
+    """One outlier a class: a row of the class mixed with a row of a class whose prototype is near.
+
+    ``Z = λ Z1 + (1 − λ) Z2``; Z1 is a uniformly drawn row of class c, Z2 of a class drawn uniformly from the
+    ``num_neighbors`` classes with the nearest prototypes, and λ ~ Beta(α, α), one for all modalities.
+
+    Args:
+        num_neighbors: N >= 1, **not** counting the class itself (the authors' ``nn_k`` of 3 counts it).  With
+            fewer than N other classes, all of them are neighbours.
+        alpha: α > 0.  Above 1, λ gathers round 1/2.
+
+    Raises:
+        UserError: when a parameter is out of range.
+    """
+
+    num_neighbors: int = 2
+    alpha: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.num_neighbors < 1:
+            raise UserError(f"NP-Mix needs num_neighbors >= 1, got {self.num_neighbors}.")
+        if not (self.alpha > 0 and np.isfinite(self.alpha)):
+            raise UserError(f"NP-Mix needs a finite alpha > 0, got {self.alpha}.")
+
+    @torch.no_grad()
+    def __call__(self, bank: EmbeddingBank, generator: torch.Generator | None = None) -> Outliers:
+        """Draw one outlier a class.
+
+        Args:
+            bank: full; C >= 2 classes.
+            generator: one 64-bit number is drawn from it and seeds NumPy's generator for this call (torch
+                offers no seeded Beta); None takes torch's global CPU generator.  The same state and bank give
+                the same outliers under one NumPy version.
+
+        Raises:
+            UserError: when the bank isn't full, or has a single class.
+        """
+        classes, size = bank.num_classes, bank.size
+        if classes < 2:
+            raise UserError("NP-Mix mixes a class with another one; the bank has a single class.")
+        bank.require_full()
+        nearest = bank.nearest(min(self.num_neighbors, classes - 1))
+
+        device = generator.device if generator is not None else "cpu"
+        seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
+        rng = np.random.default_rng(int(seed))
+        pick = torch.from_numpy(rng.integers(nearest.shape[1], size=(classes, 1))).to(bank.device)
+        rows = torch.from_numpy(rng.integers(size, size=(classes, 2))).to(bank.device)
+        lam = torch.from_numpy(rng.beta(self.alpha, self.alpha, size=classes)).to(bank.device, bank.dtype)
+
+        neighbours = nearest.gather(1, pick).squeeze(1)
+        pairs = torch.stack((torch.arange(classes, device=bank.device), neighbours), dim=1)
+        mixed = bank.weighted_rows(pairs, rows, torch.stack((lam, 1 - lam), dim=1))
+        return Outliers(mixed, neighbours, lam, rows)
