@@ -1,0 +1,91 @@
+"""From a config section to a network, and from a checkpoint file into it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import bind_call
+from ..errors import UserError
+from ..registry import NETWORKS
+
+HOST_KEYS = ("name", "pretrained", "checkpoint", "num_gpus")
+"""Keys of the network section that the host reads, not the network."""
+
+
+def build_network(section: Mapping[str, Any]) -> nn.Module:
+    """Build the network that ``section`` names, and load ``checkpoint`` where ``pretrained`` is true.
+
+    Args:
+        section: the ``network`` section: ``name``, the network's own parameters, and optionally OpenOOD's
+            ``pretrained``, ``checkpoint`` and ``num_gpus``.
+
+    Raises:
+        UserError: an unknown name or parameter, a missing checkpoint, a checkpoint of another network.
+    """
+    component = NETWORKS.get(section["name"])
+    net = bind_call(section, component, where="network", ignore=HOST_KEYS)
+    if section.get("pretrained"):
+        checkpoint = section.get("checkpoint")
+        if not checkpoint:
+            raise UserError(
+                "network.pretrained is true but network.checkpoint is empty; "
+                "give the file that training wrote: --network.checkpoint <run>/best.ckpt"
+            )
+        load_checkpoint(net, checkpoint)
+    return net
+
+
+def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Load a state dict, as training and OpenOOD's recorders write it, into ``net``.
+
+    Only tensors are unpickled (``weights_only=True``).
+
+    Raises:
+        UserError: when the file is missing, is no checkpoint, or belongs to another network; the message says
+            which entries differ.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"there is no checkpoint {path}; network.checkpoint must name a file that training wrote."
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise UserError(f"{path} is no readable checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f"{path} holds no state dict (parameter name → tensor). Training writes one as best.ckpt; "
+            "state.pt beside it is for resuming only."
+        )
+    state = {name.removeprefix("module."): value for name, value in state.items()}  # DataParallel's prefix
+    own = net.state_dict()
+    differing = [
+        f"{name} is {tuple(state[name].shape)} there and {tuple(value.shape)} here"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    problems = [
+        *differing[:3],
+        *([f"it lacks {_some(missing)}"] if missing else []),
+        *([f"it has {_some(unexpected)} besides"] if unexpected else []),
+    ]
+    if problems:
+        raise UserError(
+            f"{path} is a checkpoint of another network: {'; '.join(problems)}. "
+            "network.* and dataset.modalities must be those of its training."
+        )
+    net.load_state_dict(state)
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,17 @@
+"""Trainers: one training step each, made of losses and syntheses; OpenOOD's trainer interface."""
+
+from .a2d import A2DNPMixTrainer, A2DTrainer
+from .base import MultimodalTrainer
+from .baseline import MultiHeadTrainer, MultimodalBaselineTrainer
+from .logitnorm import A2DLogitNormTrainer, A2DNPMixLogitNormTrainer, MultimodalLogitNormTrainer
+
+__all__ = [
+    "A2DLogitNormTrainer",
+    "A2DNPMixLogitNormTrainer",
+    "A2DNPMixTrainer",
+    "A2DTrainer",
+    "MultiHeadTrainer",
+    "MultimodalBaselineTrainer",
+    "MultimodalLogitNormTrainer",
+    "MultimodalTrainer",
+]

@@ -1,0 +1,144 @@
+"""Agree-to-Disagree, and Agree-to-Disagree with NP-Mix outliers (MultiOOD, NeurIPS 2024, Section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..config import bind_call
+from ..errors import UserError
+from ..losses import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss
+from ..networks.fusion import MultimodalOutput
+from ..registry import SYNTHESES, TRAINERS
+from ..synthesis import EmbeddingBank
+from .baseline import MultiHeadTrainer
+
+MULTIOOD = {
+    "title": "MultiOOD: Scaling Out-of-Distribution Detection for Multiple Modalities",
+    "venue": "NeurIPS",
+    "year": "2024",
+    "url": "https://arxiv.org/abs/2405.17419",
+}
+
+
+@TRAINERS.register("a2d")
+class A2DTrainer(MultiHeadTrainer):
+    """L_cls + γ L_Discr (Eq. 5): modalities agree on the true class and disagree on the others."""
+
+    @dataclass(frozen=True)
+    class Params:
+        """Keys of the ``trainer`` section.
+
+        Attributes:
+            protocol: ``multiood-code`` (what the published numbers were made with) or ``multiood-paper``.
+            discrepancy: a registered discrepancy.
+            gamma: γ, the weight of the discrepancy.
+        """
+
+        protocol: str = "multiood-code"
+        discrepancy: str = "hellinger"
+        gamma: float = 1.0
+
+    method: ClassVar = MULTIOOD
+    min_modalities: ClassVar[int] = 2
+
+    def compute_losses(self, output: MultimodalOutput, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
+        """L_cls and γ L_Discr."""
+        terms = super().compute_losses(output, labels, epoch_idx)
+        heads = list(output.modality_logits.values())
+        terms["discrepancy"] = self.params.gamma * a2d_loss(
+            heads, labels, discrepancy=self.params.discrepancy, protocol=self.params.protocol
+        )
+        return terms
+
+
+@TRAINERS.register("a2d_npmix")
+class A2DNPMixTrainer(A2DTrainer):
+    """L_cls + γ (L_Discr + L_Discr_syn + L_Ent) (Eq. 9): A2D, and outliers mixed between neighbouring classes.
+
+    The outliers come from a bank of detached embeddings, and only once it is full for every class and
+    ``start_epoch`` is reached; they train the modality heads, not the encoders.
+    """
+
+    @dataclass(frozen=True)
+    class Params(A2DTrainer.Params):
+        """Keys of the ``trainer`` section.
+
+        Attributes:
+            gamma: γ, one weight for all three terms, as in Eq. 9.
+            start_epoch: first epoch with outliers, counted from 1 (the authors' code: 10, counted from 0).
+            bank_size: embeddings a class.
+            synthesis: a registered synthesis.
+            synthesis_args: its parameters; empty for its own defaults.
+        """
+
+        gamma: float = 0.5
+        start_epoch: int = 11
+        bank_size: int = 65
+        synthesis: str = "npmix"
+        synthesis_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+    def __init__(self, net: Any, train_loader: Any, config: Mapping[str, Any]) -> None:
+        super().__init__(net, train_loader, config)
+        module = net.module if hasattr(net, "module") else net
+        self.bank = EmbeddingBank(
+            module.num_classes, module.feature_size, size=self.params.bank_size, device=self.device
+        )
+        self.synthesis = bind_call(
+            self.params.synthesis_args,
+            SYNTHESES.get(self.params.synthesis),
+            where=f"trainer.synthesis_args ({self.params.synthesis})",
+        )
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.first_synthesis_epoch: int | None = None
+        """The epoch in which outliers were first used, or None: the bank may fill later than start_epoch."""
+        counts = _class_counts(train_loader.dataset, module.num_classes)
+        if counts is not None and int(counts.min()) == 0:
+            raise UserError(
+                f"class {int(counts.argmin())} has no training sample, so the embedding bank never fills and "
+                f"'{config['trainer'].get('name')}' would train without outliers."
+            )
+
+    def compute_losses(self, output: MultimodalOutput, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
+        """L_cls, γ L_Discr and, once there are outliers, γ L_Discr_syn and γ L_Ent."""
+        terms = super().compute_losses(output, labels, epoch_idx)
+        was_full = self.bank.full  # decided before this batch is pushed, as in the authors' code
+        self.bank.push(output.features.detach(), labels)
+        if was_full and epoch_idx >= self.params.start_epoch:
+            if self.first_synthesis_epoch is None:
+                self.first_synthesis_epoch = epoch_idx
+            net = self.net.module if hasattr(self.net, "module") else self.net
+            outliers = self.synthesis(self.bank, generator=self.generator).embeddings
+            heads = list(net.classify_modalities(net.split(outliers)).values())  # type: ignore[operator, union-attr]
+            chosen = {"discrepancy": self.params.discrepancy, "protocol": self.params.protocol}
+            terms["outlier_discrepancy"] = self.params.gamma * outlier_discrepancy_loss(heads, **chosen)
+            terms["outlier_entropy"] = self.params.gamma * outlier_entropy_loss(
+                heads, protocol=self.params.protocol
+            )
+        return terms
+
+    def extra_state(self) -> dict[str, Any]:
+        """The bank, the generator, and when outliers began."""
+        return {
+            "bank": self.bank.state_dict(),
+            "generator": self.generator.get_state(),
+            "first_synthesis_epoch": self.first_synthesis_epoch,
+        }
+
+    def load_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Restore `extra_state`."""
+        self.bank.load_state_dict(state["bank"])
+        self.generator.set_state(state["generator"])
+        self.first_synthesis_epoch = state["first_synthesis_epoch"]
+
+
+def _class_counts(dataset: Any, num_classes: int) -> NDArray[np.int64] | None:
+    labels = getattr(dataset, "labels", None)
+    return None if labels is None else np.bincount(np.asarray(labels), minlength=num_classes)
