@@ -1,0 +1,33 @@
+"""Scores, one a module, each with its metadata: embeddings in, confidences out.
+
+Importing this package registers them in `openood_multimodal.registry.POSTPROCESSORS`.
+"""
+
+from .ash import ASH
+from .base import Postprocessor
+from .ebo import EBO
+from .gen import GEN
+from .knn import KNN
+from .mds import MDS
+from .mls import MLS
+from .msp import MSP
+from .params import NoParams, ScoreInfo
+from .react import ReAct
+from .rows import Rows
+from .vim import ViM
+
+__all__ = [
+    "ASH",
+    "EBO",
+    "GEN",
+    "KNN",
+    "MDS",
+    "MLS",
+    "MSP",
+    "NoParams",
+    "Postprocessor",
+    "ReAct",
+    "Rows",
+    "ScoreInfo",
+    "ViM",
+]

@@ -1,0 +1,260 @@
+"""What every score shares: parameters and presets, fitting, scoring in blocks, OpenOOD's protocol on top.
+
+A score is one small class: it names its paper, declares its parameters, and writes `score_rows` (one block
+of rows → predictions and confidences) and, where it learns from data, `estimate`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Embeddings, LinearHead, Scores
+from ..errors import UserError
+from ..naming import did_you_mean
+from .params import NoParams, ScoreInfo, known_parameters, replace_params
+from .rows import Rows, block_slices
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Preset = Mapping[str, Any]
+OPENOOD_DEFAULTS: Preset = MappingProxyType({})
+
+
+class Postprocessor(ABC):
+    """One score.
+
+    Class attributes:
+        name: OpenOOD's name for it.
+        info: its paper.
+        Params: frozen dataclass of its parameters, with OpenOOD's names and defaults.
+        presets: preset → parameters that differ from the defaults.
+        needs: what `fit` estimates from, of ``{"train", "val"}``.  Where ``"val"`` is needed and absent, a
+            score may take the training set, and says so in ``notes``.
+        fit_reads_params: whether what `fit` learns depends on the parameters.
+        reads_features: whether scoring reads features (else logits are enough).
+        sweep: OpenOOD's ``postprocessor_sweep``: ``<parameter>_list`` → values.
+
+    Instance attributes:
+        params: the parameters in force.
+        args_dict: the sweep in force, under OpenOOD's name; may be replaced.
+        fitted: whether `fit` has run.
+        notes: what a reader of the results has to know, written by `fit`.
+        fit_on: the split that `setup` takes for the training set: ``"train"``, or ``"val"`` (the MultiOOD
+            authors' choice where the in-distribution set is Kinetics-600).
+        chunk_rows: rows a block, or None to let the width decide.
+        setup_flag: as OpenOOD's: True once `setup` has run; it then does nothing.
+
+    Args:
+        params: all parameters, or None for the defaults.
+        overrides: single parameters.
+
+    Raises:
+        UserError: for an unknown parameter, or a value outside its range.
+    """
+
+    name: ClassVar[str]
+    info: ClassVar[ScoreInfo]
+    presets: ClassVar[Mapping[str, Preset]] = MappingProxyType(
+        {"openood": OPENOOD_DEFAULTS, "multiood": OPENOOD_DEFAULTS}
+    )
+    needs: ClassVar[frozenset[str]] = frozenset()
+    fit_reads_params: ClassVar[bool] = False
+    reads_features: ClassVar[bool] = True
+    sweep: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({})
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(NoParams):
+        """No parameters."""
+
+    params: Params
+
+    def __init__(self, params: Params | None = None, **overrides: Any) -> None:
+        self.params = replace_params(self.name, self.Params() if params is None else params, overrides)
+        self.args_dict: dict[str, list[Any]] = {key: list(values) for key, values in self.sweep.items()}
+        self.notes: list[str] = []
+        self.fit_on = "train"
+        self.chunk_rows: int | None = None
+        self.setup_flag = False
+        self.head: LinearHead | None = None
+        self.fitted = False
+        self._fitted_with: tuple[Embeddings | None, Embeddings | None, LinearHead | None] = (None, None, None)
+
+    @classmethod
+    def from_preset(cls, preset: str, **overrides: Any) -> Self:
+        """Return the score with the parameters of a preset (``"openood"``, ``"multiood"``), then overrides.
+
+        Raises:
+            UserError: for an unknown preset or parameter; the message names the nearest one.
+        """
+        if preset not in cls.presets:
+            raise UserError(f"there is no preset called '{preset}'.{did_you_mean(preset, cls.presets)}")
+        return cls(**{**cls.presets[preset], **overrides})
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters in force, as a plain dictionary (for records)."""
+        return dataclasses.asdict(self.params)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{key}={value!r}" for key, value in self.parameters.items())
+        return f"{type(self).__name__}({inside})"
+
+    # --- to be written by a score
+
+    @abstractmethod
+    def score_rows(self, rows: Rows) -> Scores:
+        """Score one block of rows: return its predictions and confidences, ``[B]`` each."""
+
+    def estimate(  # noqa: B027  (most scores learn nothing)
+        self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None
+    ) -> None:
+        """Learn what `score_rows` needs.  What ``needs`` names is there and widths agree."""
+
+    # --- arrays in, arrays out
+
+    def fit(
+        self,
+        train: Embeddings | None = None,
+        val: Embeddings | None = None,
+        head: LinearHead | None = None,
+    ) -> Self:
+        """Estimate what the score needs, and remember the head.
+
+        Args:
+            train: in-distribution training embeddings, features ``[N, D]``, labels ``[N]``.
+            val: in-distribution validation embeddings.
+            head: fusion head, ``[C, D]`` and ``[C]``; may be left out where all sets carry logits and the
+                score reads nothing else.
+
+        Raises:
+            UserError: when a set that the score needs is missing or empty, or widths disagree.
+        """
+        for wanted, given in (("train", train), ("val", val)):
+            fallback = wanted == "val" and train is not None
+            if wanted in self.needs and given is None and not fallback:
+                raise UserError(f"the postprocessor '{self.name}' needs {wanted} embeddings to fit on.")
+        for label, each in (("train", train), ("val", val)):
+            if each is not None:
+                if label in self.needs and not len(each):
+                    raise UserError(f"the {label} embeddings are empty; '{self.name}' needs them to fit on.")
+                self._check_widths(each, head, f"{label} ")
+        self.fitted = False  # a fit that fails leaves nothing half-made to score with
+        self.notes = []
+        self.head = head
+        self.estimate(train, val, head)
+        if self.fit_reads_params:  # to fit again when they change; else the arrays are let go
+            self._fitted_with = (train, val, head)
+        self.fitted = True
+        return self
+
+    def score(self, embeddings: Embeddings) -> Scores:
+        """Score a set: pred int64 ``[N]`` and conf float64 ``[N]``, higher = more ID.
+
+        Inputs may be read-only memory maps; they are read a block at a time and never written to.
+
+        Raises:
+            UserError: before `fit`, for a wrong width, for NaN or infinite values.
+        """
+        if not self.fitted:
+            raise UserError(f"the postprocessor '{self.name}' was asked to score before fit().")
+        self._check_widths(embeddings, self.head, "")
+        pred: NDArray[np.int64] = np.empty(len(embeddings), dtype=np.int64)
+        conf: NDArray[np.float64] = np.empty(len(embeddings), dtype=np.float64)
+        for where in block_slices(len(embeddings), self._width(embeddings), self.chunk_rows):
+            pred[where], conf[where] = self.score_rows(Rows(embeddings, where, self.head))
+        return Scores(pred, conf)
+
+    def _width(self, embeddings: Embeddings) -> int:
+        classes = self.head.num_classes if self.head is not None else 1
+        return max(embeddings.dim, classes if embeddings.logits is None else embeddings.logits.shape[1])
+
+    def _check_widths(self, embeddings: Embeddings, head: LinearHead | None, label: str) -> None:
+        if head is None:
+            return
+        if (self.reads_features or embeddings.logits is None) and embeddings.dim != head.dim:
+            raise UserError(
+                f"the {label}features have {embeddings.dim} columns, the head expects {head.dim}."
+            )
+        if embeddings.logits is not None and embeddings.logits.shape[1:] != (head.num_classes,):
+            raise UserError(
+                f"the {label}logits have shape {embeddings.logits.shape}, "
+                f"the head has {head.num_classes} classes."
+            )
+
+    # --- OpenOOD's protocol
+
+    def set_hyperparam(self, hyperparam: Sequence[Any]) -> None:
+        """Set the swept parameters, in the order of ``args_dict``; what was fitted is brought up to date."""
+        names = self._swept()
+        if len(hyperparam) != len(names):
+            raise UserError(
+                f"'{self.name}' sweeps {len(names)} parameters ({', '.join(names) or 'none'}), "
+                f"got {len(hyperparam)} values."
+            )
+        self.params = replace_params(self.name, self.params, dict(zip(names, hyperparam, strict=True)))
+        if self.fit_reads_params and self.fitted:
+            self.fit(*self._fitted_with)
+
+    def get_hyperparam(self) -> Any:
+        """Return the swept parameter's value, or a list where there are several (as OpenOOD does)."""
+        values = [getattr(self.params, name) for name in self._swept()]
+        return values[0] if len(values) == 1 else values
+
+    def _swept(self) -> list[str]:
+        names = [key.removesuffix("_list") for key in self.args_dict]
+        known = known_parameters(self.Params)
+        for name in names:
+            if name not in known:
+                raise UserError(
+                    f"the sweep of '{self.name}' names '{name}_list'; "
+                    f"there is no such parameter.{did_you_mean(name, known)}"
+                )
+        return names
+
+    def setup(self, net: Any, id_loader_dict: Mapping[str, Any], ood_loader_dict: Any = None) -> None:
+        """Collect what `fit` needs through the network, and fit; does nothing a second time.
+
+        Args:
+            net: network (or embedding head) with ``net(data, return_feature=True) → (logits, features)``
+                and ``get_fc() → (weight, bias)``.
+            id_loader_dict: split → loader of ``{"data", "label"}`` batches; a loader with an attribute
+                ``embeddings`` (`arrays.Embeddings`) is not iterated.
+            ood_loader_dict: not used; no score here sees OOD data.
+
+        Raises:
+            UserError: when a split that the score needs is missing.
+        """
+        if self.setup_flag:
+            return
+        from . import protocol
+
+        net.eval()
+        self.fit(*protocol.fit_inputs(self, net, id_loader_dict))
+        self.setup_flag = True
+
+    def postprocess(self, net: Any, data: Any) -> tuple[Tensor, Tensor]:
+        """Score one batch: returns CPU tensors pred int64 ``[B]`` and conf ``[B]``."""
+        from . import protocol
+
+        protocol.make_ready(self, net)
+        return protocol.score_batch(self, net, data)
+
+    def inference(
+        self, net: Any, data_loader: Any, progress: bool = True
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
+        """Score a loader: returns pred ``[N]``, conf ``[N]``, label ``[N]``.
+
+        A loader with an attribute ``embeddings`` (`arrays.Embeddings`) is scored at once, without batches.
+        """
+        from . import protocol
+
+        protocol.make_ready(self, net)
+        return protocol.score_loader(self, net, data_loader, progress)

@@ -1,0 +1,163 @@
+"""OpenOOD's way of asking for a score, through a network and loaders, brought down to arrays.
+
+OpenOOD calls ``.cuda()`` on every batch; here a batch goes to where the network is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from ..arrays import Embeddings, LinearHead
+from ..errors import UserError
+from ..naming import did_you_mean
+
+if TYPE_CHECKING:
+    from .base import Postprocessor
+
+Fit = tuple[Embeddings | None, Embeddings | None, LinearHead | None]
+
+
+def device_of(net: Any) -> torch.device:
+    """Return the device of the network's first parameter; the CPU for a network without any."""
+    first = next(iter(net.parameters()), None)
+    return first.device if first is not None else torch.device("cpu")
+
+
+def head_of(net: Any) -> LinearHead | None:
+    """Return the network's fusion head, or None where it has no ``get_fc``."""
+    if not hasattr(net, "get_fc"):
+        return None
+    weight, bias = net.get_fc()
+    # copies: a CPU network hands out its own memory, which further training would change under us
+    return LinearHead(np.array(weight), np.array(bias))
+
+
+def fit_inputs(score: Postprocessor, net: Any, loaders: Mapping[str, Any]) -> Fit:
+    """Return ``(train, val, head)`` as the score needs them, collected through ``net``."""
+    train = val = None
+    if "train" in score.needs:
+        train = collect(score, net, _loader(score, loaders, score.fit_on))
+    if "val" in score.needs:
+        if "val" in loaders:
+            val = collect(score, net, loaders["val"])
+        elif train is None:
+            train = collect(score, net, _loader(score, loaders, "train"))
+    return train, val, head_of(net)
+
+
+def _loader(score: Postprocessor, loaders: Mapping[str, Any], split: str) -> Any:
+    if split not in loaders:
+        raise UserError(
+            f"the postprocessor '{score.name}' needs the split '{split}' to fit on."
+            + did_you_mean(split, loaders)
+        )
+    return loaders[split]
+
+
+def collect(score: Postprocessor, net: Any, loader: Any) -> Embeddings:
+    """Return the embeddings of a loader: stored ones as they are, else one pass through ``net``."""
+    stored = _stored(loader)
+    if stored is not None:
+        return stored
+    device = device_of(net)
+    features: list[NDArray[Any]] = []
+    logits: list[NDArray[Any]] = []
+    labels: list[NDArray[Any]] = []
+    slices: Mapping[str, tuple[int, int]] = {}
+    with torch.no_grad():
+        for batch in tqdm(loader, desc=f"{score.name}: fit", leave=False):
+            data = batch["data"].to(device)
+            if not features:
+                slices = slices_of(score, net, data)
+            output, feature = net(data, return_feature=True)
+            features.append(_array(feature).reshape(len(feature), -1))
+            logits.append(_array(output))
+            labels.append(_array(torch.as_tensor(batch["label"])))
+    if not features:
+        raise UserError(f"a loader that '{score.name}' needs to fit on has no batches.")
+    return Embeddings(
+        np.concatenate(features),
+        np.concatenate(labels).astype(np.int64),
+        np.concatenate(logits),
+        slices=slices,
+    )
+
+
+def slices_of(score: Postprocessor, net: Any, data: Any) -> Mapping[str, tuple[int, int]]:
+    """Return modality → columns, asked of the network, where the score treats modalities by themselves."""
+    if not getattr(score.params, "per_modality", False):
+        return {}
+    known = getattr(net, "slices", None)
+    if isinstance(known, Mapping):
+        return known
+    if not hasattr(net, "forward_modalities"):
+        return {}
+    slices, position = {}, 0
+    for modality, embedding in net.forward_modalities(data).embeddings.items():
+        slices[modality] = (position, position + embedding.shape[1])
+        position += embedding.shape[1]
+    return slices
+
+
+def make_ready(score: Postprocessor, net: Any) -> None:
+    """Take the head of ``net`` as it is now, for a score that fits on nothing else; others must be set up."""
+    if not score.needs:
+        # while a network trains, its head changes between two calls
+        score.fit(head=head_of(net))
+    elif not score.fitted:
+        raise UserError(f"the postprocessor '{score.name}' was asked to score before setup().")
+
+
+def score_batch(score: Postprocessor, net: Any, data: Any) -> tuple[Tensor, Tensor]:
+    """Return pred and conf, CPU tensors ``[B]``, of one batch."""
+    with torch.no_grad():
+        if score.reads_features:
+            output, feature = net(data, return_feature=True)
+            features = _array(feature).reshape(len(feature), -1)
+            slices = slices_of(score, net, data)
+        else:
+            output = net(data)
+            features = np.empty((len(output), 0), dtype=np.float32)
+            slices = {}
+    labels = np.full(len(output), -1, dtype=np.int64)
+    pred, conf = score.score(Embeddings(features, labels, _array(output), slices=slices))
+    return torch.from_numpy(pred), torch.from_numpy(conf)
+
+
+def score_loader(
+    score: Postprocessor, net: Any, loader: Any, progress: bool
+) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
+    """Return pred, conf and label, each ``[N]``, of a whole loader."""
+    stored = _stored(loader)
+    if stored is not None:
+        pred, conf = score.score(stored)
+        return pred, conf, np.asarray(stored.labels, dtype=np.int64)
+    device = device_of(net)
+    preds: list[NDArray[np.int64]] = []
+    confs: list[NDArray[Any]] = []
+    labels: list[NDArray[np.int64]] = []
+    for batch in tqdm(loader, disable=not progress):
+        batch_pred, batch_conf = score_batch(score, net, batch["data"].to(device))
+        preds.append(batch_pred.numpy())
+        confs.append(batch_conf.numpy())
+        labels.append(_array(torch.as_tensor(batch["label"])).astype(np.int64))
+    if not preds:
+        raise UserError(f"the loader to be scored by '{score.name}' has no batches.")
+    return np.concatenate(preds), np.concatenate(confs), np.concatenate(labels)
+
+
+def _stored(loader: Any) -> Embeddings | None:
+    stored = getattr(loader, "embeddings", None)
+    return stored if isinstance(stored, Embeddings) else None
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -1,0 +1,93 @@
+"""Rectified activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..arrays import Embeddings, LinearHead, Scores
+from ..errors import UserError
+from ..registry import POSTPROCESSORS
+from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
+from .params import ScoreInfo, require_number
+from .rows import Rows, as_float64, block_slices, check_slices, largest
+from .softmax import logsumexp
+from .statistics import percentile
+
+
+@POSTPROCESSORS.register("react")
+class ReAct(Postprocessor):
+    """Energy of the logits of features clipped from above at a percentile of validation features."""
+
+    name = "react"
+    info = ScoreInfo(
+        title="ReAct: Out-of-distribution Detection With Rectified Activations",
+        authors="Yiyou Sun, Chuan Guo, Yixuan Li",
+        venue="NeurIPS",
+        year=2021,
+        url="https://arxiv.org/abs/2111.12797",
+    )
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "openood": OPENOOD_DEFAULTS,
+        "multiood": {"percentile": 90, "per_modality": True},
+    }
+    needs = frozenset({"val"})
+    fit_reads_params = True
+    sweep = {"percentile_list": (85, 90, 95, 99)}  # noqa: RUF012
+
+    @dataclass(frozen=True)
+    class Params(Postprocessor.Params):
+        """Parameters: ``percentile`` 0 to 100; ``per_modality``, a threshold for each modality's columns."""
+
+        percentile: float = 90
+        per_modality: bool = False
+
+        def __post_init__(self) -> None:
+            require_number("percentile", self.percentile, 0.0, 100.0)
+
+    params: Params
+    thresholds: dict[str, float]
+    """Modality (or ``"all"``) → threshold."""
+
+    def estimate(self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None) -> None:
+        """Take the thresholds from ``val``, or from ``train`` where there is none.
+
+        Raises:
+            UserError: without a head; where ``per_modality`` is asked for and the slices are unknown.
+        """
+        chosen = val if val is not None else train
+        assert chosen is not None
+        if head is None:
+            raise UserError("react needs the head: weight [C, D] and bias [C].")
+        if val is None:
+            self.notes.append(
+                "react: no validation features; the threshold comes from the training features."
+            )
+        if not len(chosen):
+            raise UserError("react: the embeddings to take the threshold from are empty.")
+        for where in block_slices(len(chosen), chosen.dim):  # a NaN has no place in an order
+            as_float64(chosen.features[where], "features", where.start)
+        self._slices = {"all": (0, chosen.dim)}
+        if self.params.per_modality:
+            self._slices = dict(chosen.slices)
+            check_slices(self._slices, chosen.dim, self.name)
+        self.thresholds = {
+            modality: percentile(chosen.features, self.params.percentile, slice(*columns))
+            for modality, columns in self._slices.items()
+        }
+        self._limits = np.concatenate(
+            [
+                np.full(stop - start, self.thresholds[modality])
+                for modality, (start, stop) in self._slices.items()
+            ]
+        )
+
+    def score_rows(self, rows: Rows) -> Scores:
+        """Return the energy of each row's logits after clipping."""
+        if self.params.per_modality and rows.slices and rows.slices != self._slices:
+            raise UserError(f"react was fitted on the slices {self._slices}, these rows have {rows.slices}.")
+        logits = rows.head_logits(np.minimum(rows.features, self._limits))
+        return Scores(largest(logits), logsumexp(logits))

@@ -1,0 +1,140 @@
+"""Rows of embeddings, a block at a time, in float64 and known to be finite.
+
+Everything that reads an embedding reads it through here, so that memory is set by the block and not by N,
+and so that a NaN is named by its row instead of spoiling a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Embeddings, LinearHead
+from ..errors import UserError
+
+Floats = NDArray[np.float64]
+
+BLOCK_BYTES = 64 * 2**20
+"""Size of one float64 block of features, unless a number of rows is asked for."""
+
+
+def block_slices(count: int, dim: int, rows: int | None = None) -> Iterator[slice]:
+    """Yield slices that cover ``count`` rows of width ``dim`` in order."""
+    step = rows if rows is not None else max(1, BLOCK_BYTES // (8 * max(1, dim)))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def as_float64(block: NDArray[Any], what: str, first_row: int = 0) -> Floats:
+    """Return ``block`` [B, W] in float64; it may be the same memory, so it is never to be written to.
+
+    Raises:
+        UserError: when a value is NaN or infinite; the message names its row and column.
+    """
+    values = np.asarray(block, dtype=np.float64)
+    finite = np.isfinite(values)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise UserError(
+            f"{what} hold {values[row, column]} at row {first_row + row}, column {column}; "
+            "leave such rows out, or find out why the network made them."
+        )
+    return values
+
+
+def feature_blocks(features: NDArray[Any], rows: int | None = None) -> Iterator[tuple[slice, Floats]]:
+    """Yield ``(slice, block)``: every row of ``features`` [N, D] once, in order, in float64."""
+    for where in block_slices(len(features), features.shape[1], rows):
+        yield where, as_float64(features[where], "features", where.start)
+
+
+class Rows:
+    """One block of an embedding set while it is scored.  Its arrays are made on demand and are read-only.
+
+    Args:
+        embeddings: the set.
+        where: the rows meant.
+        head: the fusion head, or None where it isn't known.
+    """
+
+    def __init__(self, embeddings: Embeddings, where: slice, head: LinearHead | None) -> None:
+        self._embeddings = embeddings
+        self._where = where
+        self._head = head
+
+    def __len__(self) -> int:
+        return self._where.stop - self._where.start
+
+    @property
+    def slices(self) -> dict[str, tuple[int, int]]:
+        """Modality → ``(start, stop)`` columns; empty if unknown."""
+        return dict(self._embeddings.slices)
+
+    @cached_property
+    def features(self) -> Floats:
+        """Float64 ``[B, D]``."""
+        return _frozen(as_float64(self._embeddings.features[self._where], "features", self._where.start))
+
+    @cached_property
+    def logits(self) -> Floats:
+        """Float64 ``[B, C]``: the stored ones, or the head's."""
+        if self._embeddings.logits is not None:
+            stored = self._embeddings.logits[self._where]
+            return _frozen(as_float64(stored, "logits", self._where.start))
+        return self.head_logits(self.features)
+
+    def head_logits(self, features: Floats) -> Floats:
+        """Return the head's float64 logits ``[B, C]`` of (shaped) ``features`` ``[B, D]``."""
+        if self._head is None:
+            raise UserError(
+                "these embeddings have no logits, and no head was given to fit(); give one of the two."
+            )
+        return _frozen(as_float64(self._head.logits(features), "logits", self._where.start))
+
+    @property
+    def pred(self) -> NDArray[np.int64]:
+        """Int64 ``[B]``: the class of the largest logit, the first one of several."""
+        return largest(self.logits)
+
+
+def largest(logits: Floats) -> NDArray[np.int64]:
+    """Return int64 ``[B]``: the column of each row's largest logit, the first one of several."""
+    return np.argmax(logits, axis=1).astype(np.int64, copy=False)
+
+
+def _frozen(array: Floats) -> Floats:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def check_labels(labels: NDArray[np.int64], num_classes: int) -> None:
+    """Raise `UserError` unless every label is one of the classes 0 … ``num_classes`` - 1."""
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        row = int(outside[0])
+        raise UserError(
+            f"label {int(labels[row])} at training row {row} is none of the head's {num_classes} classes "
+            f"(0 to {num_classes - 1})."
+        )
+
+
+def check_slices(slices: dict[str, tuple[int, int]], dim: int, name: str) -> None:
+    """Raise `UserError` unless ``slices`` cut all ``dim`` columns into consecutive pieces."""
+    if not slices:
+        raise UserError(
+            f"the postprocessor '{name}' treats each modality by itself (per_modality=True), but these "
+            "embeddings don't say which columns belong to which modality; give their slices, for example "
+            "video: (0, 2304), flow: (2304, 4352), or use per_modality=False."
+        )
+    position = 0
+    for modality, (start, stop) in slices.items():
+        if start != position or stop <= start:
+            raise UserError(f"the slice of '{modality}' is ({start}, {stop}); it should start at {position}.")
+        position = stop
+    if position != dim:
+        raise UserError(f"the modalities' slices end at column {position}, the features have {dim} columns.")
