@@ -1,0 +1,17 @@
+"""Data sets: manifests, benchmarks and their splits, layouts, batches."""
+
+from .batch import ModalityBatch
+from .benchmarks import Benchmark, available_benchmarks, load_benchmark
+from .collate import Collated
+from .manifest import Manifest
+from .tabular import MultimodalTabularDataset
+
+__all__ = [
+    "Benchmark",
+    "Collated",
+    "Manifest",
+    "ModalityBatch",
+    "MultimodalTabularDataset",
+    "available_benchmarks",
+    "load_benchmark",
+]
