@@ -92,7 +92,8 @@ class LinearHead:
 
 class Scores(NamedTuple):
     """What a postprocessor returns: ``pred`` int64 ``[N]`` and ``conf`` float ``[N]``; higher ``conf`` means
-    more in-distribution."""
+    more in-distribution.
+    """
 
     pred: NDArray[np.int64]
     conf: NDArray[Any]

@@ -1,0 +1,204 @@
+"""The metrics of out-of-distribution detection: pure functions of arrays.
+
+``conf`` is higher for in-distribution samples throughout.  The values are OpenOOD's (its main branch),
+computed by scikit-learn's curves; `docs/metrics.md` draws the two conventions of FPR@95.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
+
+from ..errors import UserError
+from . import intervals as iv
+
+METRICS = ("FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
+"""Names of all metrics, in the order of records and tables."""
+
+RECALL = 0.95
+"""The recall at which both FPR metrics are read."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric with its 95 % interval, all fractions in [0, 1].
+
+    Attributes:
+        value: the metric.
+        ci_low: lower bound, or None where no interval was asked for (or it is a mean over sets).
+        ci_high: upper bound, or None.
+    """
+
+    value: float
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return ``{"value", "ci_low", "ci_high"}``, as records store it."""
+        return asdict(self)
+
+
+def compute_ood_metrics(
+    conf_id: ArrayLike,
+    conf_ood: ArrayLike,
+    pred_id: ArrayLike,
+    labels_id: ArrayLike,
+    intervals: bool = True,
+    n_bootstrap: int = iv.DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Metric]:
+    """Return every metric of one ID set against one OOD set.
+
+    Args:
+        conf_id: real ``[N_id]``; ±inf are scores like others, NaN is an error.
+        conf_ood: real ``[N_ood]``.
+        pred_id: int ``[N_id]``, predicted classes of the ID samples.
+        labels_id: int ``[N_id]``, their true classes, >= 0.
+        intervals: whether to compute 95 % intervals.
+        n_bootstrap: resamples of the bootstrap intervals (FPR and AUPR).
+        seed: seed of the bootstrap; the same seed gives the same bounds.
+
+    Returns:
+        The keys of `METRICS`, in that order; values are fractions:
+
+        * ``FPR@95``: share of ID samples rejected when at least 95 % of OOD samples are (OpenOOD);
+        * ``FPR@95_ID_TPR``: share of OOD samples accepted when at least 95 % of ID samples are (the paper);
+        * ``AUROC``; ``AUPR_IN`` (ID positive); ``AUPR_OUT`` (OOD positive); ``ACC`` on ID samples.
+
+    Raises:
+        UserError: for an empty set, NaN scores, shapes that differ, or ID samples labelled as OOD.
+
+    Warns:
+        UserWarning: for a set of one sample, or scores that are all equal.
+    """
+    ranks, is_ood = _ranks(conf_id, conf_ood)
+    pred, labels = _classes(pred_id, labels_id, n_id=int(np.count_nonzero(~is_ood)))
+    values = _curve_metrics(ranks, is_ood)
+    values["ACC"] = float(np.count_nonzero(pred == labels) / len(labels))
+    if not intervals:
+        return {name: Metric(values[name]) for name in METRICS}
+    if n_bootstrap < 2:
+        raise UserError(f"n_bootstrap is {n_bootstrap}; intervals need at least 2 resamples.")
+    bounds = _intervals(_counts(ranks, is_ood), values, n_bootstrap, seed)
+    bounds["ACC"] = iv.wilson(values["ACC"], len(labels))
+    return {name: _bounded(values[name], bounds[name]) for name in METRICS}
+
+
+def auroc(conf_id: ArrayLike, conf_ood: ArrayLike) -> float:
+    """Return the AUROC alone, as a fraction; arguments and errors as in `compute_ood_metrics`."""
+    ranks, is_ood = _ranks(conf_id, conf_ood)
+    return float(roc_auc_score(is_ood, -ranks))
+
+
+def mean_metrics(each: list[dict[str, Metric]]) -> dict[str, Metric]:
+    """Return the mean of each metric over OOD sets, without bounds: the sets share their ID samples.
+
+    Raises:
+        UserError: when there is no set.
+    """
+    if not each:
+        raise UserError("there is no OOD set to average over.")
+    return {name: Metric(float(np.mean([m[name].value for m in each]))) for name in each[0]}
+
+
+def _scores(conf: ArrayLike, kind: str) -> NDArray[Any]:
+    array = np.asarray(conf)
+    if array.ndim != 1 or array.dtype.kind not in "fiub":
+        raise UserError(
+            f"the {kind} scores must be one real number a sample, got {array.dtype} of shape {array.shape}."
+        )
+    if not len(array):
+        raise UserError(f"the {kind} set is empty: OOD metrics compare one ID set with one OOD set.")
+    bad = np.flatnonzero(np.isnan(array)) if array.dtype.kind == "f" else np.empty(0, int)
+    if len(bad):
+        raise UserError(
+            f"{len(bad)} of {len(array)} {kind} scores are NaN, the first in row {bad[0]}. "
+            "Look for NaN in the features or logits that were scored."
+        )
+    return array
+
+
+def _ranks(conf_id: ArrayLike, conf_ood: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return dense ranks of all scores ``[N_id + N_ood]``, ascending, and which of them are OOD.
+
+    Every metric depends on the order and the ties alone; ranks keep both, and turn infinities into numbers.
+    """
+    scores_id, scores_ood = _scores(conf_id, "ID"), _scores(conf_ood, "OOD")
+    conf = np.concatenate([scores_id, scores_ood])
+    order = np.argsort(conf)
+    ordered = conf[order]
+    ranks = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])]).astype(np.int64)
+    for kind, n in (("ID", len(scores_id)), ("OOD", len(scores_ood))):
+        if n == 1:
+            warnings.warn(
+                f"the {kind} set has a single sample: its metrics say next to nothing.", stacklevel=3
+            )
+    if ranks[-1] == 0:
+        warnings.warn(
+            "all scores are equal: they tell ID from OOD no better than chance (AUROC 0.5).", stacklevel=3
+        )
+    return ranks, order >= len(scores_id)
+
+
+def _classes(pred_id: ArrayLike, labels_id: ArrayLike, n_id: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    pred, labels = np.asarray(pred_id), np.asarray(labels_id)
+    for name, array in (("pred_id", pred), ("labels_id", labels)):
+        if array.shape != (n_id,):
+            raise UserError(f"{name} must be [{n_id}], one class a score, got shape {array.shape}.")
+    negative = np.flatnonzero(labels < 0)
+    if len(negative):
+        raise UserError(
+            f"{len(negative)} ID samples carry a negative label (row {negative[0]}: {labels[negative[0]]}), "
+            "which marks OOD samples. Take them out of the ID set, or give their class."
+        )
+    return pred, labels
+
+
+def _curve_metrics(ranks: NDArray[np.int64], is_ood: NDArray[np.bool_]) -> dict[str, float]:
+    is_id = ~is_ood
+    fpr_ood, tpr_ood, _ = roc_curve(is_ood, -ranks)
+    fpr_id, tpr_id, _ = roc_curve(is_id, ranks)
+    precision_in, recall_in, _ = precision_recall_curve(is_id, ranks)
+    precision_out, recall_out, _ = precision_recall_curve(is_ood, -ranks)
+    values = {
+        "FPR@95": fpr_ood[np.argmax(tpr_ood >= RECALL)],
+        "FPR@95_ID_TPR": fpr_id[np.argmax(tpr_id >= RECALL)],
+        "AUROC": auc(fpr_ood, tpr_ood),
+        "AUPR_IN": auc(recall_in, precision_in),
+        "AUPR_OUT": auc(recall_out, precision_out),
+    }
+    # rounding can take an area to 1 + 2e-16, which no fraction is
+    return {name: min(max(float(value), 0.0), 1.0) for name, value in values.items()}
+
+
+def _counts(ranks: NDArray[np.int64], is_ood: NDArray[np.bool_]) -> iv.ScoreCounts:
+    groups = int(ranks[-1]) + 1
+    ood = np.bincount(ranks[is_ood], minlength=groups)[::-1]
+    return iv.ScoreCounts(id=np.bincount(ranks[~is_ood], minlength=groups)[::-1], ood=ood)
+
+
+def _intervals(
+    counts: iv.ScoreCounts, values: dict[str, float], n_bootstrap: int, seed: int
+) -> dict[str, iv.Interval]:
+    fewest = min(counts.n_id, counts.n_ood)
+    bounds = {"AUROC": iv.auroc_interval(counts)}
+    if fewest > 1:
+        rng = np.random.default_rng(seed)
+        bounds["FPR@95"] = iv.fpr_interval(counts, "ood", RECALL, n_bootstrap, rng)
+        bounds["FPR@95_ID_TPR"] = iv.fpr_interval(counts, "id", RECALL, n_bootstrap, rng)
+        bounds["AUPR_IN"], bounds["AUPR_OUT"] = iv.aupr_intervals(counts, n_bootstrap, rng)
+    for name in ("FPR@95", "FPR@95_ID_TPR", "AUPR_IN", "AUPR_OUT"):
+        low, high = bounds.get(name, (0.0, 0.0))
+        if high - low < 1e-12:  # every resample alike: the bootstrap has nothing to say, and claims certainty
+            bounds[name] = iv.wilson(values[name], fewest)
+    return bounds
+
+
+def _bounded(value: float, interval: iv.Interval) -> Metric:
+    """Return the metric with bounds that include it (percentile bounds of few samples may miss it)."""
+    return Metric(value, min(interval[0], value), max(interval[1], value))

@@ -1,0 +1,133 @@
+"""What an evaluation returns, and its files: ``ood.csv``, ``scores/``, ``results.csv``.
+
+All are written in one step and replace what an earlier run left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import atomic
+from ..errors import UserError
+from .metrics import Metric
+
+CSV_METRICS = ("FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
+"""OpenOOD's metrics, in the order of its columns."""
+
+ID_NAME = "id"
+"""File name of the ID set's scores; no OOD set may be called so."""
+
+Metrics = dict[str, Metric]
+
+
+class SetScores(NamedTuple):
+    """Scores of one set, as ``scores/<postprocessor>/<set>.npz`` holds them.
+
+    Attributes:
+        pred: int64 ``[N]``, predicted classes.
+        conf: float ``[N]``, higher = more in-distribution.
+        label: int64 ``[N]``, true classes; -1 throughout for an OOD set.
+    """
+
+    pred: NDArray[np.int64]
+    conf: NDArray[Any]
+    label: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OODResult(Mapping[str, dict[str, Metrics]]):
+    """Metrics of one postprocessor: itself the mapping group → OOD set → metric name → `Metric`.
+
+    Attributes:
+        metrics: that mapping; groups are ``nearood`` and ``farood``.
+        means: group → mean over its sets (no bounds).
+        n_id: ID samples.
+        n_ood: OOD set → samples.
+        postprocessor: its name.
+        hyperparameters: what the automatic search chose, or None where there was none.
+    """
+
+    metrics: dict[str, dict[str, Metrics]]
+    means: dict[str, Metrics]
+    n_id: int
+    n_ood: dict[str, int]
+    postprocessor: str
+    hyperparameters: dict[str, Any] | None = field(default=None)
+
+    def __getitem__(self, group: str) -> dict[str, Metrics]:
+        return self.metrics[group]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return rows for `write_results_csv`: each group's sets, then its mean under the group's name."""
+        named = [item for group, sets in self.items() for item in [*sets.items(), (group, self.means[group])]]
+        return [{"postprocessor": self.postprocessor, "dataset": name, **values} for name, values in named]
+
+
+def file_name(name: str, what: str) -> str:
+    """Return ``name`` if it can be a file's or folder's name.
+
+    Raises:
+        UserError: when it is empty, starts with a dot, or has a character that paths can't hold everywhere.
+    """
+    if not re.fullmatch(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]*", name):
+        raise UserError(f"the {what} '{name}' can't be a file name; call it by letters, digits, '_' and '-'.")
+    return name
+
+
+def percent(metric: Metric | float) -> str:
+    """Return a fraction as percent with two decimals, as OpenOOD prints it."""
+    value = metric.value if isinstance(metric, Metric) else metric
+    return f"{100 * value:.2f}"
+
+
+def write_ood_csv(output_dir: str | os.PathLike[str], result: OODResult) -> Path:
+    """Write ``<output_dir>/<postprocessor>/ood.csv`` in OpenOOD's columns and return its path."""
+    path = Path(output_dir) / file_name(result.postprocessor, "postprocessor") / "ood.csv"
+    atomic.write_csv(path, ("dataset", *CSV_METRICS), [_csv_row(row, ("dataset",)) for row in result.rows()])
+    return path
+
+
+def write_results_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the table of several postprocessors, percent with two decimals.
+
+    Args:
+        path: the file; replaced.
+        rows: each with ``postprocessor``, ``dataset`` and OpenOOD's metrics (`Metric` or fraction); other
+            keys are left out.
+
+    Raises:
+        UserError: when a row lacks a column.
+    """
+    keys = ("postprocessor", "dataset")
+    atomic.write_csv(path, (*keys, *CSV_METRICS), [_csv_row(row, keys) for row in rows])
+
+
+def _csv_row(row: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, str]:
+    missing = [name for name in (*keys, *CSV_METRICS) if name not in row]
+    if missing:
+        raise UserError(f"a row of the results table lacks {', '.join(missing)}: {dict(row)}.")
+    return {**{key: str(row[key]) for key in keys}, **{name: percent(row[name]) for name in CSV_METRICS}}
+
+
+def write_scores(
+    output_dir: str | os.PathLike[str], postprocessor: str, name: str, scores: SetScores
+) -> Path:
+    """Write ``<output_dir>/scores/<postprocessor>/<name>.npz`` (pred, conf, label) and return its path."""
+    folder = Path(output_dir) / "scores" / file_name(postprocessor, "postprocessor")
+    path = folder / f"{file_name(name, 'OOD set')}.npz"
+    atomic.write_npz(path, scores._asdict())
+    return path

@@ -1,0 +1,163 @@
+"""The report of a benchmark: methods x trainings, what the trainings add, as text, Markdown, CSV and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from tabulate import tabulate
+
+from ..atomic import write_text
+from ..errors import UserError
+from .figures import plot_benchmark
+from .methods import COLUMNS, TITLES, as_methods, in_order
+from .modalities import difference_table, modality_differences, modality_table
+from .records import load_records
+from .tables import mean_std, over_scores, paired_differences, records_frame, signed_interval, summary
+
+LEGEND = (
+    "Percent; mean ± standard deviation over class partitions, seeds averaged first; the best of a column is "
+    "starred. FPR@95 is OpenOOD's (OOD positive). Partitions of one data set share rows: intervals over few of "
+    "them are indicative."
+)
+SHOWN_SCORES = ("ebo", "mean of scores")
+"""Scores for which the differences are printed; differences.csv has all."""
+
+
+DIFFERENCES = "paired differences over partitions, mean [95 % t-interval]"
+
+
+class Report(NamedTuple):
+    """The tables as text (those of FPR@95 stand in the Markdown file), and the files that were written."""
+
+    text: str
+    files: list[Path]
+
+
+def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
+    """Read the records below ``folders`` and write the benchmark's report into ``output_dir``.
+
+    Raises:
+        UserError: for a record that can't be read, or when there is none.
+    """
+    frame = records_frame(record for folder in folders for record in load_records(folder))
+    if frame.empty:
+        raise UserError(f"there are no records below {output_dir}.")
+    summaries = summary(frame)
+    differences = paired_differences(pd.concat([frame, over_scores(frame)]))
+    between_modalities = modality_differences(frame)
+    tables = [
+        *_training_tables(summaries),
+        *_modality_tables(summaries),
+        (f"What the training adds: {DIFFERENCES}", effect_table(differences)),
+    ]
+    for training in _with_single_modalities(summaries):
+        title = f"What more modalities add, training {training}: {DIFFERENCES}"
+        tables.append((title, difference_table(between_modalities, training, SHOWN_SCORES)))
+    files = [
+        _write(output_dir / "leaderboard.md", _join(tables, "github")),
+        _write(output_dir / "leaderboard.csv", summaries.to_csv(index=False)),
+        _write(output_dir / "differences.csv", differences.to_csv(index=False)),
+        _write(output_dir / "modalities.csv", between_modalities.to_csv(index=False)),
+    ]
+    figure = plot_benchmark(
+        frame, output_dir / "leaderboard.png", in_order(frame["postprocessor"], {"ebo": ""})[0]
+    )
+    shown = [(title, table) for title, table in tables if ": FPR@95 by" not in title]
+    return Report(_join(shown, "simple"), files + ([figure] if figure else []))
+
+
+def _training_tables(summaries: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Methods x trainings, for every setting with more than one training."""
+    return [
+        (f"{benchmark}, {modalities}: {metric} by training", method_table(part, metric))
+        for (benchmark, modalities), part in summaries.groupby(["benchmark", "modalities"], sort=False)
+        if part["training"].nunique() > 1
+        for metric in ("AUROC", "FPR@95")
+    ]
+
+
+def _with_single_modalities(summaries: pd.DataFrame) -> list[str]:
+    single = summaries[~summaries["modalities"].str.contains("+", regex=False)]
+    return in_order(single["training"], COLUMNS)
+
+
+def _modality_tables(summaries: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Methods x modalities, for every training with single modalities, and whatever no other table shows."""
+    alone = summaries.groupby(["benchmark", "modalities"])["training"].transform("nunique") == 1
+    return [
+        (f"{benchmark}, training {training}: {metric} by modalities", modality_table(part, metric))
+        for (benchmark, training), part in summaries.groupby(["benchmark", "training"], sort=False)
+        if alone[part.index].any()
+        for metric in ("AUROC", "FPR@95")
+    ]
+
+
+def method_table(summaries: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the text table of one benchmark and one set of modalities: a row a method, a column a training.
+
+    Args:
+        summaries: rows of `tables.summary` with one benchmark and one set of modalities.
+        metric: ``"AUROC"`` or ``"FPR@95"``.
+    """
+    rows = as_methods(summaries)
+    higher = metric != "FPR@95"
+    columns = {}
+    for training in in_order(rows["training"], COLUMNS):
+        part = rows[rows["training"] == training].set_index("method")
+        best = part[metric].round(2).max() if higher else part[metric].round(2).min()
+        columns[COLUMNS.get(training, training)] = {
+            method: mean_std(value, std) + (" *" if round(value, 2) == best else "  ")
+            for method, value, std in zip(part.index, part[metric], part[f"{metric}_std"], strict=True)
+        }
+    table = pd.DataFrame(columns).fillna("")
+    table = table.loc[in_order(list(rows["method"]), TITLES)]
+    accuracy = summaries.groupby("training")["ACC"].first()
+    table.loc["(ID accuracy)"] = {
+        COLUMNS.get(name, name): f"{value:.2f}  "
+        for name, value in accuracy.items()
+        if COLUMNS.get(name, name) in table
+    }
+    table.insert(0, "method", [TITLES.get(name, name) for name in table.index])
+    return table
+
+
+def effect_table(differences: pd.DataFrame) -> pd.DataFrame:
+    """Return the text table of paired differences between trainings, for `SHOWN_SCORES`."""
+    rows = []
+    if differences.empty:
+        return pd.DataFrame()
+    keys = ["benchmark", "modalities", "training", "reference"]
+    for key, part in differences.groupby(keys, sort=False):
+        row = dict(zip(("benchmark", "modalities"), key[:2], strict=True))
+        row["comparison"] = f"{COLUMNS.get(key[2], key[2])} - {COLUMNS.get(key[3], key[3])}"
+        for score in SHOWN_SCORES:
+            for metric in ("AUROC", "FPR@95"):
+                found = part[(part["postprocessor"] == score) & (part["metric"] == metric)]
+                title = f"Δ{metric}, {TITLES.get(score, score)}"
+                row[title] = (
+                    ""
+                    if found.empty
+                    else signed_interval(*found.iloc[0][["difference", "ci_low", "ci_high"]])
+                )
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.loc[:, (table != "").any()]
+
+
+def _write(path: Path, text: str) -> Path:
+    write_text(path, text)
+    return path
+
+
+def _join(tables: Iterable[tuple[str, pd.DataFrame]], style: str) -> str:
+    parts = []
+    for title, table in tables:
+        if table.empty:
+            continue
+        heading = f"### {title}\n" if style == "github" else title
+        body = tabulate(table, headers="keys", showindex=False, tablefmt=style, disable_numparse=True)
+        parts.append(f"{heading}\n{body}")
+    return "\n\n".join([*parts, LEGEND]) + "\n"

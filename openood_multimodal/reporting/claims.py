@@ -1,0 +1,98 @@
+"""Which records may bear the name of a MultiOOD benchmark.
+
+A number "on HMDB51 25/26" is comparable only if it comes from the authors' own split.  So a record that
+claims to reproduce one must carry the digest of a manifest that is known to be that split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import UserError
+from ..resources import benchmark_splits_dir
+
+MULTIOOD_BENCHMARKS = (
+    "hmdb51_25_26",
+    "ucf101_50_51",
+    "epic_kitchens_4_4",
+    "kinetics600_129_100",
+    "far_hmdb51",
+    "far_kinetics600",
+)
+"""The benchmarks of MultiOOD (Dong et al., 2024): four near, two far."""
+
+Known = Mapping[str, frozenset[str]]
+
+
+def known_manifest_digests(folder: Path | None = None) -> dict[str, frozenset[str]]:
+    """Return MultiOOD benchmark → SHA-256 of the manifests that are its split, as far as they are known.
+
+    They stand under ``manifest_digests`` (a list) in ``benchmark_splits/<benchmark>.yml``; a benchmark
+    without that file, or a file without that key, has none.
+
+    Args:
+        folder: where the files are; the packaged ones by default.
+
+    Raises:
+        UserError: when such a file is not valid.
+    """
+    root = benchmark_splits_dir() if folder is None else folder
+    table = {}
+    for benchmark in MULTIOOD_BENCHMARKS:
+        path = root / f"{benchmark}.yml"
+        table[benchmark] = _digests(path) if path.is_file() else frozenset()
+    return table
+
+
+def _digests(path: Path) -> frozenset[str]:
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from error
+    digests = (content.get("manifest_digests") or []) if isinstance(content, dict) else None
+    if not isinstance(digests, list) or not all(isinstance(each, str) for each in digests):
+        raise UserError(f"{path}: manifest_digests must be a list of SHA-256 digests.")
+    return frozenset(digests)
+
+
+def check_multiood_claim(
+    record: Mapping[str, Any], known: Known | None = None, where: str = "record"
+) -> None:
+    """Refuse a reproduced record that names a MultiOOD benchmark, or its track, without being entitled to.
+
+    Args:
+        record: a record's JSON object, already valid.
+        known: benchmark → digests; `known_manifest_digests` by default.
+        where: file of the record, for the message.
+
+    Raises:
+        UserError: with the reason.
+    """
+    benchmark, track = record["benchmark"], record["track"]
+    if record["source"] == "published" or (benchmark not in MULTIOOD_BENCHMARKS and track != "multiood"):
+        return
+    if benchmark not in MULTIOOD_BENCHMARKS:
+        raise UserError(
+            f"{where}: track 'multiood' is for MultiOOD's own benchmarks ({', '.join(MULTIOOD_BENCHMARKS)}), "
+            f"and '{benchmark}' is none of them; use track 'grouped' or 'demo'."
+        )
+    table = known_manifest_digests() if known is None else known
+    digests = table.get(benchmark, frozenset())
+    if not digests:
+        raise UserError(
+            f"{where}: a reproduced record can't name the benchmark '{benchmark}' yet: no digest of its "
+            f"manifests is known (key manifest_digests in benchmark_splits/{benchmark}.yml), so nothing "
+            "shows that the authors' lists were used. Name the benchmark otherwise, on track 'grouped' "
+            "or 'demo'."
+        )
+    manifest = record["digests"]["manifest"]
+    if manifest not in digests:
+        raise UserError(
+            f"{where}: the record names the benchmark '{benchmark}', but its manifest digest "
+            f"({manifest or 'absent'}) is not one of that benchmark's. Score the authors' lists unchanged, "
+            "or name the benchmark otherwise, on track 'grouped' or 'demo'."
+        )
