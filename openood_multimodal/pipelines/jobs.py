@@ -1,0 +1,159 @@
+"""One cell of a benchmark: train one network, test it, keep the records.
+
+A job is plain data, so that it travels to a worker process, and its folder says whether it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..atomic import write_text
+from ..config import load_config
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training and its test.
+
+    Attributes:
+        benchmark: config of the benchmark below ``datasets/``, without ``.yml``: ``htad/htad_4_3``.
+        modalities: in the order of the concatenated embedding; empty for the benchmark's own choice.
+        training: a trainer's config below ``pipelines/train/``, without ``.yml``.
+        partition: class partition.
+        seed: of the training (and, where the split depends on it, of the split).
+        network: config of the network below ``networks/``.
+        evaluator: ``near_ood`` or ``far_ood``.
+        postprocessors: scores.
+        preset: of the scores' parameters.
+        settings: overrides of the training config, dotted key → text.
+    """
+
+    benchmark: str
+    training: str
+    partition: int
+    seed: int
+    modalities: tuple[str, ...] = ()
+    network: str = "mlp_fusion"
+    evaluator: str = "near_ood"
+    postprocessors: tuple[str, ...] = ("msp", "ebo", "mls")
+    preset: str = "openood"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The job's own folder, relative to the benchmark's output folder."""
+        which = "+".join(self.modalities) or "default"
+        return Path(
+            self.benchmark.rpartition("/")[2], which, self.training, f"p{self.partition}_s{self.seed}"
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of all that decides the job's result, this package's version included."""
+        text = json.dumps({"package": __version__, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+
+def is_done(job: Job, output_dir: Path) -> bool:
+    """Whether the folder of ``job`` holds its finished records."""
+    mark = output_dir / job.folder / "done.json"
+    if not mark.is_file():
+        return False
+    with contextlib.suppress(json.JSONDecodeError, AttributeError):
+        return json.loads(mark.read_text(encoding="utf-8")).get("job") == job.digest()
+    return False
+
+
+def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
+    """Train and test one cell; its folder is started anew and marked as done at the end."""
+    from .test import TestPipeline
+    from .train import TrainPipeline
+
+    folder = output_dir / job.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    data = [
+        f"datasets/{job.benchmark}.yml",
+        f"datasets/{job.benchmark}_ood.yml",
+        f"networks/{job.network}.yml",
+    ]
+    common = ["--dataset.partition", str(job.partition), "--seed", str(job.seed), "--output_dir", str(folder)]
+    if job.modalities:
+        common += ["--dataset.modalities", *job.modalities]
+
+    overrides = [word for key, value in job.settings.items() for word in (f"--{key}", value)]
+    training = load_config(
+        [*data, f"pipelines/train/{job.training}.yml"], [*common, "--exp_name", "training", *overrides]
+    )
+    training["recorder"] = {"quiet": True, "state_interval": 0, "tensorboard": False}
+    result = TrainPipeline(training).run()
+
+    test = load_config(
+        [*data, f"pipelines/test/{job.evaluator}.yml"],
+        [
+            *(*common, "--exp_name", "test", "--network.checkpoint", str(result.checkpoint)),
+            *("--preset", job.preset, "--postprocessors", *job.postprocessors),
+        ],
+    )
+    test["recorder"] = {"quiet": True, "save_scores": False, "save_csv": True, "save_embeddings": False}
+    TestPipeline(test).run()
+    if not keep_checkpoints:
+        for path in (folder / "training").glob("*.ckpt"):
+            path.unlink()
+    write_text(folder / "done.json", json.dumps({"job": job.digest(), **asdict(job)}, indent=2) + "\n")
+
+
+def job_settings(words: list[str]) -> dict[str, str]:
+    """Turn ``--key value`` words into settings; the values are typed later, by the config that they change."""
+    settings: dict[str, str] = {}
+    key: str | None = None
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("--") and equals:
+            settings[name[2:]], key = value, None
+        elif word.startswith("--"):
+            key = word[2:]
+            settings[key] = ""
+        elif key is not None:
+            settings[key] = f"{settings[key]},{word}" if settings[key] else word
+    return settings
+
+
+def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
+    """Return the jobs of a suite: ``runs`` x ``partitions`` x ``seeds``, ordered so that every setting fills evenly.
+
+    Keys of a suite: ``runs`` (each ``benchmark``, ``trainings`` and optionally ``modalities``, a list of lists),
+    ``partitions``, ``seeds``, and optionally ``network``, ``evaluator``, ``postprocessors``, ``preset``,
+    ``settings``.
+    """
+    shared = {
+        "network": suite.get("network", "mlp_fusion"),
+        "evaluator": suite.get("evaluator", "near_ood"),
+        "postprocessors": tuple(suite.get("postprocessors", ("msp", "ebo", "mls"))),
+        "preset": suite.get("preset", "openood"),
+        "settings": {key: str(value) for key, value in (suite.get("settings") or {}).items()},
+    }
+    return [
+        Job(
+            benchmark=run["benchmark"],
+            training=training,
+            partition=partition,
+            seed=seed,
+            modalities=tuple(modalities),
+            **shared,
+        )
+        for partition in range(int(suite["partitions"]))
+        for seed in range(int(suite["seeds"]))
+        for run in suite["runs"]
+        for modalities in run.get("modalities") or [[]]
+        for training in run["trainings"]
+    ]

@@ -1,0 +1,225 @@
+"""Test: embeddings once, then every score on them; OpenOOD's outputs, and a record a row."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .. import __version__
+from ..arrays import Embeddings, LinearHead
+from ..atomic import write_npz
+from ..config import Config
+from ..datasets.loaders import EmbeddingLoader, build_loaders, build_ood_loaders
+from ..datasets.store import EmbeddingStore
+from ..errors import UserError
+from ..evaluators.outputs import OODResult, write_results_csv
+from ..networks import EmbeddingHead, build_network
+from ..registry import EVALUATORS, PIPELINES
+from ..reporting.records import ResultRecord
+from .card import CheckpointCard, read_card
+from .device import choose_device
+from .digest import config_digest, file_digest
+from .extract import extract_embeddings, extract_to_store, store_digests
+from .options import TestOptions
+
+GROUPS = {"near_ood": ("nearood", "val"), "far_ood": ("farood", "val")}
+SETTINGS = {"nearood": "near", "farood": "far"}
+
+
+@PIPELINES.register("multimodal_test", "test_ood")
+class TestPipeline:
+    """Evaluate one trained network with one or several scores.
+
+    Args:
+        config: a test config; see ``docs/configs.md``.
+    """
+
+    __test__ = False  # not a pytest class
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.folder = Path(config["output_dir"])
+        recorder = config.get("recorder") or {}
+        self.quiet = bool(recorder.get("quiet", False))
+        self.save_embeddings = bool(recorder.get("save_embeddings", True))
+        self.options = TestOptions.from_config(config)
+
+    def run(self) -> list[ResultRecord]:
+        """Extract, score, evaluate, write; return the records.
+
+        Raises:
+            UserError: when the checkpoint was trained on other data than the config's, among others.
+        """
+        config = self.config
+        scores = (
+            self.options.build_postprocessors()
+        )  # first: a misspelt parameter shouldn't cost an extraction
+        checkpoint = config["network"].get("checkpoint")
+        net = build_network(config["network"]).to(choose_device(config))
+        card = read_card(checkpoint)
+        loaders = build_loaders(config, training=False)
+        evaluator_name = config["evaluator"]["name"]
+        ood_loaders = build_ood_loaders(config, GROUPS.get(evaluator_name, ("nearood", "farood", "val")))
+        _check_same_data(card, loaders, checkpoint)
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(config, Config):
+            config.dump(self.folder / "config.yml")
+        id_sets = {name: self._embeddings(net, loader, name) for name, loader in loaders.items()}
+        ood_sets = {
+            group: (
+                self._embeddings(net, part, "ood_val")
+                if group == "val"
+                else {name: self._embeddings(net, loader, name) for name, loader in part.items()}
+            )
+            for group, part in ood_loaders.items()
+        }
+        head = LinearHead(*net.get_fc())  # type: ignore[operator]
+        if self.save_embeddings:
+            write_npz(self.folder / "embeddings" / "head.npz", {"weight": head.weight, "bias": head.bias})
+
+        id_loaders = {name: EmbeddingLoader(each) for name, each in id_sets.items()}
+        ood_embedding_loaders = {
+            group: EmbeddingLoader(part)
+            if isinstance(part, Embeddings)
+            else {name: EmbeddingLoader(each) for name, each in part.items()}
+            for group, part in ood_sets.items()
+        }
+        evaluator = EVALUATORS.get(evaluator_name)(config)
+        embedding_head = EmbeddingHead(head.weight, head.bias)
+        fit_set = id_sets.get(self.options.fit_on)
+        if fit_set is None:
+            raise UserError(f"fit_on is '{self.options.fit_on}', and dataset.split_names has no such split.")
+        records: list[ResultRecord] = []
+        rows: list[dict[str, Any]] = []
+        for postprocessor in tqdm(
+            scores, desc="Score", unit="score", leave=False, disable=True if self.quiet else None
+        ):
+            postprocessor.fit(fit_set, id_sets.get("val"), head)
+            result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
+            rows += result.rows()
+            records += self._records(result, postprocessor, card, checkpoint, loaders)
+        write_results_csv(self.folder / "results.csv", rows)
+        for record in records:
+            record.write(self.folder / "records")
+        if not self.quiet:
+            self._report(records, card)
+        return records
+
+    def _embeddings(self, net: Any, loader: Any, name: str) -> Embeddings:
+        if not self.save_embeddings:
+            return extract_embeddings(net, loader, name, self.quiet)
+        folder = self.folder / "embeddings" / name
+        digests = store_digests(self.config, loader.dataset)
+        return extract_to_store(net, loader, folder, digests, name, self.quiet).embeddings()
+
+    def _records(
+        self,
+        result: OODResult,
+        postprocessor: Any,
+        card: CheckpointCard | None,
+        checkpoint: str,
+        loaders: Mapping[str, Any],
+    ) -> list[ResultRecord]:
+        config, options = self.config, self.options
+        dataset = loaders["test"].dataset
+        data = dataset.provenance
+        trainer = card.trainer if card else {}
+        notes = [*getattr(postprocessor, "notes", [])]
+        if data.get("synthetic"):
+            notes.append("synthetic data")
+        if data.get("modified"):
+            notes.append("source files differ from the benchmark's digests")
+        if card is None:
+            notes.append("the checkpoint has no card: how it was trained is unknown")
+        elif card.chosen_before_synthesis:
+            began = card.first_synthesis_epoch or "never"
+            notes.append(
+                f"checkpoint of epoch {card.epoch}, chosen before outliers were used (first: {began})"
+            )
+        digest = config_digest(config)
+        checkpoint_digest = file_digest(checkpoint)
+        run_id = hashlib.sha256(f"{digest} {checkpoint_digest}".encode()).hexdigest()[:16]
+        records = []
+        for group, sets in result.items():
+            for name, metrics in sets.items():
+                records.append(
+                    ResultRecord(
+                        run_id=run_id,
+                        benchmark=str(data.get("benchmark") or config["dataset"]["name"]),
+                        partition=str(data.get("partition", 0)),
+                        track=str(data.get("track") or "demo"),
+                        setting=SETTINGS[group],
+                        id_set=str(config["dataset"]["name"]),
+                        ood_set=name,
+                        modalities=list(dataset.modalities),
+                        networks=str(config["network"]["name"]),
+                        training=str(trainer.get("name", "unknown")),
+                        protocol=trainer.get("protocol"),
+                        synthesis=card.synthesis if card else None,
+                        discrepancy=trainer.get("discrepancy"),
+                        postprocessor=postprocessor.name,
+                        parameters=dict(postprocessor.parameters),
+                        preset=options.preset,
+                        fit_on=options.fit_on,
+                        engine={"name": "native", "version": __version__},
+                        seed=card.seed if card else int(config.get("seed") or 0),
+                        best_epoch=card.epoch if card else None,
+                        metrics={key: metric.as_dict() for key, metric in metrics.items()},
+                        n_id=result.n_id,
+                        n_ood=result.n_ood[name],
+                        digests={
+                            "manifest": dataset.manifest.digest(),
+                            "checkpoint": checkpoint_digest,
+                            "store": self._store_digest(name),
+                            "config": digest,
+                        },
+                        notes=notes,
+                        package_version=__version__,
+                        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+                        source="reproduced",
+                    )
+                )
+        return records
+
+    def _store_digest(self, name: str) -> str | None:
+        if not self.save_embeddings:
+            return None
+        return EmbeddingStore.open(self.folder / "embeddings" / name).digest()
+
+    def _report(self, records: Sequence[ResultRecord], card: CheckpointCard | None) -> None:
+        print(f"{'score':<8}{'OOD set':<18}{'FPR@95':>8}{'AUROC':>8}{'ACC':>8}   (percent)")
+        for record in records:
+            values = "".join(f"{100 * record.metrics[k]['value']:8.2f}" for k in ("FPR@95", "AUROC", "ACC"))
+            print(f"{record.postprocessor:<8}{record.ood_set:<18}{values}")
+        for note in dict.fromkeys(note for record in records for note in record.notes):
+            print(f"Note: {note.rstrip('.')}.")
+        print(
+            f"Written: {self.folder / 'results.csv'}, and records/, scores/, embeddings/ beside it",
+            flush=True,
+        )
+
+
+def _check_same_data(card: CheckpointCard | None, loaders: Mapping[str, Any], checkpoint: str) -> None:
+    """Refuse a test on data that the training may have seen: other partition, seed or modalities."""
+    if card is None or "train" not in loaders:
+        return
+    dataset = loaders["train"].dataset
+    if dataset.manifest.digest() != card.manifest_digest:
+        there = {**card.data, "seed": card.seed, "modalities": card.modalities}
+        here = {**dataset.provenance, "modalities": list(dataset.modalities)}
+        differing = [
+            f"{key} {there[key]} there, {here[key]} here"
+            for key in there
+            if key in here and there[key] != here[key]
+        ]
+        raise UserError(
+            f"{checkpoint} was trained on other clips than this config's train split "
+            f"({'; '.join(differing) or 'the manifests differ'}), so its test clips may have been trained on. "
+            "Use the training's dataset files, --dataset.partition, --dataset.modalities and --seed."
+        )

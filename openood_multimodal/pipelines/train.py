@@ -1,0 +1,243 @@
+"""Train: OpenOOD's train pipeline, with a resume that continues bit for bit.
+
+The order of random draws is OpenOOD's (seed, loaders, network, trainer, then per epoch the training and the
+validation loader), so that the same config trains the same network in both hosts.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .. import __version__
+from ..atomic import write_bytes, write_text
+from ..config import Config
+from ..datasets.loaders import build_loaders
+from ..errors import UserError
+from ..networks import build_network
+from ..registry import EVALUATORS, PIPELINES, TRAINERS
+from ..trainers.rng import seed_everything
+from .card import CheckpointCard, card_path
+from .device import choose_device
+from .digest import config_digest, effective_config, file_digest, first_difference
+from .logs import TrainingLog
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a training ended.
+
+    Attributes:
+        folder: the run's folder.
+        checkpoint: ``best.ckpt`` in it.
+        best_epoch: counted from 1.
+        best_acc: its validation accuracy, a fraction.
+    """
+
+    folder: Path
+    checkpoint: Path
+    best_epoch: int
+    best_acc: float
+
+
+@PIPELINES.register("multimodal_train", "train")
+class TrainPipeline:
+    """Train one network.
+
+    Args:
+        config: a training config; see ``docs/configs.md``.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.folder = Path(config["output_dir"])
+        recorder = config.get("recorder") or {}
+        self.state_interval = int(recorder.get("state_interval", 1))
+        self.tensorboard = bool(recorder.get("tensorboard", True))
+        self.quiet = bool(recorder.get("quiet", False))
+
+    def run(self) -> TrainResult:
+        """Train, or resume, or return at once where the folder holds this very training, finished.
+
+        Raises:
+            UserError: when the folder holds a training of another config.
+        """
+        state = self._previous_state()
+        if state is not None and state["epoch_idx"] >= self.config["optimizer"]["num_epochs"]:
+            self._say(f"This training is finished already: {self.folder}")
+            return self._result(state)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.config, Config):
+            self.config.dump(self.folder / "config.yml")
+        return self._train(state)
+
+    def _train(self, state: Mapping[str, Any] | None) -> TrainResult:
+        config = self.config
+        seed_everything(int(config.get("seed") or 0))
+        loaders = build_loaders(config, training=True)
+        for split in ("train", "val"):
+            if split not in loaders:
+                raise UserError(f"dataset.split_names has no '{split}'; training needs train and val.")
+        net = build_network(config["network"]).to(choose_device(config))
+        trainer = TRAINERS.get(config["trainer"]["name"])(net, loaders["train"], config)
+        evaluator = EVALUATORS.get(config["evaluator"]["name"])(config)
+
+        first = 1
+        best: dict[str, Any] = {"acc": -1.0, "epoch_idx": 0, "network": None}
+        log = TrainingLog(self.folder, state["log"] if state else (), self.tensorboard)
+        if state is not None:
+            net.load_state_dict(state["network"])
+            trainer.load_state_dict(state["trainer"])
+            first, best = state["epoch_idx"] + 1, dict(state["best"])
+            self._say(f"Resuming after epoch {state['epoch_idx']}: {self.folder}")
+
+        epochs = int(config["optimizer"]["num_epochs"])
+        steps = len(loaders["train"])
+        with tqdm(
+            total=epochs * steps,
+            initial=(first - 1) * steps,
+            desc=config["trainer"]["name"],
+            unit="step",
+            disable=True if self.quiet else None,
+        ) as bar:
+            trainer.epoch_progress = bar
+            for epoch_idx in range(first, epochs + 1):
+                began = time.monotonic()
+                net, metrics = trainer.train_epoch(epoch_idx)
+                validation = evaluator.eval_acc(net, loaders["val"], None, epoch_idx)
+                if validation["acc"] >= best["acc"]:  # later ties win, as in OpenOOD and MultiOOD
+                    best = {
+                        "acc": float(validation["acc"]),
+                        "epoch_idx": epoch_idx,
+                        "network": {k: v.detach().cpu().clone() for k, v in net.state_dict().items()},
+                    }
+                row = {**metrics, "val_loss": float(validation["loss"]), "val_acc": float(validation["acc"])}
+                log.append({**row, "seconds": round(time.monotonic() - began, 3)})
+                bar.set_postfix(
+                    epoch=epoch_idx, loss=f"{metrics['loss']:.3f}", val_acc=f"{validation['acc']:.3f}"
+                )
+                last = epoch_idx == epochs
+                if last or (self.state_interval and epoch_idx % self.state_interval == 0):
+                    log.write()
+                    self._write_checkpoint("best", best["network"], best, trainer, loaders)
+                    if last:
+                        self._write_checkpoint(
+                            "last", net.state_dict(), {**validation, "epoch_idx": epoch_idx}, trainer, loaders
+                        )
+                    if self.state_interval:
+                        self._write_state(epoch_idx, net, trainer, best, log)
+        log.close()
+        result = self._result({"best": best})
+        if not self.quiet:
+            self._report(result, trainer)
+        return result
+
+    def _write_checkpoint(
+        self,
+        name: str,
+        network: Mapping[str, Any],
+        chosen: Mapping[str, Any],
+        trainer: Any,
+        loaders: Mapping[str, Any],
+    ) -> None:
+        path = self.folder / f"{name}.ckpt"
+        _save(path, dict(network))
+        config, dataset = self.config, loaders["train"].dataset
+        card = CheckpointCard(
+            epoch=int(chosen["epoch_idx"]),
+            num_epochs=int(config["optimizer"]["num_epochs"]),
+            val_acc=float(chosen["acc"]),
+            trainer=effective_config(config)["trainer"],
+            optimizer=effective_config(config)["optimizer"],
+            network=effective_config(config)["network"],
+            modalities=list(trainer.net.modalities),
+            synthesis=getattr(trainer.params, "synthesis", None),
+            first_synthesis_epoch=getattr(trainer, "first_synthesis_epoch", None),
+            seed=int(config.get("seed") or 0),
+            data=dataset.provenance,
+            manifest_digest=dataset.manifest.digest(),
+            config_digest=config_digest(config),
+            package_version=__version__,
+            checkpoint_digest=file_digest(path),
+        )
+        write_text(card_path(path), card.to_json())
+
+    def _write_state(
+        self, epoch_idx: int, net: Any, trainer: Any, best: Mapping[str, Any], log: TrainingLog
+    ) -> None:
+        _save(
+            self.folder / "state.pt",
+            {
+                "epoch_idx": epoch_idx,
+                "config_digest": config_digest(self.config),
+                "config": effective_config(self.config),
+                "network": net.state_dict(),
+                "trainer": trainer.state_dict(),
+                "best": dict(best),
+                "log": log.rows,
+            },
+        )
+
+    def _previous_state(self) -> Mapping[str, Any] | None:
+        path = self.folder / "state.pt"
+        if not path.is_file() or self.config.get("overwrite"):
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise UserError(
+                f"{path} can't be read ({str(error).splitlines()[0]}); delete it to train anew."
+            ) from error
+        if state["config_digest"] != config_digest(self.config):
+            difference = first_difference(state["config"], effective_config(self.config))
+            raise UserError(
+                f"{self.folder} holds a training of another config ({difference}). Give this one its own name "
+                "with --mark NAME, or train over the old one with --overwrite true."
+            )
+        return state
+
+    def _result(self, state: Mapping[str, Any]) -> TrainResult:
+        best = state["best"]
+        return TrainResult(self.folder, self.folder / "best.ckpt", int(best["epoch_idx"]), float(best["acc"]))
+
+    def _report(self, result: TrainResult, trainer: Any) -> None:
+        self._say(
+            f"Best validation accuracy {100 * result.best_acc:.2f} % after epoch {result.best_epoch}: "
+            f"{result.checkpoint}"
+        )
+        if getattr(trainer.params, "synthesis", None):
+            began = getattr(trainer, "first_synthesis_epoch", None)
+            if began is None:
+                self._say(
+                    "Note: outliers were never used: the embedding bank did not fill for every class by "
+                    f"epoch {trainer.params.start_epoch} or later. Lower trainer.bank_size, or train longer."
+                )
+            elif result.best_epoch < began:
+                self._say(
+                    f"Note: this checkpoint was chosen before outliers were first used (epoch {began}); it is a "
+                    "checkpoint of the training without them. last.ckpt beside it is one with them."
+                )
+        self._say(
+            "Evaluate it with the same dataset and network files and the same --key value settings:\n"
+            "  openood-mm run --config <dataset>.yml <dataset>_ood.yml <network>.yml pipelines/test/near_ood.yml "
+            f"--network.checkpoint {result.checkpoint}"
+        )
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+
+def _save(path: Path, content: Mapping[str, Any]) -> None:
+    # through memory: torch's own writer turns a full disk into a RuntimeError without its reason
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
