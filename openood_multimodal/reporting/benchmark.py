@@ -62,9 +62,7 @@ def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
         _write(output_dir / "differences.csv", differences.to_csv(index=False)),
         _write(output_dir / "modalities.csv", between_modalities.to_csv(index=False)),
     ]
-    figure = plot_benchmark(
-        frame, output_dir / "leaderboard.png", in_order(frame["postprocessor"], {"ebo": ""})[0]
-    )
+    figure = plot_benchmark(summaries, output_dir / "leaderboard.png")
     shown = [(title, table) for title, table in tables if ": FPR@95 by" not in title]
     return Report(_join(shown, "simple"), files + ([figure] if figure else []))
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..atomic import write_bytes
-from .tables import METRICS, per_partition
+from .methods import COLUMNS, TITLES, as_methods, in_order
+from .modalities import by_size
 
 
-def plot_benchmark(frame: pd.DataFrame, path: Path, postprocessor: str) -> Path | None:
-    """Draw AUROC and FPR@95 of every training, a dot a partition and a bar for the mean, for one score.
+def plot_benchmark(summaries: pd.DataFrame, path: Path, metric: str = "AUROC") -> Path | None:
+    """Draw every method's mean with its standard deviation over partitions: by training, and by modalities.
 
     Args:
-        frame: as `tables.records_frame` returns it.
+        summaries: as `tables.summary` returns it.
         path: PNG to write.
-        postprocessor: the score to show.
+        metric: what to draw.
 
     Returns:
         ``path``, or None where matplotlib is missing.
@@ -27,46 +30,48 @@ def plot_benchmark(frame: pd.DataFrame, path: Path, postprocessor: str) -> Path 
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    import io
 
-    partitions = per_partition(frame)
-    partitions = partitions[partitions["postprocessor"] == postprocessor]
-    settings = list(partitions.groupby(["benchmark", "modalities"], sort=False))
-    trainings = list(dict.fromkeys(partitions["training"]))
-    colours = {name: f"C{i}" for i, name in enumerate(trainings)}
-    metrics = [name for name in METRICS if name != "ACC"]
+    rows = as_methods(summaries)
+    panels = [
+        (f"{benchmark}, {_short(modalities)}: by training", part, "training", in_order(part["training"], COLUMNS))
+        for (benchmark, modalities), part in rows.groupby(["benchmark", "modalities"], sort=False)
+        if part["training"].nunique() > 1
+    ] + [
+        (f"{benchmark}, training {COLUMNS.get(training, training)}: by modalities", part, "modalities",
+         by_size(part["modalities"]))
+        for (benchmark, training), part in rows[rows["method"] != "logitnorm"].groupby(
+            ["benchmark", "training"], sort=False
+        )
+        if part["modalities"].nunique() > 1 and not part["modalities"].str.contains("+", regex=False).all()
+    ]  # fmt: skip
+    panels = panels or [(metric, rows, "training", in_order(rows["training"], COLUMNS))]
 
-    figure = Figure(figsize=(2.2 + 2.3 * len(settings), 3.2 * len(metrics)), layout="constrained")
+    figure = Figure(figsize=(10, 3.1 * len(panels)), layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(len(metrics), len(settings), squeeze=False, sharey="row")
-    for column, ((benchmark, modalities), group) in enumerate(settings):
-        for row, metric in enumerate(metrics):
-            _panel(axes[row][column], group, metric, trainings, colours)
-            if column == 0:
-                axes[row][column].set_ylabel(
-                    f"{metric} (%), {'higher' if metric == 'AUROC' else 'lower'} is better"
-                )
-        title = modalities if len(modalities) < 24 else f"{modalities.count('+') + 1} modalities"
-        axes[0][column].set_title(f"{benchmark}\n{title}", fontsize=9)
-    figure.suptitle(
-        f"Near-OOD by training, score {postprocessor}: a dot a class partition, a bar the mean", fontsize=10
-    )
+    for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+        _panel(axes, *panel, metric=metric)
+    figure.suptitle(f"{metric} (%), mean ± standard deviation over class partitions", fontsize=11)
     buffer = io.BytesIO()
-    canvas.print_figure(buffer, format="png", dpi=120)
+    canvas.print_figure(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue())
     return path
 
 
-def _panel(
-    axes: Any, group: pd.DataFrame, metric: str, trainings: list[str], colours: dict[str, str]
-) -> None:
-    present = [name for name in trainings if name in set(group["training"])]
-    for position, name in enumerate(present):
-        values = group.loc[group["training"] == name, metric].to_numpy()
-        axes.plot([position] * len(values), values, "o", color=colours[name], alpha=0.45, markersize=4)
-        axes.hlines(values.mean(), position - 0.3, position + 0.3, color=colours[name], linewidth=2.5)
-    axes.set_xticks(
-        range(len(present)), [n.removeprefix("multimodal_") for n in present], rotation=35, ha="right"
-    )
-    axes.set_xlim(-0.6, len(present) - 0.4)
+def _panel(axes: Any, title: str, part: pd.DataFrame, column: str, values: list[str], metric: str) -> None:
+    methods = in_order(list(part["method"]), TITLES)
+    offsets = np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else [0.0]
+    for offset, value in zip(offsets, values, strict=True):
+        chosen = part[part[column] == value].set_index("method")
+        places = [methods.index(name) + offset for name in chosen.index]
+        deviations = chosen[f"{metric}_std"].fillna(0.0)
+        label = COLUMNS.get(value, value) if column == "training" else _short(value)
+        axes.errorbar(places, chosen[metric], yerr=deviations, fmt="o", markersize=5, capsize=2, label=label)
+    axes.set_xticks(range(len(methods)), [TITLES.get(name, name) for name in methods], fontsize=8)
+    axes.set_title(title, fontsize=10)
+    axes.set_ylabel(metric)
     axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _short(modalities: str) -> str:
+    return modalities if len(modalities) < 24 else f"{modalities.count('+') + 1} modalities"

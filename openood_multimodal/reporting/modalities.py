@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .methods import TITLES, as_methods, in_order
+from .methods import TITLES, in_order
 from .tables import mean_std, over_scores, paired_differences, signed_interval
 
 BASELINE = "multimodal_baseline"
@@ -26,7 +26,7 @@ def modality_table(summaries: pd.DataFrame, metric: str) -> pd.DataFrame:
         summaries: rows of `tables.summary` with one benchmark and one training.
         metric: ``"AUROC"`` or ``"FPR@95"``.
     """
-    rows = as_methods(summaries)
+    rows = summaries.assign(method=summaries["postprocessor"])
     sets = by_size(rows["modalities"])
     cells: dict[str, dict[str, str]] = {}
     for method in in_order(list(rows["method"]), TITLES):
