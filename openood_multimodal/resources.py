@@ -1,7 +1,7 @@
-"""Where the packaged files lie: configs and the descriptions of benchmark splits.
+"""Where the packaged files lie: configs, the descriptions of benchmark splits, and the leaderboards.
 
-In a checkout they are the top-level folders ``configs/`` and ``benchmark_splits/``; in an installed wheel
-they travel inside the package, under ``openood_multimodal/_data/``.
+In a checkout they are the top-level folders ``configs/``, ``benchmark_splits/`` and ``leaderboard/``; in an
+installed wheel they travel inside the package, under ``openood_multimodal/_data/``.
 """
 
 from __future__ import annotations
@@ -43,6 +43,15 @@ def benchmark_splits_dir() -> Path:
         UserError: when the installation lacks it.
     """
     return _folder("benchmark_splits")
+
+
+def leaderboard_dir() -> Path:
+    """Return the folder of the packaged leaderboards and the published results they hold.
+
+    Raises:
+        UserError: when the installation lacks it.
+    """
+    return _folder("leaderboard")
 
 
 def list_configs() -> list[str]:

@@ -60,7 +60,8 @@ class ResultRecord:
         metrics: name → ``{"value", "ci_low", "ci_high"}``, fractions; bounds may be None.
         n_id: ID samples scored.
         n_ood: OOD samples scored.
-        digests: ``manifest``, ``checkpoint``, ``store``, ``config`` → SHA-256 or None.
+        digests: ``manifest``, ``training`` (the settings of the training, seed and data apart), ``checkpoint``,
+            ``store``, ``config`` → SHA-256 or None.
         notes: precision fallback, skipped clips, modified lists, ...
         package_version: of this package.
         date: ISO 8601.

@@ -18,7 +18,7 @@ from ..naming import did_you_mean
 SCHEMA_VERSION = 1
 
 METRIC_NAMES = ("FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
-DIGEST_NAMES = ("manifest", "checkpoint", "store", "config")
+DIGEST_NAMES = ("manifest", "training", "checkpoint", "store", "config")
 BOUNDS = ("value", "ci_low", "ci_high")
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]

@@ -40,7 +40,13 @@ def fields(**changes):
         "metrics": {name: entry() for name in METRICS},
         "n_id": 100,
         "n_ood": 50,
-        "digests": {"manifest": "m" * 64, "checkpoint": "c" * 64, "store": None, "config": "f" * 64},
+        "digests": {
+            "manifest": "m" * 64,
+            "training": "t" * 64,
+            "checkpoint": "c" * 64,
+            "store": None,
+            "config": "f" * 64,
+        },
         "notes": ["2 clips skipped"],
         **changes,
     }
@@ -111,7 +117,12 @@ WRONG = {
     "best_epoch": [-1, 1.5, "3"],
     "n_id": [0, -1, 5.0, None, True],
     "n_ood": [0, None],
-    "digests": [None, {}, {"manifest": "a"}, {"manifest": 1, "checkpoint": "", "store": "", "config": ""}],
+    "digests": [
+        None,
+        {},
+        {"manifest": "a"},
+        {"manifest": 1, "training": "", "checkpoint": "", "store": "", "config": ""},
+    ],
     "notes": [None, "a note", [1], [""]],
     "package_version": [None, ""],
     "date": ["yesterday", None, 2024],

@@ -1,0 +1,78 @@
+"""``openood-mm leaderboard``: records and published results in, ranked tables out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from .main import subparser
+
+RECORDS = "leaderboard/records"
+
+EXAMPLES = """  # the published results alone, or with leaderboard/records if that folder is there
+  openood-mm leaderboard build
+
+  # one's own runs beside them
+  openood-mm leaderboard build --records results/demo results/mine --out results/leaderboard
+
+  # print one
+  openood-mm leaderboard show hmdb51_25_26
+  openood-mm leaderboard show htad_4_3 --records results/demo
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Build all leaderboards, or print one."""
+    options = _parser().parse_args(list(argv))
+
+    from ..reporting.leaderboard import build, choose, collect, make_boards
+
+    default = [RECORDS] if any(Path(RECORDS).rglob("*.record.json")) else []
+    folders = options.records or default
+    if options.action == "show":
+        collected = collect(folders, options.published)
+        boards = choose(make_boards(collected.records), [options.name])
+        print(boards[options.name].markdown(), end="")
+        return 0
+    built = build(options.out, folders, options.benchmark, options.published)
+    for board in built.boards.values():
+        results = " and ".join(f"{n} {source}" for source, n in sorted(board.counts.items()))
+        paths = ", ".join(str(Path(options.out) / name) for name in board.files())
+        rows = f"{len(board.rows)} row{'s' if len(board.rows) > 1 else ''}"
+        plural = "s" if sum(board.counts.values()) > 1 else ""
+        print(f"{board.name}: {rows} from {results} result{plural}: {paths}")
+        for line in board.incomplete:
+            print(f"  {line}")
+    if built.synthetic:
+        print(f"left out: {built.synthetic} record{'s' if built.synthetic > 1 else ''} of synthetic data")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = subparser(
+        "leaderboard",
+        "Build leaderboards from result records: one CSV and one Markdown page a benchmark, mean ± std over\n"
+        "partitions and seeds, ranks by AUROC; tracks apart; published results beside reproduced ones.",
+        EXAMPLES,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--records",
+        nargs="+",
+        action="extend",
+        metavar="DIR",
+        help=f"folders with *.record.json, at any depth (default: {RECORDS}, if it is there)",
+    )
+    shared.add_argument(
+        "--no-published", dest="published", action="store_false", help="without the published results"
+    )
+    making = actions.add_parser("build", parents=[shared], allow_abbrev=False, help="write all leaderboards")
+    making.add_argument("--out", default="leaderboard", metavar="DIR", help="default: %(default)s")
+    making.add_argument(
+        "--benchmark", nargs="+", metavar="NAME", help="only these; the other files stay as they are"
+    )
+    showing = actions.add_parser("show", parents=[shared], allow_abbrev=False, help="print one leaderboard")
+    showing.add_argument("name", metavar="NAME", help="of the benchmark")
+    return parser

@@ -1,0 +1,354 @@
+"""Leaderboards: ranked tables of every benchmark, a pure function of result records.
+
+The same records give the same bytes, whatever their order and folders; nothing depends on the day.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import yaml
+
+from .. import __version__, atomic
+from ..errors import UserError
+from ..naming import did_you_mean
+from ..resources import benchmark_splits_dir
+from .claims import known_manifest_digests
+from .leaderboard_markdown import markdown
+from .leaderboard_rows import AVERAGE, METHOD, Row, method_of, rows_of
+from .published import published_records
+from .records import SUFFIX, ResultRecord, read_record
+from .schema import METRIC_NAMES
+
+INDEX = "leaderboard.json"
+"""Written last: benchmark → its files' SHA-256, and what they were made from."""
+
+SYNTHETIC = "synthetic data"
+"""The note that bars a record from leaderboards."""
+
+SHOWN = ("FPR@95", "AUROC", "ACC")
+"""Metrics that come first among a table's columns."""
+
+_METRICS = (*SHOWN, *(name for name in METRIC_NAMES if name not in SHOWN))
+_FIRST = ("benchmark", "track", "setting", "id_set", "ood_set")
+COLUMNS = (
+    *_FIRST,
+    *(name for name in METHOD if name not in _FIRST),
+    *("rank", "rank_all", "average_rank"),
+    *(column for name in _METRICS for column in (name, f"{name}_std")),
+    *("std_over", "n_partitions", "n_seeds", "n_runs"),
+    *("AUROC_ci_low", "AUROC_ci_high", "FPR@95_ci_low", "FPR@95_ci_high"),
+    *("n_id", "n_ood", "notes"),
+)
+"""Columns of a leaderboard's CSV, percent."""
+
+
+_LEFTOVER = re.compile(r"\..*(\.csv|\.md|leaderboard\.json)\.[0-9a-f]+\.tmp")
+
+
+class Collected(NamedTuple):
+    """Records for leaderboards, each result once, and how many were left out as synthetic."""
+
+    records: list[ResultRecord]
+    synthetic: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """One benchmark's leaderboard.
+
+    Attributes:
+        name: of the benchmark.
+        rows: ranked.
+        incomplete: a line for each method that has no average over OOD sets.
+        counts: source → records.
+        digest: SHA-256 of the records, their dates and package versions apart.
+    """
+
+    name: str
+    rows: list[Row]
+    incomplete: list[str]
+    counts: Mapping[str, int]
+    digest: str
+
+    def csv(self) -> str:
+        """Return the table of `COLUMNS`."""
+        buffer = io.StringIO(newline="")
+        writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_cells(self.name, row) for row in self.rows)
+        return buffer.getvalue()
+
+    def markdown(self) -> str:
+        """Return the page."""
+        return markdown(self.name, self.rows, self.incomplete)
+
+    def files(self) -> dict[str, str]:
+        """Return file name → content; what a file system may not take in a name is written as %XX."""
+        stem = quote(self.name, safe=" +()")
+        return {f"{stem}.csv": self.csv(), f"{stem}.md": self.markdown()}
+
+    def entry(self) -> dict[str, Any]:
+        """Return the board's entry in the index."""
+        return {
+            "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.files().items()},
+            "rows": len(self.rows),
+            "records": dict(sorted(self.counts.items())),
+            "records_sha256": self.digest,
+            "package_version": __version__,
+        }
+
+
+def collect(folders: Iterable[str | os.PathLike[str]], published: bool = True) -> Collected:
+    """Read every ``*.record.json`` below ``folders``, and the published results.
+
+    A result that is there twice counts once.  Records of generated data are left out.
+
+    Raises:
+        UserError: naming the file, for a folder without records or a record that is not valid; naming both
+            files, for two that disagree about one result.
+    """
+    known, generated = known_manifest_digests(), _generated_benchmarks()
+    found = [(f"published result {each.run_id}", each) for each in published_records()] if published else []
+    for folder in folders:
+        paths = sorted(Path(folder).rglob(f"*{SUFFIX}"))
+        if not paths:
+            reason = "no *.record.json lies below it" if Path(folder).is_dir() else "there is no such folder"
+            raise UserError(f"--records {folder}: {reason}.")
+        for path in paths:
+            record = read_record(path, known)
+            if record.ood_set == AVERAGE and record.source != "published":
+                raise UserError(
+                    f"{path}: field 'ood_set' may not be '{AVERAGE}', which names the mean over sets."
+                )
+            found.append((str(path), record))
+    synthetic = [r for _, r in found if SYNTHETIC in r.notes or r.benchmark in generated]
+    kept = [(where, r) for where, r in found if not (SYNTHETIC in r.notes or r.benchmark in generated)]
+    return Collected(_each_once(kept), len({_content(record) for record in synthetic}))
+
+
+def _generated_benchmarks() -> set[str]:
+    paths = sorted(benchmark_splits_dir().glob("*.yml"))
+    contents = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+    return {
+        name for name, content in contents.items() if isinstance(content, dict) and content.get("synthetic")
+    }
+
+
+def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
+    """Return the records sorted by content, without those that say again what another says.
+
+    Two runs of one seed, partition and row are the same network tested again if their figures agree; else they
+    were trained differently in something that records don't hold, and their mean would be of nothing.
+    """
+    by_run: dict[tuple[Any, ...], tuple[str, str, ResultRecord]] = {}
+    for where, record in found:
+        name = (record.source, record.run_id, record.setting, record.postprocessor, record.ood_set)
+        content = _content(record)
+        there = by_run.setdefault(name, (content, where, record))
+        if there[0] != content:
+            raise UserError(
+                f"{there[1]} and {where} disagree about one result (run {record.run_id}, "
+                f"{record.postprocessor} on {record.ood_set}). Delete one of them."
+            )
+    by_seed: dict[tuple[Any, ...], tuple[str, ResultRecord]] = {}
+    for _, where, record in sorted(by_run.values(), key=lambda each: each[0]):
+        place = (record.benchmark, method_of(record), record.ood_set, record.partition, record.seed)
+        first = by_seed.setdefault(place, (where, record))
+        if _figures(first[1]) != _figures(record):
+            raise UserError(
+                f"{first[0]} and {where} are different results of one row, partition {record.partition} and "
+                f"seed {record.seed} ({record.training}, {record.postprocessor} on {record.ood_set}): the runs "
+                "differ in a setting that a row doesn't show (their digests.config). Keep one of them, or name "
+                "only one run's folder with --records."
+            )
+    return [record for _, record in by_seed.values()]
+
+
+def _content(record: ResultRecord) -> str:
+    fields = record.to_dict()
+    del fields["date"], fields["package_version"]
+    return json.dumps(fields, sort_keys=True)
+
+
+def _figures(record: ResultRecord) -> tuple[Any, ...]:
+    return record.metrics, record.n_id, record.n_ood, record.digests["manifest"]
+
+
+def make_boards(records: Iterable[ResultRecord]) -> dict[str, Board]:
+    """Return benchmark → its leaderboard, sorted by name.
+
+    Args:
+        records: each result once, as `collect` returns them.
+    """
+    groups: dict[str, list[ResultRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.benchmark].append(record)
+    boards = {}
+    for name, group in sorted(groups.items()):
+        rows, incomplete = rows_of(group)
+        contents = "\n".join(sorted(map(_content, group)))
+        boards[name] = Board(
+            name,
+            rows,
+            incomplete,
+            Counter(record.source for record in group),
+            hashlib.sha256(contents.encode()).hexdigest(),
+        )
+    return boards
+
+
+def choose(boards: Mapping[str, Board], names: Collection[str] | None) -> dict[str, Board]:
+    """Return the boards of these names, or all without any.
+
+    Raises:
+        UserError: for a name that no record has, or when there is no board at all.
+    """
+    if not boards:
+        raise UserError("there is no record to build a leaderboard from; name a folder with --records.")
+    for name in names or ():
+        if name not in boards:
+            raise UserError(f"no record is of the benchmark '{name}'.{did_you_mean(name, boards)}")
+    return {name: board for name, board in boards.items() if not names or name in names}
+
+
+class Built(NamedTuple):
+    """What `build` wrote, and how many records it left out as synthetic."""
+
+    boards: dict[str, Board]
+    synthetic: int
+
+
+def build(
+    out: str | os.PathLike[str],
+    folders: Iterable[str | os.PathLike[str]] = (),
+    benchmarks: Collection[str] | None = None,
+    published: bool = True,
+) -> Built:
+    """Build leaderboards and write them: ``<benchmark>.csv``, ``<benchmark>.md``, and the index last.
+
+    Every file is replaced in one step.  Builders of one folder wait for each other and read the records when it
+    is their turn, so that the last one has seen all.  Without ``benchmarks``, files that an earlier build wrote
+    for benchmarks that have no record now are removed.
+
+    Args:
+        out: folder of the leaderboards.
+        folders: with records.
+        benchmarks: those to build; the others' files and index entries stay.
+        published: whether the packaged published results count.
+
+    Raises:
+        UserError: for records that can't be read or disagree; nothing is written then.
+    """
+    root = Path(out)
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--out {root}: not a folder.")
+    with _one_builder(root):
+        collected = collect(folders, published)
+        boards = choose(make_boards(collected.records), benchmarks)
+        before = _read_index(root / INDEX)
+        index = {name: board.entry() for name, board in boards.items()}
+        if benchmarks:
+            index = dict(sorted({**before, **index}.items()))
+        for board in boards.values():
+            for name, text in board.files().items():
+                atomic.write_text(root / name, text)
+        for name in _files_of(before) - _files_of(index):
+            (root / name).unlink(missing_ok=True)
+        atomic.write_json(root / INDEX, {"benchmarks": index})
+    return Built(boards, collected.synthetic)
+
+
+@contextmanager
+def _one_builder(root: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system lets go of when the process dies."""
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows: files are whole all the same; of two builders, the last one wins
+        yield
+        return
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _remove_leftovers(root)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove the temporary files of builders that were killed; call it when nobody else builds."""
+    for path in root.glob(".*.tmp"):
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        _files_of(entries)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not the index of a leaderboard. Delete it and build again.") from error
+    return entries
+
+
+def _files_of(index: Mapping[str, Any]) -> set[str]:
+    """Return the files in an index; only names that a board can have."""
+    names = {name for entry in index.values() for name in entry["files"]}
+    return {name for name in names if Path(name).name == name and name.endswith((".csv", ".md"))}
+
+
+def _cells(benchmark: str, row: Row) -> dict[str, str]:
+    ours = row.values["source"] != "published"  # a paper's number of runs is not known
+    cells = {
+        "benchmark": benchmark,
+        **row.values,
+        "ood_set": row.ood_set,
+        "rank": _whole(row.rank),
+        "rank_all": _whole(row.rank_all),
+        "average_rank": _decimal(row.average_rank),
+        "std_over": row.std_over,
+        "n_partitions": str(len(row.partitions)) if ours else "",
+        "n_seeds": str(row.n_seeds) if ours else "",
+        "n_runs": str(row.n_runs) if ours else "",
+        "n_id": _range(row.n_id),
+        "n_ood": _range(row.n_ood),
+        "notes": "; ".join(
+            note if n == row.n_runs else f"{note} ({n} of {row.n_runs} runs)" for note, n in row.notes.items()
+        ),
+    }
+    for name in METRIC_NAMES:
+        cells[name] = _decimal(row.means.get(name))
+        cells[f"{name}_std"] = _decimal(row.stds.get(name))
+    for name in ("AUROC", "FPR@95"):
+        low, high = row.intervals.get(name, (None, None))
+        cells[f"{name}_ci_low"], cells[f"{name}_ci_high"] = _decimal(low), _decimal(high)
+    return cells
+
+
+def _whole(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _range(values: Sequence[int]) -> str:
+    return "-".join(map(str, sorted({values[0], values[-1]}))) if values else ""
