@@ -50,6 +50,7 @@ check: lint types test
 # the tables of docs/results.md: 20 partitions
 docs-table: $(STAMP)
 	$(BIN)/openood-mm benchmark --suite docs --workers $(WORKERS) --output-dir results/docs
+	$(BIN)/python scripts/update_results_page.py results/docs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
