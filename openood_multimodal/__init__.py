@@ -1,3 +1,19 @@
 """Multimodal out-of-distribution detection: the MultiOOD benchmark for OpenOOD, and without it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .scoring import evaluate as evaluate
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import `evaluate` when it is asked for, so that importing the package costs nothing."""
+    if name == "evaluate":
+        from .scoring import evaluate
+
+        return evaluate
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -28,6 +28,9 @@ COMMANDS = {
     "compare-modalities": _Command(
         "compare_modalities", "every score on each modality, each pair, all together"
     ),
+    "leaderboard": _Command("leaderboard", "records and published results -> ranked tables (CSV, Markdown)"),
+    "score": _Command("score", "scores from saved embeddings: arrays in, table out"),
+    "import-multiood": _Command("import_multiood", "read the files that MultiOOD's test scripts save"),
     "list": _Command("list", "list datasets, networks, trainers, scores, configs, ..."),
     "doctor": _Command("doctor", "say what is installed, what is missing, and the command that installs it"),
 }
@@ -73,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"there is no command '{options.command}'.{did_you_mean(options.command, COMMANDS)}"
             )
         module = importlib.import_module(f".{COMMANDS[options.command].module}", __package__)
-        return module.main(options.arguments) or 0
+        code = module.main(options.arguments) or 0
+        sys.stdout.flush()  # here, where a failure can be told, and not when the interpreter ends
+        return code
     except UserError as error:
         print(f"openood-mm: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,155 @@
+"""``openood-mm score``: scores from saved embeddings, without a network."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .main import subparser
+
+if TYPE_CHECKING:
+    from ..scoring.run import Result, Task
+
+EXAMPLES = """  # all nine scores on three OOD sets
+  openood-mm score --train train.npz --val val.npz --test test.npz \\
+      --ood ucf=ucf.npz hac=hac.npz epic=epic.npz --head head.npz --out results/scores
+
+  # no training set: the scores that need none
+  openood-mm score --test test.npz --ood ucf=ucf.npz --head head.npz --out results/scores \\
+      --postprocessors msp,ebo,mls,gen,ash
+
+  # MultiOOD's parameters, each modality shaped by itself, and one parameter of one's own
+  openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
+      --preset multiood --slices video:2304,flow:2048 --set knn.K=20 --out results/scores
+
+docs/embeddings.md describes the files.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Read, score, write; print the table, what to know about it, and where it is."""
+    options = _parser().parse_args(list(argv))
+
+    from ..scoring.choice import parse_settings, score_names
+    from ..scoring.files import write_run
+    from ..scoring.inputs import parse_slices
+    from ..scoring.run import run_jobs
+    from ..scoring.table import Sources, prepare
+
+    sources = Sources(
+        train=options.train,
+        val=options.val,
+        test=options.test,
+        ood=[_named(text) for words in options.ood for text in words],
+        head=options.head,
+        slices=parse_slices(options.slices) if options.slices is not None else None,
+        why_no_head=_why_no_head(Path(options.test)),
+    )
+    names = score_names(options.postprocessors)
+    task, jobs = prepare(sources, names, options.preset, parse_settings(options.set), options.fit_on)
+    _report_ignored(task)
+    results, caught = run_jobs(jobs, task, options.fit_on, intervals=True, progress=True)
+    for line in caught.lines():
+        print(f"openood-mm: warning: {line}", file=sys.stderr)
+    settings = {"preset": options.preset, "fit_on": options.fit_on, "head": options.head}
+    written = write_run(Path(options.out), results, task, settings)
+    _print_table(results)
+    print("Written:")
+    for path in written:
+        print(f"  {path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = subparser(
+        "score",
+        "Score saved embeddings: in-distribution against OOD sets, every score, one table.\n"
+        "A FILE is an .npz with features (float [N, D]) and labels (int [N]; not needed for OOD sets), or the\n"
+        "folder of an embedding store.",
+        EXAMPLES,
+    )
+    parser.add_argument("--train", metavar="FILE", help="ID training set (mds, knn, vim)")
+    parser.add_argument("--val", metavar="FILE", help="ID validation set (react's threshold)")
+    parser.add_argument("--test", metavar="FILE", required=True, help="ID test set")
+    parser.add_argument(
+        "--ood",
+        metavar="NAME=FILE",
+        nargs="+",
+        action="append",
+        required=True,
+        help="OOD sets; may be repeated",
+    )
+    parser.add_argument(
+        "--head",
+        metavar="FILE",
+        help=".npz with weight [C, D] and bias [C]; can be left out where all sets are stores with logits",
+    )
+    parser.add_argument(
+        "--postprocessors", metavar="A,B,...", help="scores (default: msp,ebo,mls,mds,react,ash,gen,knn,vim)"
+    )
+    parser.add_argument(
+        "--preset",
+        default="openood",
+        metavar="NAME",
+        help="parameters: openood (default) or multiood",
+    )
+    parser.add_argument(
+        "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"
+    )
+    parser.add_argument(
+        "--fit-on", choices=["train", "val"], default="train", help="what mds, knn and vim learn from"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="POSTPROCESSOR.PARAMETER=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override a parameter, e.g. knn.K=10; may be repeated",
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
+    return parser
+
+
+def _named(text: str) -> tuple[str, str]:
+    from ..errors import UserError
+
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise UserError(f"--ood is written NAME=FILE, e.g. ucf=ucf.npz; got '{text}'.")
+    return name, path
+
+
+def _why_no_head(test: Path) -> str:
+    """Return what `import-multiood` found out about the head of its stores, to be put after "give --head"."""
+    try:
+        reason = json.loads((test.parent / "import.json").read_text(encoding="utf-8"))["head"]["missing"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f" (the import made none: {reason})" if isinstance(reason, str) else ""
+
+
+def _report_ignored(task: Task) -> None:
+    for each in task.sets():
+        if each.ignored:
+            print(
+                f"openood-mm: note: {each.where}: features and labels are read; other arrays are not: "
+                f"{', '.join(each.ignored)}.",
+                file=sys.stderr,
+            )
+
+
+def _print_table(results: Sequence[Result]) -> None:
+    from tabulate import tabulate
+
+    from ..scoring.table import percent_rows
+
+    rows: list[dict[str, Any]] = percent_rows(results)
+    print(tabulate(rows, headers="keys", floatfmt=".2f", disable_numparse=[0, 1]))
+    print("(percent; FPR@95: OOD positive, as OpenOOD; FPR@95_ID_TPR: ID positive, as the MultiOOD paper)")
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        print(f"Note: {note}")

@@ -1,0 +1,154 @@
+"""The files of ``openood-mm score``: ``scores/``, ``ood.csv``, ``metrics.json``.
+
+They are written beside their places first and put there together, ``metrics.json`` last: when the disk is
+full, what was there stays; while ``metrics.json`` is there, the others belong to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, atomic
+from ..errors import UserError
+from ..evaluators.metrics import METRICS, Metric
+from ..evaluators.outputs import write_results_csv, write_scores
+from .inputs import InputSet
+from .run import Result, Task
+
+META = "_meta"
+"""The key of ``metrics.json`` that is no postprocessor."""
+
+SCHEMA_VERSION = 1
+METRICS_FILE, CSV_FILE, SCORES = "metrics.json", "ood.csv", "scores"
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "faiss-cpu")
+_SCORE_FILE = re.compile(r"scores/[^/\\]+/[^/\\]+\.npz")
+
+
+def write_run(folder: Path, results: Sequence[Result], task: Task, settings: Mapping[str, Any]) -> list[Path]:
+    """Write all files of a run, in place of those of an earlier run; other files in ``folder`` stay.
+
+    Args:
+        folder: made when missing.
+        results: of every score.
+        task: what was scored.
+        settings: ``preset``, ``fit_on`` and what else belongs under ``_meta``.
+
+    Returns:
+        The paths of ``ood.csv``, ``metrics.json`` and ``scores/``.
+
+    Raises:
+        UserError: when ``folder`` is a file.
+        OSError: when the disk is full or can't be written; nothing has been changed then.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; name a folder.")
+    old = _files_of_earlier_run(folder)
+    with _staging(folder) as stage:
+        for result in results:
+            for name, scores in result.scores.items():
+                write_scores(stage, result.postprocessor, name, scores)
+        rows = [row for result in results for row in result.rows() if row["dataset"] in task.ood]
+        write_results_csv(stage / CSV_FILE, rows)
+        new = sorted(path.relative_to(stage).as_posix() for path in (stage / SCORES).rglob("*.npz"))
+        atomic.write_json(stage / METRICS_FILE, _metrics_json(results, task, settings, new))
+        for name in new:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / METRICS_FILE).unlink(missing_ok=True)
+        for name in (*new, CSV_FILE, METRICS_FILE):
+            os.replace(stage / name, folder / name)
+    for name in sorted(set(old) - set(new)):
+        (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # scores of other runs may be left in it
+            (folder / name).parent.rmdir()
+    return [folder / CSV_FILE, folder / METRICS_FILE, folder / SCORES]
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """Make a temporary folder inside ``folder``, and remove what is left of it, and of a new ``folder``."""
+    existed = folder.is_dir()
+    stage = folder / f".{secrets.token_hex(6)}.tmp"
+    stage.mkdir(parents=True)
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        if not existed:
+            with suppress(OSError):  # not empty: all went well
+                folder.rmdir()
+
+
+def _files_of_earlier_run(folder: Path) -> list[str]:
+    """Return the score files that the ``metrics.json`` in ``folder`` lists; none where it is not ours."""
+    try:
+        listed = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))[META]["files"]
+        return [name for name in listed if _SCORE_FILE.fullmatch(name) and ".." not in name.split("/")]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _metrics_json(
+    results: Sequence[Result], task: Task, settings: Mapping[str, Any], files: Sequence[str]
+) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        result.postprocessor: {name: _plain(metrics) for name, metrics in result.metrics.items()}
+        for result in results
+    }
+    content[META] = {
+        "schema_version": SCHEMA_VERSION,
+        **settings,
+        "engine": {"name": "native", "version": __version__},
+        "parameters": {result.postprocessor: result.parameters for result in results},
+        "notes": {result.postprocessor: list(result.notes) for result in results if result.notes},
+        "average": {
+            result.postprocessor: _plain(result.average) for result in results if result.average is not None
+        },
+        "n_id": len(task.test.embeddings),
+        "n_ood": {name: len(each.embeddings) for name, each in task.ood.items()},
+        "num_features": task.test.embeddings.dim,
+        "slices": {name: list(columns) for name, columns in task.slices.items()},
+        "shaped": task.shaped,
+        "inputs": {name: _origin(each) for name, each in _named_sets(task)},
+        "versions": _versions(),
+        "files": list(files),
+    }
+    return content
+
+
+def _plain(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    plain: dict[str, Any] = {name: metrics[name].value for name in METRICS}
+    for name in METRICS:
+        low, high = metrics[name].ci_low, metrics[name].ci_high
+        if low is not None and high is not None:
+            plain[f"{name}_ci"] = [low, high]
+    return plain
+
+
+def _named_sets(task: Task) -> Iterator[tuple[str, InputSet]]:
+    for name, each in (("train", task.train), ("val", task.val), ("test", task.test)):
+        if each is not None:
+            yield name, each
+    for name, each in task.ood.items():
+        yield f"ood {name}", each
+
+
+def _origin(each: InputSet) -> dict[str, Any]:
+    return {**each.origin, "rows": len(each.embeddings)}
+
+
+def _versions() -> dict[str, str]:
+    found = {"openood-multimodal": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -1,0 +1,251 @@
+"""Whatever a user may hold embeddings in → `arrays.Embeddings` and `arrays.LinearHead`, checked once.
+
+Every check names the file or argument, and the row, column or key.  What passes here can be scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Embeddings, LinearHead, Slices
+from ..errors import UserError
+from .npz import read_arrays
+
+_BLOCK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class InputSet:
+    """One set of embeddings, and where it comes from.
+
+    Attributes:
+        where: how messages call it, e.g. ``"test (id_test.npz)"``.
+        embeddings: the arrays; labels are -1 throughout for an OOD set.
+        shaped: ``"ash"`` or ``"react"`` where the features have been shaped already (see
+            `datasets.multiood_files`), else None.
+        origin: ``path`` and ``sha256`` (of a file) or ``digest`` (of a store); empty for arrays.
+        ignored: keys of its file that aren't read.
+    """
+
+    where: str
+    embeddings: Embeddings
+    shaped: str | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+
+def read_set(source: Any, name: str, *, ood: bool = False) -> InputSet:
+    """Read one set.
+
+    Args:
+        source: an `EmbeddingStore` or the path of one; the path of an ``.npz`` with ``features`` float
+            ``[N, D]`` and ``labels`` int ``[N]``; `Embeddings`; ``(features, labels)``; for an OOD set also
+            features alone.
+        name: what it is, for messages: ``"test"``.
+        ood: labels aren't needed then, and are replaced by -1.
+
+    Raises:
+        UserError: for an empty set, features that aren't floats, NaN or infinite values, labels that are
+            missing, aren't integers or don't fit, a damaged file, an incomplete store.
+    """
+    found = _found(source, name, ood)
+    embeddings = found.embeddings
+    _check_finite(embeddings.features, f"{found.where}: features")
+    if embeddings.logits is not None:
+        _check_finite(embeddings.logits, f"{found.where}: logits")
+    if ood:
+        embeddings = replace(embeddings, labels=np.full(len(embeddings), -1, dtype=np.int64))
+    return replace(found, embeddings=embeddings)
+
+
+def _found(source: Any, name: str, ood: bool) -> InputSet:
+    if isinstance(source, str | os.PathLike):
+        return _from_path(Path(source), name, ood)
+    if isinstance(source, Embeddings):
+        features, labels = _arrays(source.features, source.labels, name, ood)
+        return InputSet(name, replace(source, features=features, labels=labels))
+    if callable(getattr(source, "embeddings", None)) and hasattr(source, "meta"):
+        return _from_store(source, name)
+    if isinstance(source, tuple):
+        if len(source) != 2:
+            raise UserError(f"{name} must be (features, labels), got a tuple of {len(source)}.")
+        features, labels = _arrays(*source, name, ood)
+    else:
+        features, labels = _arrays(source, None, name, ood)
+    return InputSet(name, Embeddings(features, labels))
+
+
+def _from_path(path: Path, name: str, ood: bool) -> InputSet:
+    where = f"{name} ({path})"
+    if path.is_dir():
+        from ..datasets.store import EmbeddingStore  # here: the room of data sets brings torch
+
+        return _from_store(EmbeddingStore.open(path), where)
+    values, ignored = read_arrays(path, ["features"], ["labels"])
+    features, labels = _arrays(values["features"], values.get("labels"), where, ood)
+    origin = {"path": str(path), "sha256": file_sha256(path)}
+    return InputSet(where, Embeddings(features, labels), None, origin, ignored)
+
+
+def _from_store(store: Any, where: str) -> InputSet:
+    shaped = store.meta["digests"].get("shaped")
+    origin = {"path": str(store.path), "digest": store.digest()}
+    return InputSet(where, store.embeddings(), shaped, origin)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """Return an array; tensors are taken off their device and graph, bfloat16 becomes float32."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise UserError(f"can't make an array of a {type(value).__name__}: {error}.") from error
+
+
+def _arrays(features: Any, labels: Any, where: str, ood: bool) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    rows = _floats(as_array(features), f"{where}: features", "[N, D]", 2)
+    if not rows.size:
+        raise UserError(f"{where} is empty: its features have shape {list(rows.shape)}.")
+    if ood:
+        return rows, np.full(len(rows), -1, dtype=np.int64)
+    if labels is None:
+        raise UserError(f"{where} has no labels; an in-distribution set needs features and labels.")
+    return rows, _labels(as_array(labels), len(rows), where)
+
+
+def _floats(array: NDArray[Any], what: str, form: str, ndim: int) -> NDArray[Any]:
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise UserError(f"{what} must be float16, float32 or float64, got {array.dtype}.")
+    if array.ndim != ndim:
+        raise UserError(f"{what} must be {form}, got shape {list(array.shape)}.")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _labels(array: NDArray[Any], rows: int, where: str) -> NDArray[np.int64]:
+    if array.dtype.kind not in "iu":
+        raise UserError(f"{where}: labels must be integers, got {array.dtype}; use labels.astype('int64').")
+    if array.shape != (rows,):
+        raise UserError(f"{where}: labels must be [{rows}], one a row, got shape {list(array.shape)}.")
+    if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
+        raise UserError(f"{where}: a label is larger than any class can be.")
+    return array.astype(np.int64)
+
+
+def _check_finite(array: NDArray[Any], what: str) -> None:
+    step = max(1, _BLOCK_BYTES // max(1, array.shape[1] * array.dtype.itemsize))
+    for start in range(0, len(array), step):
+        finite = np.isfinite(array[start : start + step])
+        if not finite.all():
+            row, column = map(int, np.argwhere(~finite)[0])
+            raise UserError(
+                f"{what} hold {array[start + row, column]} at row {start + row}, column {column}; leave such "
+                "rows out, or find out why the network made them."
+            )
+
+
+def check_classes(each: InputSet, num_classes: int) -> None:
+    """Raise `UserError` unless every label is one of the classes 0 … ``num_classes`` - 1."""
+    labels = each.embeddings.labels
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        row = int(outside[0])
+        raise UserError(
+            f"{each.where}: the label {labels[row]} in row {row} is none of the {num_classes} classes "
+            f"(0 to {num_classes - 1})."
+        )
+
+
+def read_head(source: Any) -> LinearHead:
+    """Read the fusion head.
+
+    Args:
+        source: ``(weight [C, D], bias [C])``, a `LinearHead`, the path of an ``.npz`` with both, a module with
+            ``weight`` and ``bias`` (``torch.nn.Linear``; no bias counts as 0), or one with ``get_fc()``.
+
+    Raises:
+        UserError: for anything else, wrong shapes, NaN or infinite weights, no class.
+    """
+    where, weight, bias = "head", None, None
+    if isinstance(source, str | os.PathLike):
+        where = f"head ({os.fspath(source)})"
+        if Path(source).is_dir():
+            raise UserError(f"{where} is a folder; name the .npz with weight [C, D] and bias [C].")
+        values = read_arrays(source, ["weight", "bias"]).values
+        weight, bias = values["weight"], values["bias"]
+    elif isinstance(source, tuple | list) and len(source) == 2:
+        weight, bias = source
+    elif hasattr(source, "get_fc"):
+        weight, bias = source.get_fc()
+    elif hasattr(source, "weight") and hasattr(source, "bias"):
+        weight, bias = source.weight, source.bias
+    else:
+        raise UserError(
+            f"head must be (weight, bias), an .npz with both, or a module with weight and bias or get_fc(); "
+            f"got {type(source).__name__}."
+        )
+    weights = _floats(as_array(weight), f"{where}: weight", "[C, D]", 2)
+    biases = np.zeros(len(weights), weights.dtype) if bias is None else as_array(bias)
+    biases = _floats(biases, f"{where}: bias", "[C]", 1)
+    if not weights.size or len(biases) != len(weights):
+        raise UserError(
+            f"{where}: weight must be [C, D] and bias [C], got {list(weights.shape)} and {list(biases.shape)}."
+        )
+    _check_finite(weights, f"{where}: weight")
+    _check_finite(biases[:, None], f"{where}: bias")
+    return LinearHead(weights, biases)
+
+
+def parse_slices(text: str) -> dict[str, int]:
+    """Return modality → width from ``video:2304,flow:2048``.
+
+    Raises:
+        UserError: when the text has another form, or names a modality twice.
+    """
+    widths: dict[str, int] = {}
+    for part in text.split(","):
+        modality, colon, width = (each.strip() for each in part.partition(":"))
+        if not modality or not colon or not width.isdecimal() or int(width) < 1:
+            raise UserError(f"slices are written modality:width, e.g. video:2304,flow:2048; got '{text}'.")
+        if modality in widths:
+            raise UserError(f"the slices '{text}' name '{modality}' twice.")
+        widths[modality] = int(width)
+    return widths
+
+
+def as_slices(given: Mapping[str, Any], dim: int) -> Slices:
+    """Return modality → ``(start, stop)`` that cover ``dim`` columns, from widths or from such pairs.
+
+    Raises:
+        UserError: when they leave a gap, overlap, or don't end at ``dim``.
+    """
+    slices: dict[str, tuple[int, int]] = {}
+    position = 0
+    for modality, value in given.items():
+        start, stop = (position, position + value) if isinstance(value, int) else (int(v) for v in value)
+        if start != position or stop <= start:
+            raise UserError(
+                f"slices must follow one another from column 0; '{modality}' is {start} to {stop} where "
+                f"{position} should begin."
+            )
+        slices[str(modality)] = (start, stop)
+        position = stop
+    if position != dim:
+        raise UserError(f"the slices cover {position} columns, but the features have {dim}.")
+    return slices

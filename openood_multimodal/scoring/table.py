@@ -1,0 +1,143 @@
+"""`evaluate`: sets in, `pandas.DataFrame` out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import UserError
+from ..evaluators.metrics import METRICS
+from ..naming import did_you_mean
+from .choice import ENGINES, Job, Parameters, build_jobs, require_inputs, require_slices, score_names
+from .inputs import read_head, read_set
+from .run import Result, Task, check_ood_names, make_task, run_jobs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Sources(NamedTuple):
+    """Where the sets of one evaluation come from, as the user named them; see `evaluate`."""
+
+    train: Any
+    val: Any
+    test: Any
+    ood: Sequence[tuple[str, Any]]
+    head: Any
+    slices: Mapping[str, Any] | None = None
+    why_no_head: str = ""
+
+
+def prepare(
+    sources: Sources, names: Sequence[str], preset: str, parameters: Parameters, fit_on: str
+) -> tuple[Task, list[Job]]:
+    """Read and check everything that can be checked before the first score is computed.
+
+    Raises:
+        UserError: for anything that would stop a score later, as far as it can be told now.
+    """
+    check_ood_names([name for name, _ in sources.ood])
+    test = read_set(sources.test, "test")
+    jobs = build_jobs(names, preset, parameters, test.shaped)
+    require_inputs(
+        jobs,
+        train=sources.train is not None,
+        val=sources.val is not None,
+        fit_on=fit_on,
+        head=sources.head is not None,
+        why=sources.why_no_head,
+    )
+    task = make_task(
+        test,
+        {name: read_set(each, name, ood=True) for name, each in sources.ood},
+        read_set(sources.train, "train") if sources.train is not None else None,
+        read_set(sources.val, "val") if sources.val is not None else None,
+        read_head(sources.head) if sources.head is not None else None,
+        sources.slices,
+    )
+    require_slices(jobs, bool(task.slices))
+    return task, jobs
+
+
+def evaluate(
+    train: Any,
+    test: Any,
+    ood: Mapping[str, Any],
+    head: Any,
+    val: Any = None,
+    postprocessors: str | Iterable[str] | None = None,
+    preset: str = "openood",
+    engine: str = "native",
+    *,
+    slices: Mapping[str, Any] | None = None,
+    fit_on: str = "train",
+    parameters: Parameters | None = None,
+    intervals: bool = False,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score an in-distribution test set against OOD sets and return a table.
+
+    A set is ``(features, labels)`` (float ``[N, D]``, int ``[N]``), an `EmbeddingStore`, `Embeddings`, or the
+    path of a store or of an ``.npz`` with those keys; an OOD set may also be features alone, and its labels
+    don't matter.
+
+    Args:
+        train: ID training set; None where no score that runs needs it.
+        test: ID test set.
+        ood: name → OOD set.
+        head: the linear layer ``logits = features @ weight.T + bias``: ``(weight [C, D], bias [C])``, the path
+            of an ``.npz`` with both, ``torch.nn.Linear``, or a network with ``get_fc()``.  None is possible
+            where all sets are stores with logits, for scores that read no more.
+        val: ID validation set, for ReAct's threshold (the training set's features without it).
+        postprocessors: names, or text with commas; None: the nine of `DEFAULT_SCORES`.
+        preset: ``"openood"`` or ``"multiood"``.
+        engine: ``"native"``.
+        slices: modality → width, or → ``(start, stop)``, where scores treat modalities by themselves.
+        fit_on: ``"train"``, or ``"val"``: fit KNN, MDS and ViM to the validation set (as MultiOOD's authors do
+            for Kinetics).
+        parameters: score → parameters, e.g. ``{"knn": {"K": 10}}``.
+        intervals: add ``<metric>_ci_low`` and ``<metric>_ci_high``, 95 % bounds (a second or so a score).
+        seed: of the bootstrap behind these.
+
+    Returns:
+        One row a score and OOD set, and a row ``average`` a score where there are several sets.  Columns:
+        ``postprocessor``, ``dataset``, ``FPR@95``, ``FPR@95_ID_TPR``, ``AUROC``, ``AUPR_IN``, ``AUPR_OUT``,
+        ``ACC``: **percent**, not rounded.  ``.attrs["notes"]`` lists what a reader has to know.
+
+    Raises:
+        UserError: for anything wrong with the inputs, and for a score whose inputs are missing; the message
+            says which, and how to leave it out.
+
+    Warns:
+        UserWarning: for a set of one sample, or scores that are all equal.
+    """
+    import pandas as pd
+
+    if engine not in ENGINES:
+        raise UserError(f"there is no engine '{engine}'.{did_you_mean(engine, ENGINES)}")
+    if not isinstance(ood, Mapping):
+        raise UserError(f"ood must be a dict, name → set, got {type(ood).__name__}.")
+    names = score_names(postprocessors)
+    sources = Sources(train, val, test, list(ood.items()), head, slices)
+    task, jobs = prepare(sources, names, preset, parameters or {}, fit_on)
+    results, caught = run_jobs(jobs, task, fit_on, intervals=intervals, seed=seed)
+    for line in caught.lines():
+        warnings.warn(line, stacklevel=2)
+    table = pd.DataFrame(percent_rows(results, intervals))
+    table.attrs["notes"] = [note for result in results for note in result.notes]
+    return table
+
+
+def percent_rows(results: Sequence[Result], intervals: bool = False) -> list[dict[str, Any]]:
+    """Return the rows of `evaluate`'s table."""
+    rows = []
+    for each in (row for result in results for row in result.rows()):
+        row = {key: each[key] for key in ("postprocessor", "dataset")}
+        row |= {name: 100 * each[name].value for name in METRICS}
+        for name in METRICS if intervals else ():
+            for bound in ("ci_low", "ci_high"):
+                value = getattr(each[name], bound)
+                row[f"{name}_{bound}"] = float("nan") if value is None else 100 * value
+        rows.append(row)
+    return rows
