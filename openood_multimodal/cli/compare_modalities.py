@@ -53,8 +53,13 @@ def main(argv: Sequence[str]) -> int:
     benchmark = options.benchmark.removesuffix(".yml")
     if options.modalities:
         modalities = [name.strip() for name in options.modalities.split(",")]
-    else:
-        modalities = list(load_config([f"datasets/{benchmark}.yml"])["dataset.modalities"])
+    else:  # all three: a dataset's file refers to keys of the others
+        files = [
+            f"datasets/{benchmark}.yml",
+            "networks/mlp_fusion.yml",
+            f"pipelines/train/{options.training}.yml",
+        ]
+        modalities = list(load_config(files)["dataset.modalities"])
     if len(modalities) < 2:
         raise UserError(
             f"comparing modalities takes at least two; --modalities names {', '.join(modalities)}."

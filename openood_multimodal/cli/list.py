@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,7 +54,16 @@ def _rows(kind: str) -> list[tuple[str, str]]:
 
         return [(name, _first_sentence(load_benchmark(name).description)) for name in available_benchmarks()]
     registry = ALL[kind]
-    return [(name, _summary(registry.get(name))) for name in registry.names()]
+    return [(name, _summary_of(registry, name)) for name in registry.names()]
+
+
+def _summary_of(registry: Any, name: str) -> str:
+    from ..errors import UserError
+
+    try:
+        return _summary(registry.get(name))
+    except UserError as error:  # one broken package shouldn't hide all the others
+        return f"(broken: {error})"
 
 
 def _summary(component: Any) -> str:
@@ -63,4 +73,5 @@ def _summary(component: Any) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    return " ".join(text.split("\n\n")[0].split()).split(". ")[0].rstrip(".:")
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<!\bEq)\. ", paragraph)[0].rstrip(".:")

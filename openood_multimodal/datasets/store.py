@@ -101,7 +101,7 @@ class EmbeddingStore:
     @classmethod
     def _resume(cls, folder: Path, wanted: StoreMeta, clips: tuple[str, ...]) -> EmbeddingStore:
         present = StoreMeta.read(folder / META)
-        remedy = "Pass overwrite=True to replace it, or delete the folder."
+        remedy = "Delete the folder to make it anew (in Python: overwrite=True)."
         check_digests(folder, present.digests, wanted.digests, remedy)
         for name in ("num_samples", "num_classes", "slices", "modality_logits"):
             old, new = getattr(present, name), getattr(wanted, name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,10 @@ def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
         raise UserError(
             f"there is no checkpoint {path}; network.checkpoint must name a file that training wrote."
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise UserError(f"{path} is no readable checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    state = read_tensors(path, "Copy it again, or train again.")
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise UserError(
             f"{path} holds no state dict (parameter name → tensor). Training writes one as best.ckpt; "
             "state.pt beside it is for resuming only."
@@ -85,6 +84,22 @@ def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
             "network.* and dataset.modalities must be those of its training."
         )
     net.load_state_dict(state)
+
+
+def read_tensors(path: Path, remedy: str) -> Any:
+    """Return what ``torch.save`` wrote to ``path``, without unpickling anything but tensors and plain values.
+
+    Raises:
+        UserError: when the content is damaged or something else; the message ends with ``remedy``.
+        OSError: when the file can't be read.
+    """
+    content = io.BytesIO(path.read_bytes())
+    try:
+        return torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make torch's readers raise nearly anything
+        raise UserError(
+            f"{path} is damaged, or was not written by torch.save ({type(error).__name__}). {remedy}"
+        ) from error
 
 
 def _some(names: list[str], most: int = 3) -> str:

@@ -21,10 +21,17 @@ class MLPEncoder(nn.Module):
         input_dim: number of input features.
         hidden_dim: width of the hidden layer.
         embedding_dim: width of the embedding.
+
+    Raises:
+        UserError: when a width isn't positive.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int = 256, embedding_dim: int = 512) -> None:
         super().__init__()
+        widths = {"input_dim": input_dim, "hidden_dim": hidden_dim, "embedding_dim": embedding_dim}
+        for name, width in widths.items():
+            if width < 1:
+                raise UserError(f"an MLP encoder needs {name} >= 1, got {width}.")
         self.input_dim = input_dim
         self.embedding_dim = embedding_dim
         self.layers = nn.Sequential(

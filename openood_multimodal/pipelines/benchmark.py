@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -44,9 +47,10 @@ def _run(jobs: Sequence[Job], output_dir: Path, workers: int, keep_checkpoints: 
     # spawned, not forked: torch's threads and CUDA don't survive a fork
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
-        running: dict[Future[None], Job] = {
-            pool.submit(run_job, job, output_dir, keep_checkpoints): job for job in jobs
-        }
+        with _without_interrupts():  # workers inherit it: Ctrl-C goes to the whole group, the parent decides
+            running: dict[Future[None], Job] = {
+                pool.submit(run_job, job, output_dir, keep_checkpoints): job for job in jobs
+            }
         try:
             while running:
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -55,9 +59,25 @@ def _run(jobs: Sequence[Job], output_dir: Path, workers: int, keep_checkpoints: 
                     _check(future, job)
                     bar.set_postfix_str(str(job), refresh=False)
                     bar.update()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                for process in multiprocessing.active_children():
+                    process.terminate()  # a job that has begun is started anew by the next run
             raise
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ignore SIGINT for a moment; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _check(future: Future[None], job: Job) -> None:
@@ -73,10 +93,9 @@ def _check(future: Future[None], job: Job) -> None:
 
 
 def _prepare_worker() -> None:
-    import signal
-
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    # tqdm's own lock is a semaphore, which a terminated worker would leave behind
+    tqdm.set_lock(threading.RLock())
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"

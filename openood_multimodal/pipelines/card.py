@@ -34,6 +34,7 @@ class CheckpointCard:
         data: provenance of the training set (benchmark, partition, track, ...).
         manifest_digest: of the training manifest.
         config_digest: of the training config.
+        settings_digest: of the training's settings, seed and data apart.
         package_version: of openood-multimodal.
         checkpoint_digest: SHA-256 of the checkpoint file.
     """
@@ -51,6 +52,7 @@ class CheckpointCard:
     data: Mapping[str, Any]
     manifest_digest: str
     config_digest: str
+    settings_digest: str
     package_version: str
     checkpoint_digest: str = ""
     notes: list[str] = field(default_factory=list)

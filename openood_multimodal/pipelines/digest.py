@@ -55,6 +55,19 @@ def config_digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def training_digest(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a training's settings: what a method is, apart from seed, partition and data.
+
+    Results may be averaged only where this agrees.
+    """
+    effective = effective_config(config)
+    network = {k: v for k, v in effective["network"].items() if k not in ("checkpoint", "pretrained")}
+    settings = [effective["trainer"], effective["optimizer"], network, effective.get("preprocessor")]
+    batch_size = effective["dataset"]["train"]["batch_size"]
+    text = json.dumps([*settings, batch_size], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def file_digest(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:

@@ -22,10 +22,12 @@ from ..datasets.loaders import build_loaders, build_ood_loaders
 from ..datasets.store import EmbeddingStore
 from ..networks import build_network
 from ..registry import PIPELINES
+from .checks import check_config, check_trained
 from .device import choose_device
 from .digest import effective_config, file_digest
 
 GROUPS = ("nearood", "farood", "val")
+DATA_KEYS = ("benchmark_version", "modified", "standardize", "standardize_from")
 
 
 class _Rows(NamedTuple):
@@ -117,8 +119,9 @@ def store_digests(config: Mapping[str, Any], dataset: Any) -> dict[str, str]:
     """Return what an embedding store depends on: checkpoint, manifest, and the config of network and input."""
     effective = effective_config(config)
     network = {k: v for k, v in effective["network"].items() if k not in ("checkpoint", "pretrained")}
+    data = {key: dataset.provenance.get(key) for key in DATA_KEYS}  # what the manifest doesn't tell
     text = json.dumps(
-        [network, effective.get("preprocessor"), effective["dataset"].get("modalities")],
+        [network, effective.get("preprocessor"), effective["dataset"].get("modalities"), data],
         sort_keys=True,
         default=str,
     )
@@ -138,6 +141,8 @@ class ExtractPipeline:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        check_config(config, ("dataset", "network"))
+        check_trained(config["network"])
         self.config = config
         self.folder = Path(config["output_dir"]) / "embeddings"
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from .. import __version__
 from ..atomic import write_text
-from ..config import load_config
+from ..config import Config, bind, load_config
+from ..errors import UserError
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ class Job:
         return str(self.folder)
 
 
+@dataclass(frozen=True)
+class Run:
+    """One entry of a suite's ``runs``; as in `Job`, with lists of trainings and of sets of modalities."""
+
+    benchmark: str
+    trainings: list[str]
+    modalities: list[list[str]] = field(default_factory=list)
+
+
 def is_done(job: Job, output_dir: Path) -> bool:
     """Whether the folder of ``job`` holds its finished records."""
     mark = output_dir / job.folder / "done.json"
@@ -97,10 +107,17 @@ def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
     training["recorder"] = {"quiet": True, "state_interval": 0, "tensorboard": False}
     result = TrainPipeline(training).run()
 
+    # the network and its data are the training's, whatever was overridden there
+    alike = [
+        word
+        for key, value in job.settings.items()
+        if key.partition(".")[0] in ("dataset", "network")
+        for word in (f"--{key}", value)
+    ]
     test = load_config(
         [*data, f"pipelines/test/{job.evaluator}.yml"],
         [
-            *(*common, "--exp_name", "test", "--network.checkpoint", str(result.checkpoint)),
+            *(*common, *alike, "--exp_name", "test", "--network.checkpoint", str(result.checkpoint)),
             *("--preset", job.preset, "--postprocessors", *job.postprocessors),
         ],
     )
@@ -134,26 +151,38 @@ def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
     Keys of a suite: ``runs`` (each ``benchmark``, ``trainings`` and optionally ``modalities``, a list of lists),
     ``partitions``, ``seeds``, and optionally ``network``, ``evaluator``, ``postprocessors``, ``preset``,
     ``settings``.
+
+    Raises:
+        UserError: when a run names no benchmark or no list of trainings, has an unknown key, or a count is none.
     """
+    for key in ("partitions", "seeds"):
+        if not isinstance(suite[key], int) or isinstance(suite[key], bool):
+            raise UserError(f"a suite's {key} must be a whole number, got {suite[key]!r}.")
+    if not isinstance(suite["runs"], list):
+        raise UserError(f"a suite's runs must be a list of sections, got {suite['runs']!r}.")
+    runs = [bind(run, Run, where=f"runs[{i}]", ignore=()) for i, run in enumerate(suite["runs"])]
     shared = {
         "network": suite.get("network", "mlp_fusion"),
         "evaluator": suite.get("evaluator", "near_ood"),
         "postprocessors": tuple(suite.get("postprocessors", ("msp", "ebo", "mls"))),
         "preset": suite.get("preset", "openood"),
-        "settings": {key: str(value) for key, value in (suite.get("settings") or {}).items()},
+        "settings": {
+            key: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            for key, value in Config(suite.get("settings") or {}).leaves()
+        },
     }
     return [
         Job(
-            benchmark=run["benchmark"],
+            benchmark=run.benchmark,
             training=training,
             partition=partition,
             seed=seed,
             modalities=tuple(modalities),
             **shared,
         )
-        for partition in range(int(suite["partitions"]))
-        for seed in range(int(suite["seeds"]))
-        for run in suite["runs"]
-        for modalities in run.get("modalities") or [[]]
-        for training in run["trainings"]
+        for partition in range(suite["partitions"])
+        for seed in range(suite["seeds"])
+        for run in runs
+        for modalities in run.modalities or [[]]
+        for training in run.trainings
     ]

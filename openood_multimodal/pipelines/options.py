@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..engines import ENGINES, Choice, build, choose
 from ..errors import UserError
 from ..naming import did_you_mean
-from ..registry import POSTPROCESSORS
 
-ENGINES = ("native",)
 FIT_SETS = ("train", "val")
 
 
@@ -19,10 +18,11 @@ class TestOptions:
     """The keys of a test config that concern scores.
 
     Attributes:
-        postprocessors: names, in order; or OpenOOD's single ``postprocessor`` section's.
+        postprocessors: names, in order; or OpenOOD's single ``postprocessor`` section's.  A name may say
+            its engine: ``openood/knn``.
         arguments: name → parameters that override the preset's.
         preset: ``openood`` or ``multiood``.
-        engine: ``native``.
+        engine: ``native`` or ``openood``, of the names that don't say theirs.
         fit_on: the split that fitted scores take for the training set.
     """
 
@@ -43,7 +43,7 @@ class TestOptions:
         """
         single = config.get("postprocessor") or {}
         names = config.get("postprocessors") or ([single["name"]] if single.get("name") else [])
-        names = [names] if isinstance(names, str) else list(names)
+        names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
         if not names:
             raise UserError(
                 "the config names no score; set --postprocessors msp,ebo,mls (openood-mm list postprocessors)."
@@ -68,15 +68,32 @@ class TestOptions:
         for key, value, known in (("engine", options.engine, ENGINES), ("fit_on", options.fit_on, FIT_SETS)):
             if value not in known:
                 raise UserError(f"{key} is '{value}'.{did_you_mean(value, known)}")
+        options._check_labels()
         return options
+
+    def _check_labels(self) -> None:
+        choices = self.choices()
+        for choice in choices:
+            if [each.label for each in choices].count(choice.label) > 1:
+                raise UserError(f"the postprocessor '{choice.label}' is asked for twice; once is enough.")
+        own = [choice for choice in choices if choice.engine == "openood"]
+        if self.preset != "openood" and len(own) == len(choices):
+            raise UserError(
+                f"preset is '{self.preset}', and the engine openood has OpenOOD's parameters only; "
+                "set preset: openood, or single parameters under postprocessor_args."
+            )
+
+    def choices(self) -> list[Choice]:
+        """Return the scores in order: how they are called in results, their engine, their name there."""
+        return [choose(name, self.engine) for name in self.postprocessors]
 
     def build_postprocessors(self) -> list[Any]:
         """Return the scores, not fitted yet.
 
         Raises:
-            UserError: for an unknown score, preset or parameter.
+            UserError: for an unknown score, preset or parameter; when OpenOOD is asked for and can't be imported.
         """
         return [
-            POSTPROCESSORS.get(name).from_preset(self.preset, **self.arguments.get(name, {}))
-            for name in self.postprocessors
+            build(choice, self.preset, self.arguments.get(name, {}))
+            for choice, name in zip(self.choices(), self.postprocessors, strict=True)
         ]

@@ -16,12 +16,14 @@ from ..atomic import write_npz
 from ..config import Config
 from ..datasets.loaders import EmbeddingLoader, build_loaders, build_ood_loaders
 from ..datasets.store import EmbeddingStore
+from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.outputs import OODResult, write_results_csv
 from ..networks import EmbeddingHead, build_network
 from ..registry import EVALUATORS, PIPELINES
-from ..reporting.records import ResultRecord
+from ..reporting.records import ResultRecord, load_records
 from .card import CheckpointCard, read_card
+from .checks import check_config, check_trained
 from .device import choose_device
 from .digest import config_digest, file_digest
 from .extract import extract_embeddings, extract_to_store, store_digests
@@ -42,6 +44,7 @@ class TestPipeline:
     __test__ = False  # not a pytest class
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        check_config(config, ("dataset", "network", "evaluator"))
         self.config = config
         self.folder = Path(config["output_dir"])
         recorder = config.get("recorder") or {}
@@ -59,12 +62,14 @@ class TestPipeline:
         scores = (
             self.options.build_postprocessors()
         )  # first: a misspelt parameter shouldn't cost an extraction
+        check_trained(config["network"])
         checkpoint = config["network"].get("checkpoint")
         net = build_network(config["network"]).to(choose_device(config))
         card = read_card(checkpoint)
         loaders = build_loaders(config, training=False)
         evaluator_name = config["evaluator"]["name"]
         ood_loaders = build_ood_loaders(config, GROUPS.get(evaluator_name, ("nearood", "farood", "val")))
+        _check_sets(evaluator_name, ood_loaders, config["ood_dataset"])
         _check_same_data(card, loaders, checkpoint)
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,11 +105,17 @@ class TestPipeline:
         for postprocessor in tqdm(
             scores, desc="Score", unit="score", leave=False, disable=True if self.quiet else None
         ):
-            postprocessor.fit(fit_set, id_sets.get("val"), head)
-            result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
+            if getattr(postprocessor, "wants_network", False):  # reads inputs or inner layers
+                postprocessor.fit_on = self.options.fit_on
+                postprocessor.setup(net, loaders, ood_loaders)
+                result = evaluator.eval_ood(net, loaders, ood_loaders, postprocessor)
+            else:
+                postprocessor.fit(fit_set, id_sets.get("val"), head)
+                result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
             rows += result.rows()
             records += self._records(result, postprocessor, card, checkpoint, loaders)
         write_results_csv(self.folder / "results.csv", rows)
+        _remove_stale(self.folder / "records", file_digest(checkpoint))
         for record in records:
             record.write(self.folder / "records")
         if not self.quiet:
@@ -142,7 +153,9 @@ class TestPipeline:
             notes.append(
                 f"checkpoint of epoch {card.epoch}, chosen before outliers were used (first: {began})"
             )
-        digest = config_digest(config)
+        # the checkpoint's content counts, not where it lies
+        network = {key: value for key, value in config["network"].items() if key != "checkpoint"}
+        digest = config_digest({**config, "network": network})
         checkpoint_digest = file_digest(checkpoint)
         run_id = hashlib.sha256(f"{digest} {checkpoint_digest}".encode()).hexdigest()[:16]
         records = []
@@ -165,9 +178,9 @@ class TestPipeline:
                         discrepancy=trainer.get("discrepancy"),
                         postprocessor=postprocessor.name,
                         parameters=dict(postprocessor.parameters),
-                        preset=options.preset,
+                        preset=getattr(postprocessor, "preset", options.preset),
                         fit_on=options.fit_on,
-                        engine={"name": "native", "version": __version__},
+                        engine=engine_of(postprocessor),
                         seed=card.seed if card else int(config.get("seed") or 0),
                         best_epoch=card.epoch if card else None,
                         metrics={key: metric.as_dict() for key, metric in metrics.items()},
@@ -175,6 +188,7 @@ class TestPipeline:
                         n_ood=result.n_ood[name],
                         digests={
                             "manifest": dataset.manifest.digest(),
+                            "training": card.settings_digest if card else None,
                             "checkpoint": checkpoint_digest,
                             "store": self._store_digest(name),
                             "config": digest,
@@ -193,10 +207,11 @@ class TestPipeline:
         return EmbeddingStore.open(self.folder / "embeddings" / name).digest()
 
     def _report(self, records: Sequence[ResultRecord], card: CheckpointCard | None) -> None:
-        print(f"{'score':<8}{'OOD set':<18}{'FPR@95':>8}{'AUROC':>8}{'ACC':>8}   (percent)")
+        width = max(8, *(len(record.postprocessor) + 1 for record in records))
+        print(f"{'score':<{width}}{'OOD set':<18}{'FPR@95':>8}{'AUROC':>8}{'ACC':>8}   (percent)")
         for record in records:
             values = "".join(f"{100 * record.metrics[k]['value']:8.2f}" for k in ("FPR@95", "AUROC", "ACC"))
-            print(f"{record.postprocessor:<8}{record.ood_set:<18}{values}")
+            print(f"{record.postprocessor:<{width}}{record.ood_set:<18}{values}")
         for note in dict.fromkeys(note for record in records for note in record.notes):
             print(f"Note: {note.rstrip('.')}.")
         print(
@@ -205,11 +220,36 @@ class TestPipeline:
         )
 
 
+def _remove_stale(folder: Path, checkpoint_digest: str) -> None:
+    """Remove the records of another checkpoint: of a training that has been done over in this folder."""
+    for record in load_records(folder) if folder.is_dir() else ():
+        if record.digests["checkpoint"] != checkpoint_digest:
+            (folder / record.file_name).unlink()
+
+
+def _check_sets(evaluator: str, loaders: Mapping[str, Any], section: Mapping[str, Any]) -> None:
+    """Refuse, before anything is extracted, an evaluator whose OOD sets the benchmark lacks."""
+    group = GROUPS.get(evaluator, (None,))[0]
+    if group and not loaders.get(group):
+        there = [name for name in section["split_names"] if name != "val"]
+        raise UserError(
+            f"the evaluator '{evaluator}' needs {group} sets, and {section['name']} has "
+            f"{' and '.join(there) or 'none'} only. Use pipelines/test/"
+            f"{'near_ood' if group == 'farood' else 'far_ood'}.yml, or another benchmark."
+        )
+
+
 def _check_same_data(card: CheckpointCard | None, loaders: Mapping[str, Any], checkpoint: str) -> None:
     """Refuse a test on data that the training may have seen: other partition, seed or modalities."""
     if card is None or "train" not in loaders:
         return
     dataset = loaders["train"].dataset
+    trained_on, scaling = card.data.get("standardize"), dataset.provenance.get("standardize")
+    if trained_on != scaling:
+        raise UserError(
+            f"{checkpoint} was trained with standardize: {trained_on}, and this config's data has "
+            f"standardize: {scaling}; the network would get features on another scale."
+        )
     if dataset.manifest.digest() != card.manifest_digest:
         there = {**card.data, "seed": card.seed, "modalities": card.modalities}
         here = {**dataset.provenance, "modalities": list(dataset.modalities)}

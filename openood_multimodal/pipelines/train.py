@@ -7,7 +7,6 @@ validation loader), so that the same config trains the same network in both host
 from __future__ import annotations
 
 import io
-import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,11 +22,13 @@ from ..config import Config
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
 from ..networks import build_network
+from ..networks.build import read_tensors
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
 from ..trainers.rng import seed_everything
 from .card import CheckpointCard, card_path
+from .checks import check_config
 from .device import choose_device
-from .digest import config_digest, effective_config, file_digest, first_difference
+from .digest import config_digest, effective_config, file_digest, first_difference, training_digest
 from .logs import TrainingLog
 
 
@@ -57,6 +58,7 @@ class TrainPipeline:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        check_config(config, ("dataset", "network", "trainer", "optimizer", "evaluator"))
         self.config = config
         self.folder = Path(config["output_dir"])
         recorder = config.get("recorder") or {}
@@ -165,6 +167,7 @@ class TrainPipeline:
             data=dataset.provenance,
             manifest_digest=dataset.manifest.digest(),
             config_digest=config_digest(config),
+            settings_digest=training_digest(config),
             package_version=__version__,
             checkpoint_digest=file_digest(path),
         )
@@ -188,14 +191,13 @@ class TrainPipeline:
 
     def _previous_state(self) -> Mapping[str, Any] | None:
         path = self.folder / "state.pt"
-        if not path.is_file() or self.config.get("overwrite"):
+        if self.config.get("overwrite"):
+            path.unlink(missing_ok=True)  # or a later run would take up the old training's end
+        if not path.is_file():
             return None
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise UserError(
-                f"{path} can't be read ({str(error).splitlines()[0]}); delete it to train anew."
-            ) from error
+        state = read_tensors(path, "Delete it to train anew.")
+        if not isinstance(state, Mapping) or not {"config_digest", "config", "epoch_idx"} <= set(state):
+            raise UserError(f"{path} is no state of a training. Delete it to train anew.")
         if state["config_digest"] != config_digest(self.config):
             difference = first_difference(state["config"], effective_config(self.config))
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,5 +53,13 @@ def check_evaluator(evaluator: Any, name: str = "near_ood") -> None:
             "train": EmbeddingLoader(train),
             "val": EmbeddingLoader(val),
         }
-        made.eval_ood(net, loaders, {group: {"other": EmbeddingLoader(train)}}, _Largest())
+        result = made.eval_ood(net, loaders, {group: {"other": EmbeddingLoader(train)}}, _Largest())
+        rule(
+            isinstance(result, Mapping)
+            and {name: [*sets] for name, sets in result.items()} == {group: ["other"]},
+            "eval_ood returns a mapping group → OOD set → metrics",
+        )
+        for metric, value in result[group]["other"].items():
+            number = float(getattr(value, "value", value))
+            rule(0 <= number <= 1, f"metrics are fractions in [0, 1]; {metric} is {number}")
         made.report({"acc": accuracy})

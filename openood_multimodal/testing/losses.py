@@ -37,11 +37,17 @@ def check_discrepancy(name: str) -> None:
                 loss.item() <= 1e-6,
                 f"'{name}': a discrepancy is at least 0, so its loss is at most 0; got {loss.item()}",
             )
+            rule(loss.requires_grad, f"'{name}': the loss has no gradient; is a tensor detached on the way?")
             gradients = torch.autograd.grad(loss, logits, allow_unused=True)
             rule(
                 all(g is None or bool(torch.isfinite(g).all()) for g in gradients),
                 f"'{name}': a gradient is not finite at logits of about ±{scale:g}",
             )
+    different = [torch.randn(4, 5, generator=generator) for _ in range(2)]
+    rule(
+        outlier_discrepancy_loss(different, discrepancy=name).item() < 0,
+        f"'{name}': modalities that differ have a discrepancy above 0",
+    )
     same_logits = torch.randn(4, 5, generator=generator).requires_grad_()
     loss = outlier_discrepancy_loss([same_logits, same_logits.clone()], discrepancy=name)
     rule(
@@ -64,7 +70,7 @@ def check_synthesis(synthesis: Any) -> None:
     refuses(lambda: synthesis(bank, generator=torch.Generator()), "a bank that is not full must be refused")
     labels = torch.arange(classes).repeat(size)
     bank.push(torch.randn(classes * size, dim, generator=torch.Generator().manual_seed(1)), labels)
-    before = {key: value.clone() for key, value in bank.state_dict().items()}
+    before = [bank.embeddings.clone(), bank.counts, bank.prototypes()]  # not its caches, which may fill
     first = synthesis(bank, generator=torch.Generator().manual_seed(7))
     rule(
         first.embeddings.ndim == 2 and first.embeddings.shape[1] == dim,
@@ -80,7 +86,7 @@ def check_synthesis(synthesis: Any) -> None:
         "another generator state must give other outliers",
     )
     same(
-        {key: value for key, value in bank.state_dict().items()},
+        [bank.embeddings, bank.counts, bank.prototypes()],
         before,
         "a synthesis must not change the bank",
     )

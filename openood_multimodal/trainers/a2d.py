@@ -84,7 +84,6 @@ class A2DNPMixTrainer(A2DTrainer):
         synthesis: str = "npmix"
         synthesis_args: Mapping[str, Any] = field(default_factory=dict)
 
-
     def __init__(self, net: Any, train_loader: Any, config: Mapping[str, Any]) -> None:
         super().__init__(net, train_loader, config)
         module = net.module if hasattr(net, "module") else net
@@ -94,7 +93,7 @@ class A2DNPMixTrainer(A2DTrainer):
         self.synthesis = bind_call(
             self.params.synthesis_args,
             SYNTHESES.get(self.params.synthesis),
-            where=f"trainer.synthesis_args ({self.params.synthesis})",
+            where="trainer.synthesis_args",
         )
         self.generator = torch.Generator().manual_seed(self.seed)
         self.first_synthesis_epoch: int | None = None

@@ -51,13 +51,13 @@ class MultimodalTrainer(ABC):
         self.train_loader = train_loader
         self.config = config
         name = config["trainer"].get("name") or TRAINERS.name_of(type(self))
-        self.params = bind(config["trainer"], self.Params, where=f"trainer ({name})", ignore=("name",))
+        self.params = bind(config["trainer"], self.Params, where="trainer", ignore=("name",))
         self.seed = int(config.get("seed") or 0)
         self.device = next(net.parameters()).device
         self.optimizer = build_optimizer(net, config["optimizer"])
         self.epoch_progress: tqdm | None = None
         """A bar of the caller's that counts steps; without one, every epoch shows its own."""
-        modalities = getattr(net, "modalities", ())
+        modalities = getattr(getattr(net, "module", net), "modalities", ())
         if len(modalities) < self.min_modalities:
             raise UserError(
                 f"the trainer '{name}' compares modalities, so it needs at least {self.min_modalities}, and the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from ..config import bind
+from ..errors import UserError
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,14 @@ class OptimizerParams:
     weight_decay: float = 1e-4
     momentum: float = 0.9
     nesterov: bool = True
+
+    def __post_init__(self) -> None:
+        if self.num_epochs < 1:
+            raise UserError(f"optimizer.num_epochs is {self.num_epochs}; it must be at least 1.")
+        for key in ("lr", "weight_decay", "momentum"):
+            value = getattr(self, key)
+            if not 0 <= value < math.inf:
+                raise UserError(f"optimizer.{key} is {value}; it must be a finite number, at least 0.")
 
 
 def build_optimizer(net: nn.Module, section: Mapping[str, Any]) -> torch.optim.Optimizer:

@@ -144,7 +144,7 @@ def _write_store(
         store = EmbeddingStore.create(path, **arguments)
     except UserError as error:
         if not overwrite:
-            raise UserError(str(error).replace("overwrite=True", "--overwrite (overwrite=True)")) from error
+            raise UserError(f"{error} Or give --overwrite (overwrite=True).") from error
         store = EmbeddingStore.create(path, **arguments, overwrite=True)
     pending = store.pending()
     for start in range(0, len(pending), _BLOCK_ROWS):

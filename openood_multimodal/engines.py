@@ -1,0 +1,68 @@
+"""Which engine computes a score: ``native``, this package's own, or ``openood``, OpenOOD's classes unchanged.
+
+A run has one engine; a single score takes the other as ``<engine>/<name>``: with ``engine: native``,
+``openood/knn`` is OpenOOD's KNN, called ``openood-knn`` in results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from . import __version__
+from .errors import UserError
+from .naming import did_you_mean
+
+ENGINES = ("native", "openood")
+
+
+class Choice(NamedTuple):
+    """One score of a run.
+
+    Attributes:
+        label: as it stands in results and names files.
+        engine: one of `ENGINES`.
+        name: as that engine knows it.
+    """
+
+    label: str
+    engine: str
+    name: str
+
+
+def choose(name: str, engine: str = "native") -> Choice:
+    """Return what ``name`` (``knn`` or ``openood/knn``) means in a run of ``engine``.
+
+    Raises:
+        UserError: for an unknown engine.
+    """
+    prefix, slash, plain = name.rpartition("/")
+    wanted = prefix if slash else engine
+    if wanted not in ENGINES:
+        raise UserError(f"there is no engine '{wanted}'.{did_you_mean(wanted, ENGINES)}")
+    return Choice(plain if wanted == engine else f"{wanted}-{plain}", wanted, plain)
+
+
+def build(choice: Choice, preset: str = "openood", parameters: Mapping[str, Any] | None = None) -> Any:
+    """Return the score, not fitted yet.  OpenOOD's has OpenOOD's defaults, whatever the preset.
+
+    Raises:
+        UserError: for an unknown score, preset or parameter; when OpenOOD is asked for and can't be imported.
+    """
+    score: Any
+    if choice.engine == "openood":
+        from .plugin.adapters import OpenOODPostprocessor
+
+        score = OpenOODPostprocessor(choice.name, parameters)
+    else:
+        from .registry import POSTPROCESSORS
+
+        score = POSTPROCESSORS.get(choice.name).from_preset(preset, **(parameters or {}))
+    if choice.label != choice.name:
+        score.name = choice.label
+    return score
+
+
+def engine_of(score: Any) -> dict[str, str]:
+    """Return the record's field ``engine`` of a score: its name and version."""
+    return dict(getattr(score, "engine", {"name": "native", "version": __version__}))

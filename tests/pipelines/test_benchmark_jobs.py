@@ -1,0 +1,220 @@
+"""Benchmarks: what is planned, that workers change nothing, that a failed or interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+
+import pytest
+
+from openood_multimodal.config import load_config
+from openood_multimodal.errors import UserError
+from openood_multimodal.pipelines import benchmark
+from openood_multimodal.pipelines.benchmark import run_jobs
+from openood_multimodal.pipelines.jobs import Job, is_done, job_settings, plan_from_mapping, run_job
+from openood_multimodal.reporting.records import load_records
+
+SETTINGS = {
+    "optimizer.num_epochs": "2",
+    "optimizer.lr": "0.01",
+    "network.hidden_dim": "8",
+    "network.embedding_dim": "6",
+}
+JOB = Job("synthetic/synthetic_far", "a2d", 0, 0, postprocessors=("ebo",), settings=SETTINGS)
+TRAININGS = ("multimodal_baseline", "a2d")
+SUITE = {
+    "runs": [
+        {
+            "benchmark": "synthetic/synthetic_far",
+            "trainings": ["multimodal_baseline", "a2d"],
+            "modalities": [["a", "b"]],
+        }
+    ],
+    "partitions": 2,
+    "seeds": 1,
+    "postprocessors": ["ebo"],
+    "settings": SETTINGS,
+}
+
+
+def results(folder):
+    return {(r.training, r.partition, r.seed): (r.metrics, r.run_id) for r in load_records(folder)}
+
+
+def test_plan():
+    jobs = plan_from_mapping({**SUITE, "seeds": 3})
+    assert len(jobs) == len({job.folder for job in jobs}) == len({job.digest() for job in jobs}) == 2 * 2 * 3
+    assert [(j.partition, j.seed, j.training) for j in jobs[:3]] == [
+        (0, 0, "multimodal_baseline"),
+        (0, 0, "a2d"),
+        (0, 1, "multimodal_baseline"),
+    ]
+    assert jobs[0].modalities == ("a", "b")
+    assert str(jobs[0]) == os.path.join("synthetic_far", "a+b", "multimodal_baseline", "p0_s0")
+    assert (
+        plan_from_mapping(
+            {"runs": [{"benchmark": "x/y", "trainings": ["a2d"]}], "partitions": 1, "seeds": 1}
+        )[0].modalities
+        == ()
+    )
+
+
+def test_settings_of_a_suite_may_be_nested():
+    """A YAML reader unfolds dotted keys; they must not replace whole sections of the training's config."""
+    nested = {"optimizer": {"num_epochs": 3, "lr": 0.001}, "dataset": {"modalities": ["a", "b"]}}
+    dotted = {"optimizer.num_epochs": 3, "optimizer.lr": 0.001, "dataset.modalities": ["a", "b"]}
+    expected = {"optimizer.num_epochs": "3", "optimizer.lr": "0.001", "dataset.modalities": "a,b"}
+    for settings in (nested, dotted):
+        assert plan_from_mapping({**SUITE, "settings": settings})[0].settings == expected
+    both = {**nested, "optimizer.num_epochs": "5"}  # as when --optimizer.num_epochs 5 follows a suite
+    assert plan_from_mapping({**SUITE, "settings": both})[0].settings["optimizer.num_epochs"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"runs": [{"benchmrk": "x", "trainings": []}]}, "Did you mean 'benchmark'"),
+        ({"runs": [{"benchmark": "x"}]}, "trainings is not set"),
+        ({"runs": [{"benchmark": "x", "trainings": "a2d"}]}, "must be a list"),
+        ({"runs": {"benchmark": "x"}}, "must be a list"),
+        ({"partitions": "many"}, "whole number"),
+        ({"seeds": 1.5}, "whole number"),
+    ],
+)
+def test_mistakes_in_a_suite(change, message):
+    with pytest.raises(UserError, match=message):
+        plan_from_mapping({**SUITE, **change})
+
+
+def test_job_settings():
+    words = ["--a.b", "1", "--c=x y", "--d", "p", "q", "--e", "-3"]
+    assert job_settings(words) == {"a.b": "1", "c": "x y", "d": "p,q", "e": "-3"}
+
+
+def test_a_job_leaves_records_and_nothing_large(tmp_path):
+    assert not is_done(JOB, tmp_path)
+    run_job(JOB, tmp_path)
+    folder = tmp_path / JOB.folder
+    assert is_done(JOB, tmp_path)
+    assert not is_done(replace(JOB, seed=1), tmp_path)
+    assert not is_done(replace(JOB, settings={**SETTINGS, "optimizer.lr": "0.02"}), tmp_path)
+    assert not [
+        *folder.rglob("*.ckpt"),
+        *folder.rglob("*.npy"),
+        *folder.rglob("*.npz"),
+        *folder.rglob("state.pt"),
+    ]
+    (record,) = load_records(folder)
+    assert (record.training, record.postprocessor, record.seed, record.partition) == ("a2d", "ebo", 0, "0")
+    trained_with = load_config([str(folder / "training" / "config.yml")])
+    assert trained_with["network"]["hidden_dim"] == 8
+    assert trained_with["optimizer"] == {"name": "adam", "num_epochs": 2, "lr": 0.01, "weight_decay": 0.0001}
+    (folder / "done.json").write_text("[]")
+    assert not is_done(JOB, tmp_path)
+    (folder / "stray.txt").write_text("left by a run that was killed")
+    run_job(JOB, tmp_path, keep_checkpoints=True)
+    assert not (folder / "stray.txt").exists()
+    assert (folder / "training" / "best.ckpt").is_file()
+    assert load_records(folder)[0].metrics == record.metrics
+
+
+class InThisProcess(ThreadPoolExecutor):
+    """Stands in for the process pool where processes are not what is tested: they take seconds to start."""
+
+    def __init__(self, workers, mp_context, initializer):
+        super().__init__(workers)
+
+
+def test_a_failing_job_is_named_and_finished_ones_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", InThisProcess)
+    bad = replace(JOB, training="a2d_npmix", settings={**SETTINGS, "trainer.synthesis": "nmpix"})
+    with pytest.raises(UserError, match=r"a2d_npmix.p0_s0: there is no synthesis called 'nmpix'"):
+        run_jobs([JOB, bad], tmp_path, workers=1)
+    assert is_done(JOB, tmp_path)
+    with pytest.raises(UserError, match="at least 1"):
+        run_jobs([bad], tmp_path, workers=0)
+
+    def died(*_):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(benchmark, "run_job", died)
+    assert run_jobs([JOB], tmp_path, workers=1) == 0
+    with pytest.raises(UserError, match="worker process died"):
+        run_jobs([JOB, bad], tmp_path, workers=1)
+
+
+def children(pid):
+    """Processes whose parent is, or was, `pid`: all of its session."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = open(f"/proc/{name}/stat").read().rsplit(")", 1)[1].split()  # noqa: SIM115
+            except OSError:
+                continue
+            if int(fields[3]) == pid and fields[0] != "Z":
+                found.append(int(name))
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(tmp_path, environment, cli, monkeypatch):
+    out = tmp_path / "out"
+    content = {**SUITE, "settings": {**SETTINGS, "optimizer.num_epochs": 40}}
+    suite = tmp_path / "suite.yml"
+    suite.write_text(json.dumps(content))  # JSON is YAML
+    words = ["benchmark", "--suite", str(suite), "--workers", "2", "--output-dir", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "openood_multimodal", *words],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 60
+    while not list(out.rglob("done.json")) and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.005)
+    assert children(process.pid)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert time.monotonic() - began < 20
+    lines = [line for line in err.replace("\r", "\n").splitlines() if line.strip() and "run/s" not in line]
+    lines = [line for line in lines if not line.startswith("Benchmark")]
+    assert lines == ["openood-mm: interrupted. The same command again goes on where this one stopped."]
+    end = time.monotonic() + 10  # multiprocessing's resource tracker leaves a moment after its parent
+    while children(process.pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert children(process.pid) == []
+
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("done.json")}
+    assert 1 <= len(kept) < 4
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", InThisProcess)
+    words[words.index("--workers") + 1] = "1"
+    done = cli(words)
+    assert done.code == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(list(out.rglob("done.json"))) == 4
+    assert {path.name for path in out.iterdir() if path.is_file()} >= {
+        *("leaderboard.md", "leaderboard.csv", "differences.csv")
+    }
+    again = cli(words)  # all done: a table in no time, and nothing runs
+    assert again.out.splitlines()[1:] == done.out.splitlines()[1:]
+
+    # those of the two worker processes, one after the other and in this process
+    jobs = [job for job in plan_from_mapping(content) if out / job.folder / "done.json" in kept]
+    for job in jobs:
+        run_job(job, tmp_path / "alone")
+    everything = results(out)
+    assert len(everything) == 4
+    assert results(tmp_path / "alone").items() <= everything.items()

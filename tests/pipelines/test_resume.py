@@ -1,0 +1,246 @@
+"""A training that is stopped anywhere ends, bit for bit, where an uninterrupted one ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from openood_multimodal import atomic
+from openood_multimodal.pipelines import TrainPipeline
+from openood_multimodal.registry import EVALUATORS
+from openood_multimodal.trainers import MultimodalTrainer
+
+FILES = ("best.ckpt", "last.ckpt", "best.json", "last.json", "log.csv", "config.yml")
+
+
+class KilledError(BaseException):
+    """Nothing in the package may catch it."""
+
+
+@pytest.fixture
+def kill_at_step(monkeypatch):
+    """Return a function that makes the n-th training step from now on raise."""
+    original = MultimodalTrainer._forward
+
+    def arm(step):
+        left = [step]
+
+        def forward(self, data):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KilledError
+            return original(self, data)
+
+        monkeypatch.setattr(MultimodalTrainer, "_forward", forward)
+
+    return arm
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = {name: (folder / name).read_bytes() for name in FILES}
+    log = pd.read_csv(folder / "log.csv")
+    found["log.csv"] = (
+        log.drop(columns="seconds").to_csv().encode()
+    )  # the one column that is a matter of time
+    found["config.yml"] = re.sub(rb"output_dir: .*", b"", found["config.yml"])
+    return found
+
+
+def reference(tiny, training, *more):
+    whole = type(tiny)(tiny.folder / "whole")
+    TrainPipeline(whole.config(whole.train(training, *more))).run()
+    return contents(whole.folder / "run")
+
+
+EPOCHS, FULL_STEPS = 4, 6  # 420 rows in batches of 64: six full ones and a short one that is skipped
+
+
+@pytest.fixture(autouse=True)
+def no_flushing(monkeypatch):
+    """Flushing to disk guards against power cuts, which are not tested here, and takes most of the time."""
+    monkeypatch.setattr(atomic.os, "fsync", lambda descriptor: None)
+
+
+@pytest.mark.parametrize(
+    ("training", "kills"), [("a2d_npmix", 20), ("multimodal_baseline", 20), ("a2d_npmix_logitnorm", 3)]
+)
+def test_killed_at_random_steps(tiny, kill_at_step, training, kills):
+    more = ("--optimizer.num_epochs", str(EPOCHS))
+    expected = reference(tiny, training, *more)
+    draws = random.Random(training)
+    for step in draws.sample(range(EPOCHS * FULL_STEPS), kills):
+        victim = type(tiny)(tiny.folder / f"killed_{step}")
+        words = victim.train(training, *more)
+        kill_at_step(step)
+        with pytest.raises(KilledError):
+            TrainPipeline(victim.config(words)).run()
+        kill_at_step(10_000)
+        TrainPipeline(victim.config(words)).run()
+        assert contents(victim.folder / "run") == expected, f"killed at step {step}"
+
+
+def test_killed_again_and_again(tiny, kill_at_step):
+    more = ("--optimizer.num_epochs", "5")
+    expected = reference(tiny, "a2d_npmix", *more)
+    victim = type(tiny)(tiny.folder / "often")
+    draws = random.Random(5)
+    done, kills = None, 0
+    while done is None:
+        kill_at_step(draws.randrange(5, 12))
+        try:
+            done = TrainPipeline(victim.config(victim.train("a2d_npmix", *more))).run()
+        except KilledError:
+            kills += 1
+    assert kills > 2
+    assert contents(victim.folder / "run") == expected
+
+
+def test_killed_between_any_two_files(tiny, monkeypatch):
+    """Each file is renamed into place; stop before each of these renamings, and after each."""
+    expected = reference(tiny, "a2d_npmix")
+    replace = os.replace
+    for number in range(100):
+        left = [number]
+
+        def stop(source, target, left=left):
+            left[0] -= 1
+            if left[0] == -1:
+                raise KilledError
+            replace(source, target)
+
+        victim = type(tiny)(tiny.folder / f"file_{number}")
+        monkeypatch.setattr(atomic.os, "replace", stop)
+        try:
+            TrainPipeline(victim.config(victim.train())).run()
+            break  # fewer files than `number`
+        except KilledError:
+            monkeypatch.setattr(atomic.os, "replace", replace)
+        TrainPipeline(victim.config(victim.train())).run()
+        assert contents(victim.folder / "run") == expected, f"stopped at file {number}"
+        assert not list((victim.folder / "run").glob(".*.tmp"))
+    assert number > 10
+
+
+def test_the_best_so_far_survives(tiny, kill_at_step, monkeypatch):
+    """The best epoch lies before the kill, and later ones are worse."""
+    evaluator = EVALUATORS.get("near_ood")
+
+    def eval_acc(self, net, loader, postprocessor, epoch_idx):
+        return {"acc": {1: 0.5, 2: 0.9}.get(epoch_idx, 0.6), "loss": 1.0, "epoch_idx": epoch_idx}
+
+    monkeypatch.setattr(evaluator, "eval_acc", eval_acc)
+    more = ("--optimizer.num_epochs", "4")
+    expected = reference(tiny, "a2d", *more)
+    kill_at_step(3 * FULL_STEPS + 1)
+    with pytest.raises(KilledError):
+        TrainPipeline(tiny.config(tiny.train("a2d", *more))).run()
+    kill_at_step(10_000)
+    assert TrainPipeline(tiny.config(tiny.train("a2d", *more))).run().best_epoch == 2
+    assert contents(tiny.folder / "run") == expected
+    assert expected["best.ckpt"] != expected["last.ckpt"]
+
+
+@pytest.mark.parametrize("interval", [2, 0])
+def test_state_interval(tiny, kill_at_step, interval):
+    more = ("--optimizer.num_epochs", "5", "--recorder.state_interval", str(interval))
+    expected = reference(tiny, "a2d_npmix", *more)
+    words = tiny.train("a2d_npmix", *more)
+    kill_at_step(6 * 3 + 2)
+    with pytest.raises(KilledError):
+        TrainPipeline(tiny.config(words)).run()
+    state = tiny.folder / "run" / "state.pt"
+    assert state.exists() == bool(interval)
+    if interval:
+        assert torch.load(state, weights_only=True)["epoch_idx"] == 2
+    kill_at_step(10_000)
+    TrainPipeline(tiny.config(words)).run()
+    assert contents(tiny.folder / "run") == expected
+
+
+def test_augmentation_resumes_too(tiny, kill_at_step):
+    """Noise is a function of (seed, epoch, index)."""
+    noise = tiny.folder / "noise.yml"
+    noise.write_text("preprocessor: {name: multimodal_noise, noise_std: 0.5}\n")
+    files = (str(noise),)
+    whole = type(tiny)(tiny.folder / "whole")
+    TrainPipeline(whole.config(whole.train("a2d", files=files))).run()
+    words = tiny.train("a2d", files=files)
+    kill_at_step(9)
+    with pytest.raises(KilledError):
+        TrainPipeline(tiny.config(words)).run()
+    kill_at_step(10_000)
+    TrainPipeline(tiny.config(words)).run()
+    assert contents(tiny.folder / "run") == contents(whole.folder / "run")
+    without = type(tiny)(tiny.folder / "without")
+    TrainPipeline(without.config(without.train("a2d"))).run()
+    assert contents(without.folder / "run")["last.ckpt"] != contents(whole.folder / "run")["last.ckpt"]
+
+
+def start(words, environment, cwd, **more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "openood_multimodal", *words],
+        env=environment,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+def wait_for_epoch(folder, process, rows, patience=60.0):
+    """Wait until the training's log has so many rows."""
+    log = folder / "run" / "log.csv"
+    end = time.monotonic() + patience
+    while time.monotonic() < end and process.poll() is None:
+        if log.exists() and len(log.read_text().splitlines()) > rows:
+            return
+        time.sleep(0.003)
+    raise AssertionError(f"the training ended or hung: {process.communicate()}")
+
+
+LONG = ("--optimizer.num_epochs", "60")
+
+
+@pytest.fixture(scope="module")
+def long_references():
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("training", "how", "code"),
+    [
+        ("a2d_npmix", signal.SIGKILL, -signal.SIGKILL),
+        ("multimodal_baseline", signal.SIGKILL, -signal.SIGKILL),
+        ("a2d_npmix", signal.SIGINT, 130),
+    ],
+)
+def test_signals(tiny, environment, long_references, training, how, code):
+    """A real process is killed, or interrupted, somewhere, and another process goes on."""
+    process = start(tiny.train(training, *LONG), environment, tiny.folder, start_new_session=True)
+    wait_for_epoch(tiny.folder, process, 2)
+    time.sleep(random.random() * 0.05)
+    os.killpg(process.pid, how)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    if how == signal.SIGINT:
+        said = [
+            line for line in err.replace("\r", "\n").splitlines() if line.strip() and "step/s" not in line
+        ]
+        assert said == ["openood-mm: interrupted. The same command again goes on where this one stopped."]
+    assert not (tiny.folder / "run" / "last.ckpt").exists()
+    TrainPipeline(tiny.config(tiny.train(training, *LONG))).run()
+    if training not in long_references:
+        long_references[training] = reference(tiny, training, *LONG)
+    assert contents(tiny.folder / "run") == long_references[training]

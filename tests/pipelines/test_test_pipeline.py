@@ -1,0 +1,267 @@
+"""What a test leaves behind, what it reuses, and what it refuses to reuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from openood_multimodal.arrays import LinearHead
+from openood_multimodal.datasets.store import EmbeddingStore
+from openood_multimodal.errors import UserError
+from openood_multimodal.networks import MLPFusionNet
+from openood_multimodal.pipelines import ExtractPipeline, TestPipeline, TrainPipeline
+from openood_multimodal.pipelines.options import TestOptions
+from openood_multimodal.reporting.records import load_records
+
+
+def run(tiny, trained, *words, **more):
+    more.setdefault("checkpoint", trained / "best.ckpt")
+    return TestPipeline(tiny.config(tiny.test(*words, **more))).run()
+
+
+def tree(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+STORE = (
+    "clips.txt",
+    "done.npy",
+    "features.npy",
+    "labels.npy",
+    "logits.npy",
+    "meta.json",
+    "modality_logits.npy",
+)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "ood"),
+    [("near_ood", ["synthetic_near"]), ("far_ood", ["synthetic_shift", "synthetic_noise"])],
+)
+def test_files_of_a_test(tiny, trained, evaluator, ood):
+    records = run(tiny, trained, evaluator=evaluator)
+    scores = ("msp", "ebo", "mls")
+    expected = {"config.yml", "results.csv", "embeddings/head.npz"}
+    expected |= {f"{score}/ood.csv" for score in scores}
+    expected |= {f"scores/{score}/{name}.npz" for score in scores for name in ("id", *ood)}
+    expected |= {f"records/{score}@{name}.record.json" for score in scores for name in ood}
+    expected |= {
+        f"embeddings/{name}/{file}" for name in ("train", "val", "test", "ood_val", *ood) for file in STORE
+    }
+    assert set(tree(tiny.folder / "test")) == expected
+    assert [(r.postprocessor, r.ood_set) for r in records] == [(s, o) for s in scores for o in ood]
+    lines = (tiny.folder / "test" / "results.csv").read_text().splitlines()
+    assert lines[0] == "postprocessor,dataset,FPR@95,AUROC,AUPR_IN,AUPR_OUT,ACC"
+    group = {"near_ood": "nearood", "far_ood": "farood"}[evaluator]
+    assert [line.split(",")[:2] for line in lines[1:]] == [[s, o] for s in scores for o in [*ood, group]]
+
+
+def test_records_say_what_was_run(tiny, trained):
+    records = run(tiny, trained, "--postprocessors", "knn,msp", "--preset", "multiood", "--fit_on", "val")
+    loaded = load_records(tiny.folder / "test" / "records")  # validates each
+    assert {r.to_json() for r in loaded} == {r.to_json() for r in records}
+    knn = next(r for r in records if r.postprocessor == "knn")
+    assert (knn.parameters, knn.preset, knn.fit_on) == ({"K": 10}, "multiood", "val")
+    assert (knn.benchmark, knn.partition, knn.track, knn.setting) == ("synthetic_far", "0", "demo", "near")
+    assert (knn.training, knn.protocol, knn.synthesis) == ("a2d_npmix", "multiood-code", "npmix")
+    assert (knn.discrepancy, knn.modalities, knn.seed) == ("hellinger", ["a", "b"], 0)
+    assert "synthetic data" in knn.notes
+    assert (knn.n_id, knn.n_ood) == (90, 300)
+    assert knn.engine["name"] == "native"
+    card = json.loads((trained / "best.json").read_text())
+    assert knn.digests["checkpoint"] == card["checkpoint_digest"]
+    assert knn.best_epoch == card["epoch"]
+    store = EmbeddingStore.open(tiny.folder / "test" / "embeddings" / "synthetic_near")
+    assert knn.digests["store"] == store.digest()
+    assert len({r.run_id for r in records}) == 1
+
+
+def test_metrics_are_those_of_the_saved_scores(tiny, trained):
+    from sklearn.metrics import roc_auc_score
+
+    for record in run(tiny, trained):
+        folder = tiny.folder / "test" / "scores" / record.postprocessor
+        known, unknown = (np.load(folder / f"{name}.npz") for name in ("id", record.ood_set))
+        truth = np.r_[np.ones(len(known["conf"])), np.zeros(len(unknown["conf"]))]
+        auroc = roc_auc_score(truth, np.r_[known["conf"], unknown["conf"]])
+        assert record.metrics["AUROC"]["value"] == pytest.approx(auroc)
+        assert record.metrics["ACC"]["value"] == pytest.approx((known["pred"] == known["label"]).mean())
+        assert (unknown["label"] == -1).all()
+
+
+def test_stores_hold_what_the_network_returns(tiny, trained):
+    run(tiny, trained)
+    store = EmbeddingStore.open(tiny.folder / "test" / "embeddings" / "test").embeddings()
+    with np.load(tiny.folder / "test" / "embeddings" / "head.npz") as head:
+        logits = LinearHead(head["weight"], head["bias"]).logits(np.asarray(store.features))
+    np.testing.assert_allclose(logits, store.logits, rtol=1e-5, atol=1e-5)
+    assert dict(store.slices) == {"a": (0, 6), "b": (6, 12)}
+    assert store.modality_logits.shape == (90, 2, 6)
+
+
+def test_a_second_run_replaces_and_extracts_nothing(tiny, trained, monkeypatch):
+    run(tiny, trained)
+    folder = tiny.folder / "test"
+    before = {name: (folder / name).read_bytes() for name in tree(folder)}
+
+    def fail(*_):
+        raise AssertionError("the network was asked again")
+
+    monkeypatch.setattr(MLPFusionNet, "forward_modalities", fail)
+    run(tiny, trained)
+    after = {name: (folder / name).read_bytes() for name in tree(folder)}
+    assert before == after  # dates are days
+
+
+def test_records_of_an_earlier_checkpoint_are_removed(tiny, trained):
+    (record, *_) = run(tiny, trained)
+    folder = tiny.folder / "test" / "records"
+    stale = replace(record, postprocessor="knn", digests={**record.digests, "checkpoint": "0" * 64})
+    kept = replace(record, postprocessor="gen")
+    paths = [each.write(folder) for each in (stale, kept)]
+    run(tiny, trained)
+    assert [path.exists() for path in paths] == [False, True]
+
+
+def test_an_extraction_that_was_stopped_goes_on(tiny, trained, monkeypatch):
+    run(tiny, trained, "--exp_name", "whole")
+    write = EmbeddingStore.write
+    for kill in (0, 1, 3, 6):
+        left = [kill]
+
+        def stop(self, *batch, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            write(self, *batch)
+
+        monkeypatch.setattr(EmbeddingStore, "write", stop)
+        words = ("--exp_name", f"stopped_{kill}", "--ood_dataset.batch_size", "100")
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny, trained, *words)
+        monkeypatch.setattr(EmbeddingStore, "write", write)
+        run(tiny, trained, *words)
+        for name in ("train", "test", "synthetic_near"):
+            here, there = (
+                tiny.folder / which / "embeddings" / name for which in (f"stopped_{kill}", "whole")
+            )
+            np.testing.assert_array_equal(np.load(here / "labels.npy"), np.load(there / "labels.npy"))
+            np.testing.assert_allclose(
+                np.load(here / "features.npy"), np.load(there / "features.npy"), rtol=1e-5, atol=1e-6
+            )
+
+
+def test_extract_first_then_test(tiny, trained, monkeypatch):
+    words = tiny.test("--pipeline.name", "multimodal_extract", checkpoint=trained / "best.ckpt")
+    folder = ExtractPipeline(tiny.config(words)).run()
+    assert {path.name for path in folder.iterdir()} == {
+        *(
+            "train",
+            "val",
+            "test",
+            "ood_val",
+            "synthetic_near",
+            "synthetic_shift",
+            "synthetic_noise",
+            "head.npz",
+        )
+    }
+
+    def fail(*_):
+        raise AssertionError("extracted again")
+
+    monkeypatch.setattr(MLPFusionNet, "forward_modalities", fail)
+    run(tiny, trained)
+    run(tiny, trained, evaluator="far_ood")
+
+
+def test_without_stores_the_results_are_the_same(tiny, trained):
+    stored = run(tiny, trained)
+    memory = tiny.folder / "memory.yml"
+    memory.write_text("recorder: {save_embeddings: False}\n")
+    kept = run(tiny, trained, "--exp_name", "memory", files=(str(memory),))
+    assert [r.metrics for r in kept] == [r.metrics for r in stored]
+    assert not (tiny.folder / "memory" / "embeddings").exists()
+    assert kept[0].digests["store"] is None
+
+
+def test_a_checkpoint_without_a_card_is_tested_and_noted(tiny, trained):
+    shutil.copy(trained / "best.ckpt", tiny.folder / "bare.ckpt")
+    record = run(tiny, trained, checkpoint=tiny.folder / "bare.ckpt")[0]
+    assert any("has no card" in note for note in record.notes)
+    assert (record.training, record.best_epoch) == ("unknown", None)
+
+
+def test_default_output_goes_beside_the_checkpoint(tiny, trained):
+    shutil.copytree(trained, tiny.folder / "run")
+    words = tiny.test()
+    where = words.index("--output_dir")
+    del words[where : where + 4]
+    TestPipeline(tiny.config(words)).run()
+    assert (tiny.folder / "run" / "best.ckpt.near_ood" / "results.csv").is_file()
+
+
+def unscaled(tiny):
+    splits = ", ".join(
+        f"{name}: {{imglist_pth: {{standardize: False}}}}" for name in ("train", "val", "test")
+    )
+    path = tiny.folder / "unscaled.yml"
+    path.write_text(
+        f"dataset: {{{splits}}}\n"
+        "ood_dataset: {nearood: {synthetic_near: {imglist_pth: {standardize: False}}}}\n"
+    )
+    return str(path)
+
+
+def test_input_on_another_scale_is_refused(tiny, trained):
+    files = (unscaled(tiny),)
+    with pytest.raises(UserError, match="standardize: True, and this config's data has standardize: False"):
+        run(tiny, trained, files=files)
+    # without a card only the store can tell
+    shutil.copy(trained / "best.ckpt", tiny.folder / "bare.ckpt")
+    run(tiny, trained, checkpoint=tiny.folder / "bare.ckpt")
+    with pytest.raises(UserError, match="made from another config"):
+        run(tiny, trained, checkpoint=tiny.folder / "bare.ckpt", files=files)
+
+
+def test_stores_of_another_checkpoint_are_refused(tiny, trained):
+    run(tiny, trained)
+    other = type(tiny)(tiny.folder / "other")
+    TrainPipeline(other.config(other.train("multimodal_baseline"))).run()
+    with pytest.raises(UserError, match=r"made from another checkpoint.*Delete the folder"):
+        run(tiny, trained, checkpoint=other.folder / "run" / "best.ckpt")
+
+
+def test_real_data(tiny):
+    """HTAD end to end; the synthetic benchmark serves for the rest."""
+    TrainPipeline(tiny.config(tiny.train("a2d", data="htad"))).run()
+    records = TestPipeline(tiny.config(tiny.test(data="htad"))).run()
+    assert {r.track for r in records} == {"grouped"}
+    assert records[0].notes == []
+    with pytest.raises(
+        UserError, match="seed 0 there, 1 here"
+    ):  # other runs are test runs under another seed
+        TestPipeline(tiny.config(tiny.test("--seed", "1", data="htad"))).run()
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"postprocessors": "msp"}, ("msp",)),
+        ({"postprocessors": ["msp", "knn", "msp"]}, ("msp", "knn")),
+        ({"postprocessor": {"name": "vim", "postprocessor_args": {"dim": 5}}}, ("vim",)),
+        ({"postprocessors": ["ebo"], "postprocessor": {"name": "vim"}}, ("ebo",)),
+    ],
+)
+def test_options(config, expected):
+    options = TestOptions.from_config(config)
+    assert options.postprocessors == expected
+    assert (options.preset, options.engine, options.fit_on) == ("openood", "native", "train")
+    built = options.build_postprocessors()
+    assert [each.name for each in built] == list(expected)
+    if expected == ("vim",):
+        assert built[0].parameters["dim"] == 5

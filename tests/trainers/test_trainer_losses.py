@@ -1,0 +1,230 @@
+"""Each trainer's terms, held against sums written out by hand for a fixed output of the network."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from openood_multimodal.datasets.batch import ModalityBatch
+from openood_multimodal.errors import UserError
+from openood_multimodal.networks import MLPFusionNet
+from openood_multimodal.networks.fusion import MultimodalOutput
+from openood_multimodal.registry import TRAINERS
+
+MODALITIES = {"a": 3, "b": 4}
+CLASSES = 3
+
+
+class Rows(Dataset):
+    modalities = tuple(MODALITIES)
+
+    def __init__(self, labels):
+        generator = torch.Generator().manual_seed(0)
+        self.labels = torch.as_tensor(labels)
+        self.data = {
+            name: torch.randn(len(labels), dim, generator=generator) for name, dim in MODALITIES.items()
+        }
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        data = ModalityBatch((name, values[index]) for name, values in self.data.items())
+        return {"data": data, "label": self.labels[index], "index": index, "clip": str(index)}
+
+
+def make(
+    name, labels=tuple(range(3)) * 4, batch_size=4, optimizer=None, modalities=tuple(MODALITIES), **section
+):
+    torch.manual_seed(0)
+    net = MLPFusionNet(CLASSES, list(modalities), MODALITIES, hidden_dim=5, embedding_dim=2)
+    loader = DataLoader(Rows(list(labels)), batch_size=batch_size)
+    config = {
+        "trainer": {"name": name, **section},
+        "optimizer": optimizer or {"name": "adam", "num_epochs": 2, "lr": 0.01},
+        "seed": 3,
+    }
+    return TRAINERS.get(name)(net, loader, config)
+
+
+LABELS = torch.tensor([0, 2, 1, 0])
+FUSED = [[2.0, -1.0, 0.5], [0.0, 0.3, 0.1], [1.0, 1.0, -2.0], [0.2, 0.1, 0.0]]
+A = [[1.0, 0.0, -1.0], [0.5, 0.2, 0.9], [0.0, 0.0, 3.0], [-1.0, 2.0, 1.0]]
+B = [[0.0, 0.0, 0.0], [1.5, -0.2, 0.1], [2.0, -1.0, 0.3], [0.4, -2.0, 0.7]]
+
+
+def output():
+    return MultimodalOutput(
+        torch.tensor(FUSED),
+        torch.arange(16.0).reshape(4, 4) / 10,
+        {"a": torch.zeros(4, 2), "b": torch.zeros(4, 2)},
+        {"a": torch.tensor(A), "b": torch.tensor(B)},
+    )
+
+
+def cross_entropy(logits, tau=None):
+    total = 0.0
+    for row, label in zip(logits, LABELS.tolist(), strict=True):
+        if tau is not None:
+            norm = math.sqrt(sum(z * z for z in row)) + 1e-7
+            row = [z / norm / tau for z in row]
+        total += math.log(sum(math.exp(z) for z in row)) - row[label]
+    return total / len(logits)
+
+
+def hellinger(rows_p, rows_q, labels=None):
+    """The authors' code: drop the true class's logit, softmax, floor at 1e-6, mean of the distances."""
+    total = 0.0
+    for number, (p, q) in enumerate(zip(rows_p, rows_q, strict=True)):
+        kept = []
+        for row in (p, q):
+            row = [z for c, z in enumerate(row) if labels is None or c != labels[number]]
+            top = sum(math.exp(z) for z in row)
+            kept.append([max(math.exp(z) / top, 1e-6) for z in row])
+        squares = ((math.sqrt(x) - math.sqrt(y)) ** 2 for x, y in zip(*kept, strict=True))
+        total += math.sqrt(sum(squares)) / math.sqrt(2)
+    return total / len(rows_p)
+
+
+def entropy(rows):
+    total = 0.0
+    for row in rows:
+        top = sum(math.exp(z) for z in row)
+        p = [math.exp(z) / top for z in row]
+        total -= sum(x * math.log(x + 1e-9) for x in p) / math.log(CLASSES)
+    return total / len(rows)
+
+
+HEADS = (cross_entropy(FUSED) + cross_entropy(A) + cross_entropy(B)) / 3
+HEADS_NORMED = sum(cross_entropy(rows, tau=0.1) for rows in (FUSED, A, B)) / 3
+DISCREPANCY = -hellinger(A, B, LABELS.tolist())
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "expected"),
+    [
+        ("multimodal_baseline", {}, {"classification": cross_entropy(FUSED)}),
+        ("multimodal_multihead", {}, {"classification": HEADS}),
+        ("multimodal_logitnorm", {"tau": 0.1}, {"classification": cross_entropy(FUSED, tau=0.1)}),
+        ("multimodal_logitnorm", {}, {"classification": cross_entropy(FUSED, tau=0.04)}),
+        ("a2d", {}, {"classification": HEADS, "discrepancy": DISCREPANCY}),
+        ("a2d", {"gamma": 0.3}, {"classification": HEADS, "discrepancy": 0.3 * DISCREPANCY}),
+        ("a2d_npmix", {}, {"classification": HEADS, "discrepancy": 0.5 * DISCREPANCY}),
+        (
+            "a2d_logitnorm",
+            {"gamma": 2.0, "tau": 0.1},
+            {"classification": HEADS_NORMED, "discrepancy": 2 * DISCREPANCY},
+        ),
+        (
+            "a2d_npmix_logitnorm",
+            {"tau": 0.1},
+            {"classification": HEADS_NORMED, "discrepancy": 0.5 * DISCREPANCY},
+        ),
+    ],
+)
+def test_terms(name, section, expected):
+    terms = make(name, **section).compute_losses(output(), LABELS, epoch_idx=1)
+    assert {key: value.item() for key, value in terms.items()} == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("discrepancy", ["l1", "l2", "wasserstein"])
+@pytest.mark.parametrize("protocol", ["multiood-code", "multiood-paper"])
+def test_discrepancy_and_protocol_are_passed_on(discrepancy, protocol):
+    from openood_multimodal.losses import a2d_loss
+
+    trainer = make("a2d", discrepancy=discrepancy, protocol=protocol)
+    found = trainer.compute_losses(output(), LABELS, 1)["discrepancy"]
+    heads = list(output().modality_logits.values())
+    assert found == a2d_loss(heads, LABELS, discrepancy=discrepancy, protocol=protocol)
+    assert found.item() != pytest.approx(DISCREPANCY, abs=1e-4)
+
+
+def outlier_terms(trainer, epoch, labels):
+    terms = trainer.compute_losses(output(), torch.tensor(labels), epoch)
+    return {"outlier_discrepancy", "outlier_entropy"} <= set(terms)
+
+
+def test_when_outliers_begin():
+    """From start_epoch on, and only once every class was full *before* the batch."""
+    trainer = make("a2d_npmix", bank_size=2, start_epoch=3)
+    assert not outlier_terms(trainer, 1, [0, 0, 1, 1])
+    assert not outlier_terms(trainer, 3, [2, 2, 0, 0])  # this batch fills the bank
+    assert trainer.bank.full
+    assert trainer.first_synthesis_epoch is None
+    assert not outlier_terms(trainer, 2, [0, 1, 2, 0])  # full, and too early
+    assert outlier_terms(trainer, 3, [0, 1, 2, 0])
+    assert trainer.first_synthesis_epoch == 3
+    assert outlier_terms(trainer, 4, [0, 1, 2, 0])
+    assert trainer.first_synthesis_epoch == 3
+
+
+@pytest.mark.parametrize("name", ["a2d_npmix", "a2d_npmix_logitnorm"])
+def test_terms_of_outliers(name):
+    """Their values on the very outliers that the trainer's generator draws, and what they train."""
+    trainer = make(name, bank_size=2, start_epoch=1, gamma=0.7)
+    for labels in ([0, 0, 1, 1], [2, 2, 0, 1]):
+        trainer.compute_losses(output(), torch.tensor(labels), 1)
+    seen = []
+    synthesis = trainer.synthesis
+    trainer.synthesis = lambda bank, generator: seen.append(synthesis(bank, generator=generator)) or seen[-1]
+    terms = trainer.compute_losses(output(), LABELS, 1)
+    (outliers,) = seen
+    # the batch is pushed first, so its rows may be mixed already
+    torch.testing.assert_close(trainer.bank.history(2)[-1], output().features[1])
+    net = trainer.net
+    heads = []
+    for name_, part in zip(("a", "b"), outliers.embeddings.split(2, dim=1), strict=True):
+        heads.append((part @ net.heads[name_].weight.T + net.heads[name_].bias).tolist())
+    assert terms["outlier_discrepancy"].item() == pytest.approx(-0.7 * hellinger(*heads), abs=1e-6)
+    mean_entropy = (entropy(heads[0]) + entropy(heads[1])) / 2
+    assert terms["outlier_entropy"].item() == pytest.approx(-0.7 * mean_entropy, abs=1e-6)
+    (terms["outlier_discrepancy"] + terms["outlier_entropy"]).backward()
+    trained = {key for key, value in net.named_parameters() if value.grad is not None}
+    assert trained == {f"heads.{m}.{p}" for m in "ab" for p in ("weight", "bias")}
+
+
+def test_outliers_follow_the_seed_not_the_global_state():
+    draws = []
+    for noise in (0, 1):
+        trainer = make("a2d_npmix", bank_size=2, start_epoch=1)
+        torch.manual_seed(noise)
+        np.random.seed(noise)  # noqa: NPY002
+        for labels in ([0, 0, 1, 1], [2, 2, 0, 1]):
+            trainer.compute_losses(output(), torch.tensor(labels), 1)
+        draws.append(trainer.compute_losses(output(), LABELS, 1)["outlier_entropy"])
+    assert torch.equal(*draws)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("a2d", {"modalities": ("a",)}, "at least 2.*has 1 \\(a\\)"),
+        ("a2d_npmix", {"modalities": ("b",)}, "multimodal_multihead"),
+        ("a2d_npmix", {"labels": (0, 1) * 6}, "class 2 has no training sample"),
+        ("a2d", {"gama": 1.0}, "Did you mean 'gamma'"),
+        ("multimodal_baseline", {"tau": 0.1}, "tau is not a parameter"),
+        (
+            "multimodal_baseline",
+            {"labels": (0, 1, 2)},
+            "fewer than one batch of 4; set --dataset.train.batch_size 3",
+        ),
+        ("a2d_npmix", {"synthesis_args": {"alpa": 3.0}}, "Did you mean 'alpha'"),
+        ("a2d", {"optimizer": {"name": "adam", "lr": -1.0}}, "optimizer.lr is -1.0"),
+        ("a2d", {"optimizer": {"name": "adam", "lr": float("inf")}}, "optimizer.lr is inf"),
+        ("a2d", {"optimizer": {"name": "adam", "num_epochs": 0}}, "optimizer.num_epochs is 0"),
+        ("a2d", {"optimizer": {"name": "adm"}}, "Did you mean 'adam'"),
+    ],
+)
+def test_refusals(name, more, message):
+    with pytest.raises(UserError, match=message):
+        make(name, **more)
+
+
+@pytest.mark.parametrize("name", ["multimodal_baseline", "multimodal_multihead", "multimodal_logitnorm"])
+def test_one_modality_is_enough_without_a_discrepancy(name):
+    _, metrics = make(name, modalities=("a",)).train_epoch(1)
+    assert math.isfinite(metrics["loss"])
