@@ -1,6 +1,7 @@
 # make demo   trains and evaluates on real data (CPU, a few minutes), prints the leaderboard
 # make test   runs the tests
-# Both set up .venv themselves. On Linux, plain torch brings gigabytes of CUDA; for CPU wheels:
+# make test-openood OPENOOD_ROOT=...   runs those of the plugin against an OpenOOD checkout
+# All set up .venv themselves. On Linux, plain torch brings gigabytes of CUDA; for CPU wheels:
 #   make demo TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast lint format types check install clean docs-table
+.PHONY: demo test test-openood test-fast lint format types check install clean docs-table
 
 install: $(STAMP)
 
@@ -33,6 +34,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --timeout 600
+
+# against an unmodified OpenOOD: make test-openood OPENOOD_ROOT=/path/to/OpenOOD
+test-openood: $(STAMP)
+	@test -n "$(OPENOOD_ROOT)" || { echo "Name a checkout: make test-openood OPENOOD_ROOT=/path/to/OpenOOD"; exit 1; }
+	OPENOOD_ROOT="$(abspath $(OPENOOD_ROOT))" $(BIN)/python -m pytest tests/plugin --timeout 600 -rs
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .plugin import register as register
+    from .plugin import unregister as unregister
     from .scoring import evaluate as evaluate
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `evaluate` when it is asked for, so that importing the package costs nothing."""
+    """Import `evaluate`, `register`, `unregister` when asked for, so that importing the package costs nothing."""
     if name == "evaluate":
         from .scoring import evaluate
 
         return evaluate
+    if name in ("register", "unregister"):
+        from . import plugin
+
+        return getattr(plugin, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

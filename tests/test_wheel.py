@@ -19,9 +19,13 @@ def installed(tmp_path_factory):
     source.mkdir()
     names = ("openood_multimodal", "configs", "benchmark_splits", "leaderboard", "setup.cfg", "setup.py")
     for name in (*names, "pyproject.toml", "README.md", "LICENSE"):
-        (source / name).symlink_to(ROOT / name)  # setuptools writes its build folders here, not into the checkout
+        (source / name).symlink_to(
+            ROOT / name
+        )  # setuptools writes its build folders here, not into the checkout
     code = f"from setuptools import build_meta as b; print(b.build_wheel({str(folder)!r}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     target = folder / "site"
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:

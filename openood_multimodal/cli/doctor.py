@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
+from ..errors import UserError
 from .main import subparser
 
 
@@ -33,7 +34,6 @@ OPTIONAL = (
     _Need("tensorboard", "tensorboard", "TensorBoard logs", 'pip install "openood-multimodal[report]"'),
     _Need("mmaction2", "mmaction", "video networks", 'pip install "openood-multimodal[video]"'),
     _Need("av", "av", "decoding video and audio", 'pip install "openood-multimodal[video]"'),
-    _Need("openood", "openood", "OpenOOD as the host", "clone OpenOOD and set OPENOOD_ROOT to its folder"),
 )
 
 
@@ -53,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
     print("optional:")
     for need in OPTIONAL:
         _print_optional(need)
+    print("OpenOOD as the host (optional, docs/openood.md):")
+    _print_openood()
     print("devices:")
     _print_devices()
     if missing:
@@ -77,10 +79,25 @@ def _print_optional(need: _Need) -> None:
     found = _version(need.distribution)
     if found is None and need.module and importlib.util.find_spec(need.module) is not None:
         found = "(importable)"
-    if found is None and need.distribution == "openood" and os.environ.get("OPENOOD_ROOT"):
-        found = f"checkout at {os.environ['OPENOOD_ROOT']}"
     state = found or f"missing: {need.command}"
     print(f"  {need.distribution:<18}{state}  ({need.purpose})")
+
+
+def _print_openood() -> None:
+    from ..plugin.finding import VARIABLE, find_openood
+    from ..plugin.placeholders import PACKAGES, state_of
+    from ..plugin.version import openood_version
+
+    print(f"  {VARIABLE:<18}{os.environ.get(VARIABLE) or 'not set'}")
+    try:
+        root = find_openood()
+        print(f"  {'openood':<18}{openood_version(root)} in {root}")
+    except UserError as error:
+        print(f"  {'openood':<18}{error}")
+    for package in PACKAGES:
+        state = state_of(package)
+        said = f"{state}; a placeholder takes its place: {package.command}" if state else "works"
+        print(f"  {package.name:<18}{said}  ({package.purpose})")
 
 
 def _print_devices() -> None:

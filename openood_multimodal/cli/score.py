@@ -49,8 +49,10 @@ def main(argv: Sequence[str]) -> int:
         slices=parse_slices(options.slices) if options.slices is not None else None,
         why_no_head=_why_no_head(Path(options.test)),
     )
-    names = score_names(options.postprocessors)
-    task, jobs = prepare(sources, names, options.preset, parse_settings(options.set), options.fit_on)
+    names = score_names(options.postprocessors, options.engine)
+    task, jobs = prepare(
+        sources, names, options.preset, parse_settings(options.set), options.fit_on, options.engine
+    )
     _report_ignored(task)
     results, caught = run_jobs(jobs, task, options.fit_on, intervals=True, progress=True)
     for line in caught.lines():
@@ -96,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         default="openood",
         metavar="NAME",
         help="parameters: openood (default) or multiood",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=["native", "openood"],
+        default="native",
+        help="whose code computes the scores (default: native; openood needs OPENOOD_ROOT); "
+        "openood/NAME in --postprocessors takes a single one",
     )
     parser.add_argument(
         "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"

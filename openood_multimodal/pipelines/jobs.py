@@ -67,11 +67,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """One entry of a suite's ``runs``; as in `Job`, with lists of trainings and of sets of modalities."""
+    """One entry of a suite's ``runs``; as in `Job`, with lists of trainings and of sets of modalities.
+
+    Its ``postprocessors`` take the place of the suite's.
+    """
 
     benchmark: str
     trainings: list[str]
     modalities: list[list[str]] = field(default_factory=list)
+    postprocessors: list[str] = field(default_factory=list)
 
 
 def is_done(job: Job, output_dir: Path) -> bool:
@@ -164,13 +168,13 @@ def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
     shared = {
         "network": suite.get("network", "mlp_fusion"),
         "evaluator": suite.get("evaluator", "near_ood"),
-        "postprocessors": tuple(suite.get("postprocessors", ("msp", "ebo", "mls"))),
         "preset": suite.get("preset", "openood"),
         "settings": {
             key: ",".join(map(str, value)) if isinstance(value, list) else str(value)
             for key, value in Config(suite.get("settings") or {}).leaves()
         },
     }
+    scores = suite.get("postprocessors", ("msp", "ebo", "mls"))
     return [
         Job(
             benchmark=run.benchmark,
@@ -178,6 +182,7 @@ def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
             partition=partition,
             seed=seed,
             modalities=tuple(modalities),
+            postprocessors=tuple(run.postprocessors or scores),
             **shared,
         )
         for partition in range(suite["partitions"])

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..config import bind
 from ..config.values import UnreadableError, read_scalar
+from ..engines import build, choose
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..postprocessors.base import Postprocessor
@@ -21,7 +22,6 @@ from ..registry import POSTPROCESSORS
 DEFAULT_SCORES = ("msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim")
 """The scores that run unless others are asked for: the paper's; LogitNorm, its tenth method, is a training."""
 
-ENGINES = ("native",)
 FIT_SETS = ("train", "val")
 NEED_HEAD = frozenset({"ash", "react", "vim"})
 """Scores that ask the head for new logits, so that stored logits don't do."""
@@ -31,14 +31,30 @@ Parameters = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Job:
-    """One row of the table: ``name`` as it stands there, ``score`` as it is computed."""
+    """One row of the table.
+
+    Attributes:
+        name: as it stands there.
+        score: a `Postprocessor`, or OpenOOD's behind the same methods.
+        asked: as the user wrote it, where that differs (``openood/knn``).
+    """
 
     name: str
-    score: Postprocessor
+    score: Any
+    asked: str = ""
+
+    @property
+    def written(self) -> str:
+        """The name to write to get this score again."""
+        return self.asked or self.name
 
 
-def score_names(asked: str | Iterable[str] | None) -> list[str]:
+def score_names(asked: str | Iterable[str] | None, engine: str = "native") -> list[str]:
     """Return the names asked for, in order; the default nine for None.
+
+    Args:
+        asked: names, or text with commas; ``<engine>/<name>`` for one of the other engine.
+        engine: that of names without a prefix.
 
     Raises:
         UserError: for no name, an unknown one, or one that stands there twice.
@@ -49,7 +65,9 @@ def score_names(asked: str | Iterable[str] | None) -> list[str]:
     if not names or not all(names):
         raise UserError(f"postprocessors names no score. Known: {', '.join(POSTPROCESSORS.names())}.")
     for name in names:
-        POSTPROCESSORS.get(name)
+        choice = choose(name, engine)
+        if choice.engine == "native":
+            POSTPROCESSORS.get(choice.name)
         if names.count(name) > 1:
             raise UserError(f"the postprocessor '{name}' is asked for twice; once is enough.")
     return names
@@ -76,7 +94,9 @@ def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     return settings
 
 
-def build_jobs(names: Sequence[str], preset: str, parameters: Parameters, shaped: str | None) -> list[Job]:
+def build_jobs(
+    names: Sequence[str], preset: str, parameters: Parameters, shaped: str | None, engine: str = "native"
+) -> list[Job]:
     """Return the scores, not fitted yet.
 
     Args:
@@ -84,17 +104,39 @@ def build_jobs(names: Sequence[str], preset: str, parameters: Parameters, shaped
         preset: ``"openood"`` or ``"multiood"``.
         parameters: score → parameters that override the preset's.
         shaped: how the features have been shaped already, or None.
+        engine: that of names without a prefix.
 
     Raises:
         UserError: for parameters of a score that doesn't run, that it doesn't have, or of another type; for
-            features already shaped, any score but their energy.
+            features already shaped, any score but their energy; for a preset that OpenOOD's engine lacks.
     """
     for name in parameters:
         if name not in names:
             raise UserError(f"parameters are set for '{name}', which is not run.{did_you_mean(name, names)}")
     if shaped is not None:
         return _shaped_jobs(names, preset, parameters, shaped)
-    return [Job(name, _build(name, preset, parameters.get(name, {}))) for name in names]
+    choices = [choose(name, engine) for name in names]
+    if preset != "openood" and all(choice.engine == "openood" for choice in choices):
+        raise UserError(
+            f"preset is '{preset}', and the engine openood has OpenOOD's parameters only; "
+            "leave the preset out, or set single parameters."
+        )
+    return [
+        Job(
+            choice.label,
+            build(choice, preset, parameters.get(name, {}))
+            if choice.engine == "openood"
+            else _labelled(_build(choice.name, preset, parameters.get(name, {})), choice.label),
+            name,
+        )
+        for name, choice in zip(names, choices, strict=True)
+    ]
+
+
+def _labelled(score: Postprocessor, label: str) -> Postprocessor:
+    if label != score.name:
+        vars(score)["name"] = label  # on this object alone; the class keeps its own
+    return score
 
 
 def _build(name: str, preset: str, overrides: Mapping[str, Any]) -> Postprocessor:
@@ -148,7 +190,7 @@ def require_inputs(jobs: Sequence[Job], *, train: bool, val: bool, fit_on: str, 
     fit = val if fit_on == "val" else train
     no_fit = [job.name for job in jobs if "train" in job.score.needs and not fit]
     no_val = [job.name for job in jobs if "val" in job.score.needs and not val and not fit]
-    no_head = [job.name for job in jobs if job.score.name in NEED_HEAD and not head]
+    no_head = [job.name for job in jobs if _needs_head(job.score) and not head]
     missing = {*no_fit, *no_val, *no_head}
     if not missing:
         return
@@ -165,8 +207,12 @@ def require_inputs(jobs: Sequence[Job], *, train: bool, val: bool, fit_on: str, 
     if no_head:
         parts.append(f"{_need(no_head)} the head: give --head{why}")
     rest = sorted((job for job in jobs if job.name not in missing), key=lambda job: job.score.reads_features)
-    remedy = f"Or leave them out: --postprocessors {','.join(job.name for job in rest)}" if rest else ""
+    remedy = f"Or leave them out: --postprocessors {','.join(job.written for job in rest)}" if rest else ""
     raise UserError(f"{'; '.join(parts)}. {remedy}".rstrip())
+
+
+def _needs_head(score: Any) -> bool:
+    return bool(getattr(score, "needs_head", score.name in NEED_HEAD))
 
 
 def _need(names: Sequence[str]) -> str:
@@ -175,7 +221,7 @@ def _need(names: Sequence[str]) -> str:
 
 def require_slices(jobs: Sequence[Job], known: bool) -> None:
     """Raise `UserError` where a score treats modalities by themselves and their columns aren't known."""
-    names = [job.name for job in jobs if getattr(job.score.params, "per_modality", False)]
+    names = [job.name for job in jobs if job.score.parameters.get("per_modality")]
     if names and not known:
         off = " ".join(f"--set {name}.per_modality=false" for name in names)
         raise UserError(

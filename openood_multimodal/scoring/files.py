@@ -107,7 +107,7 @@ def _metrics_json(
     content[META] = {
         "schema_version": SCHEMA_VERSION,
         **settings,
-        "engine": {"name": "native", "version": __version__},
+        "engine": {result.postprocessor: result.engine for result in results},
         "parameters": {result.postprocessor: result.parameters for result in results},
         "notes": {result.postprocessor: list(result.notes) for result in results if result.notes},
         "average": {

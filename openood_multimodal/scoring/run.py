@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead, Slices
+from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.metrics import Metric, compute_ood_metrics, mean_metrics
 from ..evaluators.outputs import SetScores, file_name
@@ -66,6 +67,7 @@ class Result:
         scores: ``"id"`` and each OOD set → pred, conf, label.
         metrics: OOD set → metrics.
         notes: what a reader has to know.
+        engine: name and version of what computed it.
     """
 
     postprocessor: str
@@ -73,6 +75,7 @@ class Result:
     scores: dict[str, SetScores]
     metrics: dict[str, Metrics]
     notes: tuple[str, ...]
+    engine: dict[str, str]
 
     @property
     def average(self) -> Metrics | None:
@@ -294,7 +297,9 @@ def run_jobs(
             notes = list(job.score.notes)
             if task.shaped:
                 notes.append(f"{job.name}: features already shaped by {task.shaped}, scored by their energy.")
-            results.append(Result(job.name, job.score.parameters, scores, metrics, tuple(notes)))
+            results.append(
+                Result(job.name, job.score.parameters, scores, metrics, tuple(notes), engine_of(job.score))
+            )
     return results, caught
 
 
@@ -305,7 +310,7 @@ def _named(job: Job, jobs: Sequence[Job]) -> Iterator[None]:
         yield
     except UserError as error:
         what = str(error) if str(error).startswith(f"{job.name}:") else f"{job.name}: {error}"
-        rest = ",".join(each.name for each in jobs if each is not job)
+        rest = ",".join(each.written for each in jobs if each is not job)
         remedy = f" To go on without it: --postprocessors {rest}" if rest else ""
         raise UserError(f"{what}{remedy}") from error
 

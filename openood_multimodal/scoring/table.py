@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..engines import ENGINES
 from ..errors import UserError
 from ..evaluators.metrics import METRICS
 from ..naming import did_you_mean
-from .choice import ENGINES, Job, Parameters, build_jobs, require_inputs, require_slices, score_names
+from .choice import Job, Parameters, build_jobs, require_inputs, require_slices, score_names
 from .inputs import read_head, read_set
 from .run import Result, Task, check_ood_names, make_task, run_jobs
 
@@ -30,7 +31,12 @@ class Sources(NamedTuple):
 
 
 def prepare(
-    sources: Sources, names: Sequence[str], preset: str, parameters: Parameters, fit_on: str
+    sources: Sources,
+    names: Sequence[str],
+    preset: str,
+    parameters: Parameters,
+    fit_on: str,
+    engine: str = "native",
 ) -> tuple[Task, list[Job]]:
     """Read and check everything that can be checked before the first score is computed.
 
@@ -39,7 +45,7 @@ def prepare(
     """
     check_ood_names([name for name, _ in sources.ood])
     test = read_set(sources.test, "test")
-    jobs = build_jobs(names, preset, parameters, test.shaped)
+    jobs = build_jobs(names, preset, parameters, test.shaped, engine)
     require_inputs(
         jobs,
         train=sources.train is not None,
@@ -90,9 +96,11 @@ def evaluate(
             of an ``.npz`` with both, ``torch.nn.Linear``, or a network with ``get_fc()``.  None is possible
             where all sets are stores with logits, for scores that read no more.
         val: ID validation set, for ReAct's threshold (the training set's features without it).
-        postprocessors: names, or text with commas; None: the nine of `DEFAULT_SCORES`.
+        postprocessors: names, or text with commas; None: the nine of `DEFAULT_SCORES`.  ``openood/<name>`` is
+            OpenOOD's own beside native ones.
         preset: ``"openood"`` or ``"multiood"``.
-        engine: ``"native"``.
+        engine: ``"native"``, or ``"openood"``: OpenOOD's classes, unchanged; needs an OpenOOD checkout
+            (``docs/openood.md``).
         slices: modality → width, or → ``(start, stop)``, where scores treat modalities by themselves.
         fit_on: ``"train"``, or ``"val"``: fit KNN, MDS and ViM to the validation set (as MultiOOD's authors do
             for Kinetics).
@@ -118,9 +126,9 @@ def evaluate(
         raise UserError(f"there is no engine '{engine}'.{did_you_mean(engine, ENGINES)}")
     if not isinstance(ood, Mapping):
         raise UserError(f"ood must be a dict, name → set, got {type(ood).__name__}.")
-    names = score_names(postprocessors)
+    names = score_names(postprocessors, engine)
     sources = Sources(train, val, test, list(ood.items()), head, slices)
-    task, jobs = prepare(sources, names, preset, parameters or {}, fit_on)
+    task, jobs = prepare(sources, names, preset, parameters or {}, fit_on, engine)
     results, caught = run_jobs(jobs, task, fit_on, intervals=intervals, seed=seed)
     for line in caught.lines():
         warnings.warn(line, stacklevel=2)

@@ -84,7 +84,7 @@ def test_all_nine(folder, capsys):
     meta = metrics["_meta"]
     assert (meta["n_id"], meta["n_ood"]) == (50, {"ucf": 40, "hac": 45})
     assert meta["preset"] == "openood"
-    assert meta["engine"]["name"] == "native"
+    assert {engine["name"] for engine in meta["engine"].values()} == {"native"}
     assert meta["parameters"]["knn"] == {"K": 50}
     assert {"numpy", "python", "openood-multimodal"} <= set(meta["versions"])
     assert len(meta["inputs"]["test"]["sha256"]) == 64

@@ -1,0 +1,82 @@
+"""A script's command line as OpenOOD's parser can take it: files that exist, values that it can read.
+
+OpenOOD's parser turns the text of an override into the type of the old value, which spoils lists, and
+evaluates what follows a colon.  For a multimodal config overrides are read by our own, and reach OpenOOD in a
+file, as the last of ``--config``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..config import COMMAND_LINE, Config, apply_overrides, find_config, load_config, read_config
+from ..config.config import plain
+from ..errors import UserError
+from . import preflight
+
+
+def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
+    """Return the script's words with config files found, and checked where they are multimodal.
+
+    Args:
+        words: what follows the script; those without ``--config`` are returned as they are.
+        root: OpenOOD's folder, where config files are looked up after the working directory.
+        scratch: folder for a file with the overrides.
+
+    Raises:
+        UserError: a config that is nowhere, and every mistake in a multimodal config that is seen without
+            running it.
+    """
+    if "--config" not in words:
+        return words
+    start = words.index("--config") + 1
+    stop = next((i for i in range(start, len(words)) if words[i].startswith("--")), len(words))
+    files = [_find(name, root) if name.strip() else name for name in words[start:stop]]
+    overrides = [*words[: start - 1], *words[stop:]]
+    if not _is_multimodal(files):
+        return [*words[:start], *files, *words[stop:]]
+    config = load_config(files, overrides)
+    for key in preflight.LAUNCH_KEYS:
+        if config.get(key) is None:
+            raise UserError(
+                f"{key} is not set, and OpenOOD's main.py reads it; add one of configs/pipelines/*/*.yml after "
+                "--config, or set it in a file of yours."
+            )
+    if overrides:
+        files.append(str(_write_overrides(files, overrides, scratch)))
+    return ["--config", *files]
+
+
+def _find(name: str, root: Path) -> str:
+    if not Path(name).is_absolute() and not Path(name).is_file() and (root / name).is_file():
+        return str(root / name)
+    try:
+        return str(find_config(name))
+    except UserError as error:
+        raise UserError(f"{error} (Nor is it in OpenOOD's folder, {root}.)") from error
+
+
+def _is_multimodal(files: list[str]) -> bool:
+    """Whether any of the files names a component of ours; a file that OpenOOD may read and we can't does not."""
+    config = Config()
+    for file in files:
+        try:
+            config.merge(plain(read_config(file)))
+        except UserError:
+            continue
+    return preflight.is_multimodal(config)
+
+
+def _write_overrides(files: list[str], overrides: list[str], scratch: Path) -> Path:
+    config = Config()
+    for file in files:
+        if file.strip():
+            config.merge(plain(read_config(file)), file)
+    apply_overrides(config, overrides, files)
+    changed = Config()
+    for key, value in config.leaves():
+        if config.source_of(key) == COMMAND_LINE:
+            changed[key] = value
+    path = scratch / "overrides.yml"
+    changed.dump(path)
+    return path

@@ -1,0 +1,149 @@
+"""Batches in the form in which OpenOOD's gradient methods and image methods ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ..datasets.batch import ModalityBatch
+
+Convert = Callable[[Any], Any]
+
+
+class GradientBatch(ModalityBatch):
+    """A `ModalityBatch` that can be perturbed as ODIN perturbs a tensor.
+
+    It answers ``requires_grad = True``, ``.grad``, ``torch.ge(batch.grad, 0)``, ``(g.float() - 0.5) * 2`` and
+    ``torch.add(batch, g, alpha=-noise)``, modality by modality.  ``batch[:, 0]`` is that column of every
+    modality that has one.
+    """
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Tensor]) -> Self:
+        """Return a copy of ``batch`` as this class; gradients never reach the original tensors."""
+        return cls((name, tensor.detach().clone()) for name, tensor in batch.items())
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether any modality requires a gradient."""
+        return any(tensor.requires_grad for tensor in self.values())
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        for tensor in self.values():
+            if tensor.is_floating_point():
+                tensor.requires_grad_(value)
+
+    @property
+    def grad(self) -> Self:
+        """The gradients; zeros for a modality that the loss doesn't depend on."""
+        return type(self)(
+            (name, torch.zeros_like(tensor) if tensor.grad is None else tensor.grad)
+            for name, tensor in self.items()
+        )
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Apply a function of torch modality by modality."""
+        kwargs = kwargs or {}
+        first = next(each for each in (*args, *kwargs.values()) if isinstance(each, cls))
+
+        def part(value: Any, name: str) -> Any:
+            return value[name] if isinstance(value, cls) else value
+
+        return cls(
+            (name, func(*(part(a, name) for a in args), **{k: part(v, name) for k, v in kwargs.items()}))
+            for name in first
+        )
+
+    def __add__(self, other: Any) -> Any:
+        return torch.add(self, other)  # type: ignore[call-overload]
+
+    def __sub__(self, other: Any) -> Any:
+        return torch.sub(self, other)  # type: ignore[call-overload]
+
+    def __mul__(self, other: Any) -> Any:
+        return torch.mul(self, other)  # type: ignore[arg-type]
+
+    def __truediv__(self, other: Any) -> Any:
+        return torch.div(self, other)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return super().__getitem__(key)
+        return type(self)((name, tensor[key]) for name, tensor in self.items() if _has(tensor, key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(key, str):
+            super().__setitem__(key, value)
+            return
+        for name, tensor in self.items():
+            if _has(tensor, key):
+                tensor[key] = value[name] if isinstance(value, GradientBatch) else value
+
+
+def _has(tensor: Tensor, key: Any) -> bool:
+    """Return whether the whole numbers in ``key`` are rows or columns that ``tensor`` has."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if len(keys) > tensor.dim():
+        return False
+    return all(not isinstance(k, int) or k < tensor.shape[axis] for axis, k in enumerate(keys))
+
+
+def as_image(data: Any) -> Any:
+    """Return ``[B, D]`` as ``[B, D, 1, 1]``; other data as they are."""
+    return data[:, :, None, None] if isinstance(data, Tensor) and data.dim() == 2 else data
+
+
+def perturbable(data: Any) -> Any:
+    """Return data whose gradient can be asked for, without touching what was given."""
+    if isinstance(data, ModalityBatch):
+        return GradientBatch.of(data)
+    return data.detach().clone() if isinstance(data, Tensor) else data
+
+
+class ConvertedLoader:
+    """A loader whose batches' ``"data"`` are converted on the way; everything else is the loader's.
+
+    Args:
+        loader: yields ``{"data", "label", ...}``.
+        convert: applied to ``batch["data"]``.
+    """
+
+    def __init__(self, loader: Any, convert: Convert) -> None:
+        self.loader = loader
+        self.convert = convert
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return _ConvertedBatches(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+
+class _ConvertedBatches:
+    """An iterator that knows its length, as a DataLoader's does; OpenMax asks for it."""
+
+    def __init__(self, source: ConvertedLoader) -> None:
+        self.source = source
+        self.batches = iter(source.loader)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        batch = next(self.batches)
+        return {**batch, "data": self.source.convert(batch["data"])}

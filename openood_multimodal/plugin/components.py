@@ -1,0 +1,293 @@
+"""What a registered OpenOOD does at each rebound seam: ours where a name is ours, else what it always did.
+
+A method of `Components` is the handler of the seam of the same name.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..errors import UserError
+from ..naming import did_you_mean
+from ..networks import build_network
+from ..registry import DATASETS, EVALUATORS, PIPELINES, PREPROCESSORS, TRAINERS
+from . import cpu, launching, names, preflight, version
+from .parallel import keep_in_step
+from .seams import Found
+from .several_inputs import accept_several_inputs
+
+Original = Callable[..., Any]
+TRAINING = ("train", "finetune", "multimodal_train")
+"""Pipelines that augment the training split start with one of these."""
+
+
+class Components:
+    """Handlers of OpenOOD's seams.
+
+    Args:
+        found: the seams.
+        host: the OpenOOD at hand.
+        use_cpu: the ``cpu`` of `register`, for spawned processes.
+    """
+
+    def __init__(self, found: Mapping[str, Found], host: version.OpenOODVersion, use_cpu: bool) -> None:
+        self.found = found
+        self.host = host
+        self.use_cpu = use_cpu
+        self.taken = {key: each.names for key, each in found.items() if each.seam.picks}
+        self.injected: list[str] = []
+        self.added_counts: list[str] = []
+        self.strict = _misses_loudly()
+
+    # --- data ------------------------------------------------------------------------------------------------
+
+    def get_dataloader(self, original: Original, config: Any) -> Any:
+        """OpenOOD's, with the data set classes that the config names within its reach."""
+        self._provide_datasets(config)
+        return original(config)
+
+    def get_ood_dataloader(self, original: Original, config: Any) -> Any:
+        """OpenOOD's, with the data set classes that the config names within its reach."""
+        self._provide_datasets(config)
+        return original(config)
+
+    def _provide_datasets(self, config: Any) -> None:
+        reach = vars(self.found["get_dataloader"].module)
+        for name in preflight.dataset_classes(config):
+            if name not in reach and name in DATASETS:
+                reach[name] = DATASETS.get(name)
+                self.injected.append(name)
+
+    def test_preprocessor(self, openood_class: type, config: Any) -> Any:
+        """OpenOOD's image transforms; nothing where the config's preprocessor is ours."""
+        return None if self._preprocessor_name(config) else openood_class(config)
+
+    def get_preprocessor(self, original: Original, config: Any, split: Any) -> Any:
+        """Our preprocessor, or OpenOOD's; ours augment in training pipelines only, as in our own host."""
+        name = self._preprocessor_name(config)
+        if name is None:
+            return original(config, split)
+        training = str(_name(config, "pipeline")).startswith(TRAINING)
+        return PREPROCESSORS.get(name)(config, split if training else "test")
+
+    def _preprocessor_name(self, config: Any) -> str | None:
+        name = _name(config, "preprocessor")
+        return name if names.usable("get_preprocessor", name, self.taken) else None
+
+    # --- network and training --------------------------------------------------------------------------------
+
+    def get_network(self, original: Original, network_config: Any) -> Any:
+        """Our network, one of OpenOOD's wrappers around ours, or OpenOOD's."""
+        name = network_config.get("name") if isinstance(network_config, dict) else None
+        wrapped = self._wrappers()
+        if isinstance(name, str) and name in wrapped:
+            net = wrapped[name](network_config)
+        elif names.usable("get_network", name, self.taken):
+            net = build_network(network_config)
+        else:
+            return original(network_config)
+        return net.cuda() if (network_config.get("num_gpus") or 0) > 0 else net
+
+    def _wrappers(self) -> Mapping[str, Callable[[Any], Any]]:
+        from .wrappers import wrapped_networks
+
+        return {n: make for n, make in wrapped_networks().items() if n not in self.taken["get_network"]}
+
+    def get_trainer(
+        self, original: Original, net: Any, train_loader: Any, val_loader: Any, config: Any
+    ) -> Any:
+        """Our trainer (before OpenOOD looks at the loader's type), or OpenOOD's."""
+        name = _name(config, "trainer")
+        if not names.usable("get_trainer", name, self.taken):
+            return original(net, train_loader, val_loader, config)
+        trainer = TRAINERS.get(name)(net, train_loader, config)
+        keep_in_step(net, trainer.optimizer)
+        return trainer
+
+    # --- evaluation ------------------------------------------------------------------------------------------
+
+    def get_evaluator(self, original: Original, config: Any) -> Any:
+        """Our evaluator, or OpenOOD's."""
+        name = _name(config, "evaluator")
+        if names.usable("get_evaluator", name, self.taken):
+            return EVALUATORS.get(name)(config)
+        return original(config)
+
+    def get_postprocessor(self, original: Original, config: Any) -> Any:
+        """Our score as ``mm_<name>``, or OpenOOD's postprocessor, fit for several inputs where they are ours."""
+        from .adapters import openood_postprocessors
+
+        name = _name(config, "postprocessor")
+        if isinstance(name, str) and name not in self.taken["get_postprocessor"]:
+            ours = openood_postprocessors().get(name)
+            if ours is not None:
+                return ours(config)
+        if not preflight.is_multimodal(config):
+            return original(config)
+        self._count_classes(config)
+        with cpu.cuda_means_cpu():
+            found = self._openood_postprocessor(original, config, str(name))
+        cpu.spare_cuda(found, ("setup", "inference", "postprocess"))
+        accept_several_inputs(found, str(name))
+        if _section(config, "postprocessor").get("APS_mode") and not getattr(found, "args_dict", None):
+            raise UserError(
+                f"postprocessor.APS_mode is on, and OpenOOD's '{name}' has nothing to search; "
+                "switch it off: --postprocessor.APS_mode False"
+            )
+        return found
+
+    def _openood_postprocessor(self, original: Original, config: Any, name: str) -> Any:
+        """Return OpenOOD's postprocessor, also one of those that its ``test_ood`` has no name for."""
+        from .recipes import RECIPES
+
+        if name not in self.taken["get_postprocessor"] and name in RECIPES:
+            import openood.postprocessors as theirs  # type: ignore[import-not-found,unused-ignore]
+
+            kind = getattr(theirs, RECIPES[name].class_name, None)
+            if kind is not None:
+                return kind(config)
+        return original(config)
+
+    def _count_classes(self, config: Any) -> None:
+        """Enter the data set into OpenOOD's table of class counts."""
+        counts = self.found["num_classes_dict"].value
+        dataset = _section(config, "dataset")
+        name, count = dataset.get("name"), dataset.get("num_classes")
+        if isinstance(name, str) and isinstance(count, int):
+            if name not in counts:
+                self.added_counts.append(name)
+            if name in self.added_counts:
+                counts[name] = count
+
+    # --- the run ---------------------------------------------------------------------------------------------
+
+    def get_pipeline(self, original: Original, config: Any) -> Any:
+        """Our pipeline or OpenOOD's, after a look at the config; which OpenOOD it is goes with the results."""
+        if not preflight.is_multimodal(config):
+            return original(config)
+        own = self.taken["get_pipeline"]
+        preflight.check(config, strict=self.strict, own_pipelines=sorted(own))
+        name = _name(config, "pipeline")
+        ours = names.usable("get_pipeline", name, self.taken)
+        if not ours:
+            self._check_names(config)
+            self._check_suitable(config)
+        print(f"openood-multimodal inside OpenOOD {self.host} ({self.host.root}).", end=" ")
+        print(f"FPR@95 of OpenOOD's evaluators: {version.FPR_MEANINGS[self.host.fpr95]}.", flush=True)
+        if ours:
+            pipeline = PIPELINES.get(str(name))(Config(config))
+        else:
+            self._wrap_network(config)
+            pipeline = original(config)
+        pipeline.run = functools.partial(self._run, pipeline.run, Path(config["output_dir"]))
+        return pipeline
+
+    def _check_names(self, config: Any) -> None:
+        """Refuse a component that neither OpenOOD nor this package has, before anything is loaded."""
+        more = {"get_network": set(self._wrappers()), "get_postprocessor": self._more_postprocessors()}
+        for section in ("preprocessor", "network", "trainer", "evaluator", "postprocessor"):
+            key, name = f"get_{section}", _name(config, section)
+            ours = names.KINDS[key].names() if key in names.KINDS else ()
+            known = {*self.taken[key], *ours, *more.get(key, ())}
+            if name is not None and name not in known:
+                raise UserError(
+                    f"{section}.name is '{name}', which neither this OpenOOD ({self.host}) nor this package "
+                    f"has.{did_you_mean(name, known)}"
+                )
+
+    def _check_suitable(self, config: Any) -> None:
+        """Refuse, before anything is loaded, one of OpenOOD's postprocessors that our networks can't serve."""
+        from .recipes import RECIPES, UNSUITABLE
+
+        name, network = _name(config, "postprocessor"), _name(config, "network")
+        if not names.usable("get_network", network, self.taken):
+            return  # one of OpenOOD's networks, perhaps just the one that it asks for
+        reason = UNSUITABLE.get(str(name)) or getattr(RECIPES.get(str(name)), "no_network", "")
+        if reason:
+            remedy = (
+                "" if name in UNSUITABLE else " Run it on stored embeddings: openood-mm run, engine: openood."
+            )
+            raise UserError(f"OpenOOD's '{name}' can't run on the network '{network}': {reason}.{remedy}")
+
+    def _more_postprocessors(self) -> set[str]:
+        """Return the names of our scores, and of OpenOOD's that its ``test_ood`` can't name."""
+        import openood.postprocessors as theirs  # type: ignore[import-not-found,unused-ignore]
+
+        from .adapters import openood_postprocessors
+        from .recipes import RECIPES
+
+        return {*openood_postprocessors(), *(n for n, r in RECIPES.items() if hasattr(theirs, r.class_name))}
+
+    def _run(self, run: Callable[[], Any], folder: Path) -> Any:
+        result = run()
+        if folder.is_dir():
+            version.write_host(folder, self.host)
+        from ..reporting.records import ResultRecord
+
+        records = (
+            [each for each in result if isinstance(each, ResultRecord)] if isinstance(result, list) else []
+        )
+        if not records:
+            return result
+        note = f"run inside OpenOOD {self.host}"
+        noted = [replace(record, notes=[*record.notes, note]) for record in records]
+        for record in noted:
+            record.write(folder / "records")
+        return noted
+
+    def _wrap_network(self, config: Any) -> None:
+        """Put OpenOOD's wrapper around our network where the postprocessor is nothing without it (ASH, SCALE).
+
+        Without it ASH would take its percentile for a clipping threshold and score energies.
+        """
+        from .recipes import RECIPES
+        from .wrappers import INJECTED
+
+        network = _section(config, "network")
+        name = str(_name(config, "postprocessor"))
+        if name not in RECIPES or not names.usable("get_network", network.get("name"), self.taken):
+            return
+        wrapper = RECIPES[name].wrapper
+        around = next((key for key, value in INJECTED.items() if value == wrapper), None)
+        more: dict[str, Any] = {}
+        if wrapper == "dropout":
+            around, more = "dropout_net", {"dropout_p": dict(_args(config)).get("dropout_p", 0.5)}
+        if around is None:
+            return
+        shared = {key: network[key] for key in ("num_classes", "num_gpus") if key in network}
+        config["network"] = type(config)(
+            {"name": around, **shared, **more, "pretrained": False, "checkpoint": "", "backbone": network}
+        )
+
+    def launch(self, original: Original, *args: Any, **kwargs: Any) -> Any:
+        """OpenOOD's, whose spawned processes register first."""
+        return launching.launch(original, self.host.root, self.use_cpu, *args, **kwargs)
+
+
+def _misses_loudly() -> bool:
+    """Whether OpenOOD's Config raises for a missing key (v1.5) or answers None (main)."""
+    from openood.utils import Config as TheirConfig  # type: ignore[import-not-found,unused-ignore]
+
+    try:
+        return TheirConfig().openood_multimodal is not None
+    except (KeyError, AttributeError):
+        return True
+
+
+def _section(config: Any, name: str) -> Mapping[str, Any]:
+    section = dict.get(config, name) if isinstance(config, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
+def _name(config: Any, section: str) -> Any:
+    return _section(config, section).get("name")
+
+
+def _args(config: Any) -> Mapping[str, Any]:
+    args = _section(config, "postprocessor").get("postprocessor_args")
+    return args if isinstance(args, dict) else {}

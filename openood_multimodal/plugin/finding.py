@@ -1,0 +1,62 @@
+"""Where OpenOOD is: already imported, in ``OPENOOD_ROOT``, beside the script that is run, or installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+
+VARIABLE = "OPENOOD_ROOT"
+_MARKS = ("datasets/utils.py", "networks/utils.py", "pipelines/utils.py", "utils/launch.py")
+_INSTALL = (
+    "Clone it (git clone https://github.com/Jingkang50/OpenOOD) and name the folder: "
+    f"export {VARIABLE}=/path/to/OpenOOD"
+)
+
+
+def is_openood(folder: Path) -> bool:
+    """Whether ``folder`` is a checkout of OpenOOD: it holds its package ``openood``."""
+    return all((folder / "openood" / mark).is_file() for mark in _MARKS)
+
+
+def find_openood(root: str | os.PathLike[str] | None = None, script: Path | None = None) -> Path:
+    """Return the folder that holds OpenOOD's package ``openood``; imports nothing of it.
+
+    Looked up in this order: an ``openood`` that is imported already, ``root``, the variable ``OPENOOD_ROOT``,
+    the folder of ``script`` and those above it, what ``import openood`` would find.
+
+    Raises:
+        UserError: when there is none, or a folder that was named is not OpenOOD.
+    """
+    loaded = sys.modules.get("openood")
+    if loaded is not None and getattr(loaded, "__file__", None):
+        return _checked(Path(str(loaded.__file__)).resolve().parent.parent, "the imported module openood")
+    if root is not None:
+        return _checked(Path(root).resolve(), "the folder given as root")
+    named = os.environ.get(VARIABLE)
+    if named:
+        return _checked(Path(named).expanduser().resolve(), f"the variable {VARIABLE}")
+    for folder in script.resolve().parents[:3] if script else ():
+        if is_openood(folder):
+            return folder
+    spec = importlib.util.find_spec("openood")
+    if spec is None:
+        beside = f"neither beside {script} nor installed" if script else "not installed"
+        raise UserError(f"OpenOOD was not found: {VARIABLE} is not set, and it is {beside}. {_INSTALL}")
+    place = spec.origin or next(iter(spec.submodule_search_locations or ["?"]))
+    folder = Path(place).parent.parent if spec.origin else Path(place).parent
+    return _checked(folder.resolve(), "the module openood that Python finds")
+
+
+def _checked(folder: Path, said_by: str) -> Path:
+    if not folder.is_dir():
+        raise UserError(f"{folder} ({said_by}) does not exist. {_INSTALL}")
+    if not is_openood(folder):
+        missing = next(mark for mark in _MARKS if not (folder / "openood" / mark).is_file())
+        raise UserError(
+            f"{folder} ({said_by}) is not a checkout of OpenOOD: it has no openood/{missing}. {_INSTALL}"
+        )
+    return folder

@@ -1,0 +1,96 @@
+"""Our scores in the form of OpenOOD's postprocessors, under names that OpenOOD doesn't have: ``mm_<name>``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..errors import UserError
+from ..naming import did_you_mean
+from ..postprocessors.base import Postprocessor
+from ..registry import POSTPROCESSORS
+
+PREFIX = "mm_"
+
+
+class NativePostprocessor:
+    """A native score that OpenOOD's ``test_ood`` can construct and call.
+
+    Args:
+        config: OpenOOD's config: ``postprocessor.postprocessor_args`` are the score's parameters,
+            ``postprocessor.postprocessor_sweep`` its sweep (None: the score's own), ``postprocessor.preset``
+            its preset (``openood`` without it), ``postprocessor.fit_on`` the split to fit to.
+
+    Raises:
+        UserError: for an unknown parameter or preset.
+    """
+
+    native: ClassVar[type[Postprocessor]]
+
+    def __init__(self, config: Any) -> None:
+        section: Mapping[str, Any] = config.get("postprocessor") or {}
+        args = dict(section.get("postprocessor_args") or {})
+        self.config = config
+        self.name = f"{PREFIX}{self.native.name}"
+        self.score = self.native.from_preset(section.get("preset") or "openood", **args)
+        self.score.fit_on = section.get("fit_on") or "train"
+        if self.score.fit_on not in ("train", "val"):
+            raise UserError(
+                f"postprocessor.fit_on is '{self.score.fit_on}'.{did_you_mean(self.score.fit_on, ('train', 'val'))}"
+            )
+        sweep = section.get("postprocessor_sweep")
+        if sweep:
+            self.score.args_dict = {key: list(values) for key, values in sweep.items()}
+        self.APS_mode = bool(section.get("APS_mode"))  # OpenOOD's spelling
+        self.hyperparam_search_done = False
+
+    @property
+    def args_dict(self) -> dict[str, list[Any]]:
+        """The sweep: parameter → values."""
+        return self.score.args_dict
+
+    @property
+    def setup_flag(self) -> bool:
+        """Whether `setup` has run."""
+        return self.score.setup_flag
+
+    def setup(self, net: Any, id_loader_dict: Mapping[str, Any], ood_loader_dict: Any = None) -> None:
+        """As `Postprocessor.setup`."""
+        self.score.setup(net, id_loader_dict, ood_loader_dict)
+
+    def postprocess(self, net: Any, data: Any) -> Any:
+        """As `Postprocessor.postprocess`."""
+        return self.score.postprocess(net, data)
+
+    def inference(self, net: Any, data_loader: Any, progress: bool = True) -> Any:
+        """As `Postprocessor.inference`."""
+        return self.score.inference(net, data_loader, progress)
+
+    def set_hyperparam(self, hyperparam: list[Any]) -> None:
+        """As `Postprocessor.set_hyperparam`."""
+        self.score.set_hyperparam(hyperparam)
+
+    def get_hyperparam(self) -> Any:
+        """As `Postprocessor.get_hyperparam`."""
+        return self.score.get_hyperparam()
+
+
+def openood_postprocessors() -> dict[str, type[NativePostprocessor]]:
+    """Return ``mm_<name>`` → class, for every registered score.
+
+    Where OpenOOD is imported, the classes derive from its ``BasePostprocessor``, which its ``evaluation_api``
+    checks for.
+    """
+    package = sys.modules.get("openood.postprocessors")
+    base = getattr(package, "BasePostprocessor", object)
+    found: dict[str, type[NativePostprocessor]] = {}
+    for name in POSTPROCESSORS.names():
+        native = POSTPROCESSORS.get(name)
+        if isinstance(native, type) and issubclass(native, Postprocessor):
+            found[f"{PREFIX}{name}"] = type(
+                f"{PREFIX}{name}",
+                (NativePostprocessor, base),
+                {"native": native, "__module__": __name__, "__doc__": native.__doc__},
+            )
+    return found

@@ -1,0 +1,3 @@
+from .utils import get_evaluator
+
+__all__ = ["get_evaluator"]

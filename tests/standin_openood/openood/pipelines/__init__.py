@@ -1,0 +1,3 @@
+from .utils import get_pipeline
+
+__all__ = ["get_pipeline"]

@@ -1,0 +1,1 @@
+num_classes_dict = {"gray": 2}

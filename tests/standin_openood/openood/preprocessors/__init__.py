@@ -1,0 +1,3 @@
+from .utils import get_preprocessor
+
+__all__ = ["get_preprocessor"]

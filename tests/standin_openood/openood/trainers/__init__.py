@@ -1,0 +1,3 @@
+from .utils import get_trainer
+
+__all__ = ["get_trainer"]
