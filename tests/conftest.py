@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: many threads on a busy machine are slower
 
+import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
@@ -14,6 +15,11 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# Started in the background by a script, the tests inherit an ignored SIGINT, and so would the processes that they
+# interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMALL = ("--network.hidden_dim", "8", "--network.embedding_dim", "6")

@@ -212,7 +212,7 @@ def test_store_of_another_checkpoint(tiny, cli):
     cli(tiny.train("a2d"))
     assert cli(tiny.test()).code == 0
     cli(tiny.train("a2d", "--optimizer.lr", "0.02", "--overwrite", "true"))
-    refused(cli(tiny.test()), "embeddings", "was made from another checkpoint", "delete the folder")
+    refused(cli(tiny.test()), "embeddings", "was made from another checkpoint", "Delete the folder")
 
 
 def test_checkpoint_with_nan(tiny, trained, cli):
