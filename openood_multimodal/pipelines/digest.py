@@ -68,6 +68,16 @@ def training_digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def split_digest(datasets: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the manifests of several sets: which clips train, validate and test, and which are OOD.
+
+    Args:
+        datasets: name of the set (``train``, ``val``, ``test``, ``ood``) → data set with a ``manifest``.
+    """
+    lines = [f"{name} {datasets[name].manifest.digest()}\n" for name in sorted(datasets)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def file_digest(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:

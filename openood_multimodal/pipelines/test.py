@@ -25,7 +25,7 @@ from ..reporting.records import ResultRecord, load_records
 from .card import CheckpointCard, read_card
 from .checks import check_config, check_trained
 from .device import choose_device
-from .digest import config_digest, file_digest
+from .digest import config_digest, file_digest, split_digest
 from .extract import extract_embeddings, extract_to_store, store_digests
 from .options import TestOptions
 
@@ -113,7 +113,7 @@ class TestPipeline:
                 postprocessor.fit(fit_set, id_sets.get("val"), head)
                 result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
             rows += result.rows()
-            records += self._records(result, postprocessor, card, checkpoint, loaders)
+            records += self._records(result, postprocessor, card, checkpoint, loaders, ood_loaders)
         write_results_csv(self.folder / "results.csv", rows)
         _remove_stale(self.folder / "records", file_digest(checkpoint))
         for record in records:
@@ -136,9 +136,11 @@ class TestPipeline:
         card: CheckpointCard | None,
         checkpoint: str,
         loaders: Mapping[str, Any],
+        ood_loaders: Mapping[str, Any],
     ) -> list[ResultRecord]:
         config, options = self.config, self.options
         dataset = loaders["test"].dataset
+        id_datasets = {name: loader.dataset for name, loader in loaders.items()}
         data = dataset.provenance
         trainer = card.trainer if card else {}
         notes = [*getattr(postprocessor, "notes", [])]
@@ -187,7 +189,9 @@ class TestPipeline:
                         n_id=result.n_id,
                         n_ood=result.n_ood[name],
                         digests={
-                            "manifest": dataset.manifest.digest(),
+                            "manifest": split_digest(
+                                {**id_datasets, "ood": ood_loaders[group][name].dataset}
+                            ),
                             "training": card.settings_digest if card else None,
                             "checkpoint": checkpoint_digest,
                             "store": self._store_digest(name),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from openood_multimodal.datasets.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import MLPFusionNet
 from openood_multimodal.pipelines import ExtractPipeline, TestPipeline, TrainPipeline
+from openood_multimodal.pipelines.digest import split_digest
 from openood_multimodal.pipelines.options import TestOptions
 from openood_multimodal.reporting.records import load_records
 
@@ -265,3 +267,12 @@ def test_options(config, expected):
     assert [each.name for each in built] == list(expected)
     if expected == ("vim",):
         assert built[0].parameters["dim"] == 5
+
+
+def test_the_manifest_digest_covers_every_split(tiny, trained):
+    """It changes with any of the sets that a result rests on, not with the test set alone."""
+    near, far = (run(tiny, trained, evaluator=name)[0] for name in ("near_ood", "far_ood"))
+    assert near.digests["manifest"] != far.digests["manifest"]
+    datasets = {name: SimpleNamespace(manifest=SimpleNamespace(digest=lambda n=name: n)) for name in "abc"}
+    assert split_digest(datasets) == split_digest(dict(reversed(datasets.items())))
+    assert split_digest(datasets) != split_digest({**datasets, "c": datasets["a"]})
