@@ -7,6 +7,7 @@ A run has one engine; a single score takes the other as ``<engine>/<name>``: wit
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from . import __version__
@@ -55,9 +56,18 @@ def build(choice: Choice, preset: str = "openood", parameters: Mapping[str, Any]
 
         score = OpenOODPostprocessor(choice.name, parameters)
     else:
+        from .config import bind
         from .registry import POSTPROCESSORS
 
-        score = POSTPROCESSORS.get(choice.name).from_preset(preset, **(parameters or {}))
+        kind = POSTPROCESSORS.get(choice.name)
+        known = [each.name for each in fields(kind.Params)]
+        for key in parameters or {}:
+            if key not in known:
+                raise UserError(
+                    f"the postprocessor '{choice.name}' has no parameter '{key}'.{did_you_mean(key, known)}"
+                )
+        bound = bind(parameters, kind.Params, where=choice.name, ignore=())
+        score = kind.from_preset(preset, **{key: getattr(bound, key) for key in parameters or {}})
     if choice.label != choice.name:
         score.name = choice.label
     return score

@@ -24,15 +24,15 @@ class CheckpointCard:
         epoch: the epoch it was taken after, counted from 1.
         num_epochs: how many the training had in all.
         val_acc: validation accuracy after that epoch, a fraction.
-        trainer: the resolved ``trainer`` section.
-        optimizer: the resolved ``optimizer`` section.
+        trainer: name and parameters of the trainer, defaults included.
+        optimizer: the same of the optimiser.
         network: the resolved ``network`` section.
         modalities: in the order of the concatenated embedding.
         synthesis: name of the outlier synthesis, or None.
         first_synthesis_epoch: the epoch in which outliers were first used, or None.
         seed: of the training.
         data: provenance of the training set (benchmark, partition, track, ...).
-        manifest_digest: of the training manifest.
+        manifest_digests: split → digest of its manifest.
         config_digest: of the training config.
         settings_digest: of the training's settings, seed and data apart.
         package_version: of openood-multimodal.
@@ -50,7 +50,7 @@ class CheckpointCard:
     first_synthesis_epoch: int | None
     seed: int
     data: Mapping[str, Any]
-    manifest_digest: str
+    manifest_digests: Mapping[str, str]
     config_digest: str
     settings_digest: str
     package_version: str

@@ -55,14 +55,21 @@ def config_digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def training_digest(config: Mapping[str, Any]) -> str:
+def training_digest(
+    config: Mapping[str, Any], trainer: Mapping[str, Any], optimizer: Mapping[str, Any]
+) -> str:
     """Return the SHA-256 of a training's settings: what a method is, apart from seed, partition and data.
 
     Results may be averaged only where this agrees.
+
+    Args:
+        config: the training config.
+        trainer: name and parameters in force, defaults included.
+        optimizer: the same of the optimiser.
     """
     effective = effective_config(config)
     network = {k: v for k, v in effective["network"].items() if k not in ("checkpoint", "pretrained")}
-    settings = [effective["trainer"], effective["optimizer"], network, effective.get("preprocessor")]
+    settings = [_plain(trainer), _plain(optimizer), network, effective.get("preprocessor")]
     batch_size = effective["dataset"]["train"]["batch_size"]
     text = json.dumps([*settings, batch_size], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

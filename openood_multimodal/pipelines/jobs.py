@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from .. import __version__
 from ..atomic import write_text
 from ..config import Config, bind, load_config
 from ..errors import UserError
+from ..resources import benchmark_splits_dir
+from .digest import effective_config, file_digest
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,10 @@ class Job:
         )
 
     def digest(self) -> str:
-        """SHA-256 of all that decides the job's result, this package's version included."""
-        text = json.dumps({"package": __version__, **asdict(self)}, sort_keys=True)
+        """SHA-256 of all that decides the job's result: the content of its configs, this package's version."""
+        training, test = job_configs(self, Path())
+        content = [effective_config(training), effective_config(test), _benchmark_digest(training)]
+        text = json.dumps([__version__, asdict(self), *content], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -88,13 +93,19 @@ def is_done(job: Job, output_dir: Path) -> bool:
     return False
 
 
-def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
-    """Train and test one cell; its folder is started anew and marked as done at the end."""
-    from .test import TestPipeline
-    from .train import TrainPipeline
+def _benchmark_digest(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the benchmark's own file, or ``""`` where the config names none."""
+    name = str(config["dataset"].get("benchmark") or "")
+    path = Path(name) if name.endswith((".yml", ".yaml")) else benchmark_splits_dir() / f"{name}.yml"
+    return file_digest(path) if path.is_file() else ""
 
-    folder = output_dir / job.folder
-    shutil.rmtree(folder, ignore_errors=True)
+
+def job_configs(job: Job, folder: Path) -> tuple[Config, Config]:
+    """Return the training and the test config of a job whose outputs go to ``folder``.
+
+    Raises:
+        UserError: for a config, key or value that doesn't exist.
+    """
     data = [
         f"datasets/{job.benchmark}.yml",
         f"datasets/{job.benchmark}_ood.yml",
@@ -109,7 +120,7 @@ def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
         [*data, f"pipelines/train/{job.training}.yml"], [*common, "--exp_name", "training", *overrides]
     )
     training["recorder"] = {"quiet": True, "state_interval": 0, "tensorboard": False}
-    result = TrainPipeline(training).run()
+    checkpoint = folder / "training" / "best.ckpt"
 
     # the network and its data are the training's, whatever was overridden there
     alike = [
@@ -121,11 +132,23 @@ def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
     test = load_config(
         [*data, f"pipelines/test/{job.evaluator}.yml"],
         [
-            *(*common, *alike, "--exp_name", "test", "--network.checkpoint", str(result.checkpoint)),
+            *(*common, *alike, "--exp_name", "test", "--network.checkpoint", str(checkpoint)),
             *("--preset", job.preset, "--postprocessors", *job.postprocessors),
         ],
     )
     test["recorder"] = {"quiet": True, "save_scores": False, "save_csv": True, "save_embeddings": False}
+    return training, test
+
+
+def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
+    """Train and test one cell; its folder is started anew and marked as done at the end."""
+    from .test import TestPipeline
+    from .train import TrainPipeline
+
+    folder = output_dir / job.folder
+    training, test = job_configs(job, folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    TrainPipeline(training).run()
     TestPipeline(test).run()
     if not keep_checkpoints:
         for path in (folder / "training").glob("*.ckpt"):
@@ -175,7 +198,7 @@ def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
         },
     }
     scores = suite.get("postprocessors", ("msp", "ebo", "mls"))
-    return [
+    jobs = [
         Job(
             benchmark=run.benchmark,
             training=training,
@@ -191,3 +214,9 @@ def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
         for modalities in run.modalities or [[]]
         for training in run.trainings
     ]
+    twice = next((folder for folder, count in Counter(job.folder for job in jobs).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"the run {twice} is asked for twice; name each benchmark, training and set of modalities once."
+        )
+    return jobs

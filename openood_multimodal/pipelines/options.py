@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config import COMMAND_LINE, Config
 from ..engines import ENGINES, Choice, build, choose
 from ..errors import UserError
 from ..naming import did_you_mean
@@ -24,6 +25,7 @@ class TestOptions:
         preset: ``openood`` or ``multiood``.
         engine: ``native`` or ``openood``, of the names that don't say theirs.
         fit_on: the split that fitted scores take for the training set.
+        sweeps: name → OpenOOD's ``postprocessor_sweep``, the values that a parameter search tries.
     """
 
     __test__ = False  # not a pytest class
@@ -33,6 +35,7 @@ class TestOptions:
     preset: str = "openood"
     engine: str = "native"
     fit_on: str = "train"
+    sweeps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TestOptions:
@@ -42,8 +45,16 @@ class TestOptions:
             UserError: without any score, or for a value that none of these keys admits.
         """
         single = config.get("postprocessor") or {}
-        names = config.get("postprocessors") or ([single["name"]] if single.get("name") else [])
+        names = config.get("postprocessors") or []
         names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+        if single.get("name") and single["name"] not in names:
+            # the packaged test configs always have a list, so this section was asked for, unless the list was too
+            if isinstance(config, Config) and config.source_of("postprocessors") == COMMAND_LINE:
+                raise UserError(
+                    f"--postprocessors asks for {', '.join(names)}, and the section postprocessor for "
+                    f"{single['name']}; leave one of the two out."
+                )
+            names = [single["name"]]
         if not names:
             raise UserError(
                 "the config names no score; set --postprocessors msp,ebo,mls (openood-mm list postprocessors)."
@@ -64,6 +75,9 @@ class TestOptions:
             config.get("preset") or "openood",
             config.get("engine") or "native",
             config.get("fit_on") or "train",
+            {single["name"]: dict(single["postprocessor_sweep"])}
+            if single.get("name") and single.get("postprocessor_sweep")
+            else {},
         )
         for key, value, known in (("engine", options.engine, ENGINES), ("fit_on", options.fit_on, FIT_SETS)):
             if value not in known:
@@ -93,7 +107,10 @@ class TestOptions:
         Raises:
             UserError: for an unknown score, preset or parameter; when OpenOOD is asked for and can't be imported.
         """
-        return [
-            build(choice, self.preset, self.arguments.get(name, {}))
-            for choice, name in zip(self.choices(), self.postprocessors, strict=True)
-        ]
+        scores = []
+        for choice, name in zip(self.choices(), self.postprocessors, strict=True):
+            score = build(choice, self.preset, self.arguments.get(name, {}))
+            if name in self.sweeps:
+                score.args_dict = {key: list(values) for key, values in self.sweeps[name].items()}
+            scores.append(score)
+        return scores

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from tqdm import tqdm
 
@@ -21,7 +23,7 @@ from ..errors import UserError
 from ..evaluators.outputs import OODResult, write_results_csv
 from ..networks import EmbeddingHead, build_network
 from ..registry import EVALUATORS, PIPELINES
-from ..reporting.records import ResultRecord, load_records
+from ..reporting.records import SUFFIX, ResultRecord
 from .card import CheckpointCard, read_card
 from .checks import check_config, check_trained
 from .device import choose_device
@@ -115,8 +117,8 @@ class TestPipeline:
             rows += result.rows()
             records += self._records(result, postprocessor, card, checkpoint, loaders, ood_loaders)
         write_results_csv(self.folder / "results.csv", rows)
-        _remove_stale(self.folder / "records", file_digest(checkpoint))
-        for record in records:
+        _remove_previous(self.folder, records)
+        for record in records if card is not None else ():
             record.write(self.folder / "records")
         if not self.quiet:
             self._report(records, card)
@@ -144,12 +146,18 @@ class TestPipeline:
         data = dataset.provenance
         trainer = card.trainer if card else {}
         notes = [*getattr(postprocessor, "notes", [])]
+        if result.hyperparameters:
+            chosen = ", ".join(f"{name} = {value}" for name, value in result.hyperparameters.items())
+            notes.append(f"parameters chosen by AUROC on the validation OOD set: {chosen}")
         if data.get("synthetic"):
             notes.append("synthetic data")
         if data.get("modified"):
             notes.append("source files differ from the benchmark's digests")
         if card is None:
-            notes.append("the checkpoint has no card: how it was trained is unknown")
+            notes.append(
+                "the checkpoint has no card, so it is not known how and on which clips it was trained: make sure that "
+                "partition and seed are the training's; no record is written"
+            )
         elif card.chosen_before_synthesis:
             began = card.first_synthesis_epoch or "never"
             notes.append(
@@ -224,11 +232,23 @@ class TestPipeline:
         )
 
 
-def _remove_stale(folder: Path, checkpoint_digest: str) -> None:
-    """Remove the records of another checkpoint: of a training that has been done over in this folder."""
-    for record in load_records(folder) if folder.is_dir() else ():
-        if record.digests["checkpoint"] != checkpoint_digest:
-            (folder / record.file_name).unlink()
+def _remove_previous(folder: Path, records: Sequence[ResultRecord]) -> None:
+    """Remove what an earlier run left of scores and OOD sets that this one doesn't have: a run replaces, whole."""
+    present = {record.file_name for record in records}
+    names = {record.postprocessor for record in records}
+    for path in (folder / "records").glob(f"*{SUFFIX}"):
+        if path.name in present:
+            continue
+        postprocessor, _, ood_set = (unquote(part) for part in path.name.removesuffix(SUFFIX).partition("@"))
+        scores = folder / "scores" / postprocessor
+        gone = [scores / f"{ood_set}.npz"]
+        if postprocessor not in names:
+            gone += [scores / "id.npz", folder / postprocessor / "ood.csv"]
+        for each in (*gone, path):
+            each.unlink(missing_ok=True)
+        for each in (scores, folder / postprocessor):
+            with contextlib.suppress(OSError):  # not empty, or never there
+                each.rmdir()
 
 
 def _check_sets(evaluator: str, loaders: Mapping[str, Any], section: Mapping[str, Any]) -> None:
@@ -245,16 +265,22 @@ def _check_sets(evaluator: str, loaders: Mapping[str, Any], section: Mapping[str
 
 def _check_same_data(card: CheckpointCard | None, loaders: Mapping[str, Any], checkpoint: str) -> None:
     """Refuse a test on data that the training may have seen: other partition, seed or modalities."""
-    if card is None or "train" not in loaders:
+    if card is None:
         return
-    dataset = loaders["train"].dataset
+    shared = [name for name in loaders if name in card.manifest_digests]
+    if not shared:
+        raise UserError(
+            f"none of this config's splits ({', '.join(loaders)}) is one that {checkpoint} was trained with "
+            f"({', '.join(card.manifest_digests)}), so its test clips may have been trained on."
+        )
+    dataset = loaders[shared[0]].dataset
     trained_on, scaling = card.data.get("standardize"), dataset.provenance.get("standardize")
     if trained_on != scaling:
         raise UserError(
             f"{checkpoint} was trained with standardize: {trained_on}, and this config's data has "
             f"standardize: {scaling}; the network would get features on another scale."
         )
-    if dataset.manifest.digest() != card.manifest_digest:
+    if any(loaders[name].dataset.manifest.digest() != card.manifest_digests[name] for name in shared):
         there = {**card.data, "seed": card.seed, "modalities": card.modalities}
         here = {**dataset.provenance, "modalities": list(dataset.modalities)}
         differing = [
@@ -263,7 +289,7 @@ def _check_same_data(card: CheckpointCard | None, loaders: Mapping[str, Any], ch
             if key in here and there[key] != here[key]
         ]
         raise UserError(
-            f"{checkpoint} was trained on other clips than this config's train split "
+            f"{checkpoint} was trained on other clips than this config's splits "
             f"({'; '.join(differing) or 'the manifests differ'}), so its test clips may have been trained on. "
             "Use the training's dataset files, --dataset.partition, --dataset.modalities and --seed."
         )

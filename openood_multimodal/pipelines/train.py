@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..networks import build_network
 from ..networks.build import read_tensors
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
+from ..trainers.optim import optimizer_params
 from ..trainers.rng import seed_everything
 from .card import CheckpointCard, card_path
 from .checks import check_config
@@ -74,6 +75,11 @@ class TrainPipeline:
         """
         state = self._previous_state()
         if state is not None and state["epoch_idx"] >= self.config["optimizer"]["num_epochs"]:
+            if not (self.folder / "best.ckpt").is_file():
+                raise UserError(
+                    f"the training in {self.folder} is finished, but its best.ckpt is missing; put it back, or train "
+                    "anew with --overwrite true."
+                )
             self._say(f"This training is finished already: {self.folder}")
             return self._result(state)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -153,21 +159,23 @@ class TrainPipeline:
         path = self.folder / f"{name}.ckpt"
         _save(path, dict(network))
         config, dataset = self.config, loaders["train"].dataset
+        params = {"name": config["trainer"]["name"], **asdict(trainer.params)}
+        optimizer = asdict(optimizer_params(config["optimizer"]))
         card = CheckpointCard(
             epoch=int(chosen["epoch_idx"]),
             num_epochs=int(config["optimizer"]["num_epochs"]),
             val_acc=float(chosen["acc"]),
-            trainer=effective_config(config)["trainer"],
-            optimizer=effective_config(config)["optimizer"],
+            trainer=params,
+            optimizer=optimizer,
             network=effective_config(config)["network"],
             modalities=list(trainer.net.modalities),
             synthesis=getattr(trainer.params, "synthesis", None),
             first_synthesis_epoch=getattr(trainer, "first_synthesis_epoch", None),
             seed=int(config.get("seed") or 0),
             data=dataset.provenance,
-            manifest_digest=dataset.manifest.digest(),
+            manifest_digests={name: loader.dataset.manifest.digest() for name, loader in loaders.items()},
             config_digest=config_digest(config),
-            settings_digest=training_digest(config),
+            settings_digest=training_digest(config, params, optimizer),
             package_version=__version__,
             checkpoint_digest=file_digest(path),
         )

@@ -34,9 +34,14 @@ class OptimizerParams:
                 raise UserError(f"optimizer.{key} is {value}; it must be a finite number, at least 0.")
 
 
+def optimizer_params(section: Mapping[str, Any]) -> OptimizerParams:
+    """Return the ``optimizer`` section's parameters, defaults included."""
+    return bind(section, OptimizerParams, where="optimizer", ignore=())
+
+
 def build_optimizer(net: nn.Module, section: Mapping[str, Any]) -> torch.optim.Optimizer:
     """Return the optimiser of ``net``'s trainable parameters; ``momentum`` and ``nesterov`` are SGD's."""
-    params = bind(section, OptimizerParams, where="optimizer", ignore=())
+    params = optimizer_params(section)
     trainable = [p for p in net.parameters() if p.requires_grad]
     if params.name == "sgd":
         return torch.optim.SGD(

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 
-from openood_multimodal.config import load_config
+from openood_multimodal.config import find_config, load_config
 from openood_multimodal.errors import UserError
 from openood_multimodal.pipelines import benchmark
 from openood_multimodal.pipelines.benchmark import run_jobs
@@ -218,3 +218,22 @@ def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(tmp_path, enviro
     everything = results(out)
     assert len(everything) == 4
     assert results(tmp_path / "alone").items() <= everything.items()
+
+
+def test_a_changed_config_is_run_again(tmp_path, monkeypatch):
+    """The digest is of the configs' content: the working directory's files come before the packaged ones."""
+    monkeypatch.chdir(tmp_path)
+    before = JOB.digest()
+    own = tmp_path / "pipelines" / "train" / "a2d.yml"
+    own.parent.mkdir(parents=True)
+    text = find_config("pipelines/train/a2d.yml").read_text()
+    assert "gamma: 1.0" in text
+    own.write_text(text)
+    assert JOB.digest() == before
+    own.write_text(text.replace("gamma: 1.0", "gamma: 50.0"))
+    assert JOB.digest() != before
+
+
+def test_two_runs_in_one_folder_are_refused():
+    with pytest.raises(UserError, match="asked for twice"):
+        plan_from_mapping({**SUITE, "runs": SUITE["runs"] * 2})

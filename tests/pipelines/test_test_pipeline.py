@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -119,14 +118,45 @@ def test_a_second_run_replaces_and_extracts_nothing(tiny, trained, monkeypatch):
     assert before == after  # dates are days
 
 
-def test_records_of_an_earlier_checkpoint_are_removed(tiny, trained):
-    (record, *_) = run(tiny, trained)
-    folder = tiny.folder / "test" / "records"
-    stale = replace(record, postprocessor="knn", digests={**record.digests, "checkpoint": "0" * 64})
-    kept = replace(record, postprocessor="gen")
-    paths = [each.write(folder) for each in (stale, kept)]
-    run(tiny, trained)
-    assert [path.exists() for path in paths] == [False, True]
+def test_a_second_run_leaves_nothing_of_scores_that_it_does_not_have(tiny, trained):
+    run(tiny, trained, "--postprocessors", "msp", "knn", "--postprocessor_args", "{knn: {K: 5}}")
+    folder = tiny.folder / "test"
+    before = tree(folder)
+    assert {"knn/ood.csv", "scores/knn/id.npz", "records/knn@synthetic_near.record.json"} <= set(before)
+    run(tiny, trained, "--postprocessors", "msp")
+    assert set(tree(folder)) == {path for path in before if "knn" not in path}
+    assert not (folder / "knn").exists()
+
+
+def test_a_parameter_search_takes_the_config_s_sweep_and_is_noted(tiny, trained):
+    config = tiny.config(tiny.test(checkpoint=trained / "best.ckpt"))
+    config["postprocessor"] = {
+        "name": "react",
+        "APS_mode": True,
+        "postprocessor_sweep": {"percentile_list": [42, 43]},
+    }
+    (record,) = TestPipeline(config).run()
+    assert record.postprocessor == "react"
+    assert record.parameters["percentile"] in (42, 43)
+    assert any("chosen by AUROC on the validation OOD set: percentile" in note for note in record.notes)
+
+
+def test_records_hold_the_trainer_s_defaults(tiny):
+    config = tiny.config(tiny.train("a2d"))
+    config["trainer"] = {"name": "a2d"}
+    TrainPipeline(config).run()
+    record, *_ = run(tiny, tiny.folder / "run")
+    assert (record.protocol, record.discrepancy) == ("multiood-code", "hellinger")
+    other = type(tiny)(tiny.folder / "other")
+    TrainPipeline(other.config(other.train("a2d"))).run()  # the same, written out
+    again, *_ = run(other, other.folder / "run")
+    assert again.digests["training"] == record.digests["training"]
+
+
+def test_other_clips_are_refused_without_a_train_split_too(tiny, trained):
+    words = ("--dataset.split_names", "val", "test", "--fit_on", "val", "--dataset.partition", "1")
+    with pytest.raises(UserError, match="other clips"):
+        run(tiny, trained, *words)
 
 
 def test_an_extraction_that_was_stopped_goes_on(tiny, trained, monkeypatch):
@@ -256,7 +286,8 @@ def test_real_data(tiny):
         ({"postprocessors": "msp"}, ("msp",)),
         ({"postprocessors": ["msp", "knn", "msp"]}, ("msp", "knn")),
         ({"postprocessor": {"name": "vim", "postprocessor_args": {"dim": 5}}}, ("vim",)),
-        ({"postprocessors": ["ebo"], "postprocessor": {"name": "vim"}}, ("ebo",)),
+        ({"postprocessors": ["ebo"], "postprocessor": {"name": "vim"}}, ("vim",)),
+        ({"postprocessors": ["ebo", "vim"], "postprocessor": {"name": "vim"}}, ("ebo", "vim")),
     ],
 )
 def test_options(config, expected):
@@ -265,7 +296,7 @@ def test_options(config, expected):
     assert (options.preset, options.engine, options.fit_on) == ("openood", "native", "train")
     built = options.build_postprocessors()
     assert [each.name for each in built] == list(expected)
-    if expected == ("vim",):
+    if "postprocessor_args" in config.get("postprocessor", {}):
         assert built[0].parameters["dim"] == 5
 
 

@@ -202,3 +202,10 @@ def test_config_digest():
     assert first_difference(effective_config(config), effective_config(same)) is None
     assert first_difference({"a": {"b": 1}}, {"a": {"b": 2}, "c": 3}) == "a.b: 1 there, 2 here"
     assert first_difference({}, {"c": 3}) == "c: None there, 3 here"
+
+
+def test_a_finished_training_without_its_checkpoint_says_so(tiny):
+    TrainPipeline(tiny.config(tiny.train("multimodal_baseline"))).run()
+    (tiny.folder / "run" / "best.ckpt").unlink()
+    with pytest.raises(UserError, match=r"best\.ckpt is missing"):
+        TrainPipeline(tiny.config(tiny.train("multimodal_baseline"))).run()

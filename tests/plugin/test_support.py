@@ -86,6 +86,8 @@ def measured() -> dict[str, Any]:
             root = find_openood()
         except UserError as error:
             pytest.skip(f"the real OpenOOD is not tested: {error}")
+    if not (root / "openood" / "postprocessors" / "gen_postprocessor.py").is_file():
+        pytest.skip(f"{root} is older than OpenOOD's main: it lacks some of the postprocessors compared here")
     repository = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, __file__],
