@@ -72,7 +72,7 @@ class TestPipeline:
         evaluator_name = config["evaluator"]["name"]
         ood_loaders = build_ood_loaders(config, GROUPS.get(evaluator_name, ("nearood", "farood", "val")))
         _check_sets(evaluator_name, ood_loaders, config["ood_dataset"])
-        _check_same_data(card, loaders, checkpoint)
+        check_same_data(card, loaders, checkpoint)
 
         self.folder.mkdir(parents=True, exist_ok=True)
         if isinstance(config, Config):
@@ -263,7 +263,7 @@ def _check_sets(evaluator: str, loaders: Mapping[str, Any], section: Mapping[str
         )
 
 
-def _check_same_data(card: CheckpointCard | None, loaders: Mapping[str, Any], checkpoint: str) -> None:
+def check_same_data(card: CheckpointCard | None, loaders: Mapping[str, Any], checkpoint: str) -> None:
     """Refuse a test on data that the training may have seen: other partition, seed or modalities."""
     if card is None:
         return

@@ -236,7 +236,7 @@ class TrainPipeline:
                     "checkpoint of the training without them. last.ckpt beside it is one with them."
                 )
         self._say(
-            "Evaluate it with the same dataset and network files and the same --key value settings:\n"
+            "Evaluate it with the same dataset and network files, --seed, --dataset.* and --network.* settings:\n"
             "  openood-mm run --config <dataset>.yml <dataset>_ood.yml <network>.yml pipelines/test/near_ood.yml "
             f"--network.checkpoint {result.checkpoint}"
         )

@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..config import Config
+from ..datasets.loaders import build_loaders
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..pipelines.card import read_card
 from ..pipelines.checks import check_trained
+from ..pipelines.test import check_same_data
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
 
 LAUNCH_KEYS = ("exp_name", "output_dir", "num_gpus", "num_machines", "machine_rank", "pipeline.name")
@@ -201,7 +205,29 @@ def _check_test(config: Config) -> None:
     name = config["network.name"]
     if name in NETWORKS:
         check_trained(config["network"])
+        _check_clips(config)
     _check_dim(config)
+
+
+def _check_clips(config: Config) -> None:
+    """Refuse a checkpoint of ours on clips that it may have been trained on; say where nothing can be checked."""
+    checkpoint = config.get("network.checkpoint")
+    classes = {config[f"dataset.{split}.dataset_class"] for split in config["dataset.split_names"]}
+    if (
+        not isinstance(checkpoint, str)
+        or not Path(checkpoint).is_file()
+        or not classes <= set(DATASETS.names())
+    ):
+        return
+    card = read_card(checkpoint)
+    if card is None:
+        print(
+            f"Note: {checkpoint} has no card (multimodal_train writes one), so nothing can check on which clips it was "
+            "trained: give the partition, seed and modalities of its training.",
+            flush=True,
+        )
+        return
+    check_same_data(card, build_loaders({"dataset": config["dataset"]}, training=False), checkpoint)
 
 
 def _sets(config: Config, group: str) -> Any:

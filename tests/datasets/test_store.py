@@ -1,8 +1,10 @@
+import contextlib
 import errno
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -369,6 +371,19 @@ def test_killed_at_random_moments_and_resumed_gives_identical_bytes(tmp_path):
                 with pytest.raises(UserError, match="not complete"):
                     EmbeddingStore.open(folder)
     assert left == sorted(left, reverse=True)  # nothing done is ever done again
+    for _ in range(20):  # on a machine whose pace changes, all kills may come too early or too late: aim one
+        if any(0 < n < 400 for n in left):
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        process = fork.Process(target=write_all, args=(folder,))
+        process.start()
+        while process.is_alive():
+            with contextlib.suppress(OSError, ValueError):  # not there yet
+                if 0 < int(np.load(folder / "done.npy").sum()) < 400:
+                    break
+        process.kill()
+        process.join()
+        left.append(400 - int(np.load(folder / "done.npy").sum()))
     assert any(0 < n < 400 for n in left), "no kill came in the middle; the test showed nothing"
     write_all(folder)
     assert {k: v for k, v in files(folder).items() if not k.endswith(".tmp")} == files(tmp_path / "whole")
