@@ -82,9 +82,6 @@ class TrainPipeline:
                 )
             self._say(f"This training is finished already: {self.folder}")
             return self._result(state)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(self.config, Config):
-            self.config.dump(self.folder / "config.yml")
         return self._train(state)
 
     def _train(self, state: Mapping[str, Any] | None) -> TrainResult:
@@ -98,6 +95,14 @@ class TrainPipeline:
         trainer = TRAINERS.get(config["trainer"]["name"])(net, loaders["train"], config)
         evaluator = EVALUATORS.get(config["evaluator"]["name"])(config)
 
+        # only now, when all that the config names has been built: a mistake in it must not cost an earlier training
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if config.get("overwrite"):
+            (self.folder / "state.pt").unlink(
+                missing_ok=True
+            )  # or a later run would take up the old one's end
+        if isinstance(config, Config):
+            config.dump(self.folder / "config.yml")
         first = 1
         best: dict[str, Any] = {"acc": -1.0, "epoch_idx": 0, "network": None}
         log = TrainingLog(self.folder, state["log"] if state else (), self.tensorboard)
@@ -199,9 +204,7 @@ class TrainPipeline:
 
     def _previous_state(self) -> Mapping[str, Any] | None:
         path = self.folder / "state.pt"
-        if self.config.get("overwrite"):
-            path.unlink(missing_ok=True)  # or a later run would take up the old training's end
-        if not path.is_file():
+        if self.config.get("overwrite") or not path.is_file():
             return None
         state = read_tensors(path, "Delete it to train anew.")
         if not isinstance(state, Mapping) or not {"config_digest", "config", "epoch_idx"} <= set(state):

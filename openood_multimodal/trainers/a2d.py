@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..config import bind_call
 from ..errors import UserError
-from ..losses import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss
+from ..losses import a2d_loss, get_discrepancy, outlier_discrepancy_loss, outlier_entropy_loss
 from ..networks.fusion import MultimodalOutput
 from ..registry import SYNTHESES, TRAINERS
 from ..synthesis import EmbeddingBank
@@ -47,6 +47,12 @@ class A2DTrainer(MultiHeadTrainer):
 
     method: ClassVar = MULTIOOD
     min_modalities: ClassVar[int] = 2
+
+    def __init__(self, net: Any, train_loader: Any, config: Mapping[str, Any]) -> None:
+        super().__init__(net, train_loader, config)
+        get_discrepancy(
+            self.params.discrepancy, self.params.protocol
+        )  # a misspelt name, before the first step
 
     def compute_losses(self, output: MultimodalOutput, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
         """L_cls and γ L_Discr."""

@@ -11,6 +11,7 @@ import pytest
 
 from openood_multimodal.datasets.benchmarks import load_benchmark
 from openood_multimodal.datasets.layouts import load_table
+from openood_multimodal.datasets.layouts.source import Stamped, read_csv
 from openood_multimodal.errors import MissingPackageError, UserError
 
 
@@ -201,3 +202,11 @@ def test_real_files_are_as_the_benchmark_counts(name: str, request: pytest.Fixtu
     for class_name, sizes in benchmark.groups.items():
         groups = table.groups[table.class_names == class_name].tolist()
         assert tuple(groups.count(g) for g in dict.fromkeys(groups)) == sizes
+
+
+def test_a_row_with_too_many_cells_is_refused(tmp_path):
+    """NumPy's reader would cut it, and a decimal comma would shift the features."""
+    path = tmp_path / "table.csv"
+    path.write_text("m0,m1\n1,2\n3,4,5\n")
+    with pytest.raises(UserError, match="line 3: 3 cells, the header has 2"):
+        read_csv(Stamped.of(path), (0, 1))

@@ -209,3 +209,12 @@ def test_a_finished_training_without_its_checkpoint_says_so(tiny):
     (tiny.folder / "run" / "best.ckpt").unlink()
     with pytest.raises(UserError, match=r"best\.ckpt is missing"):
         TrainPipeline(tiny.config(tiny.train("multimodal_baseline"))).run()
+
+
+@pytest.mark.parametrize("mistake", [("--trainer.discrepancy", "helinger"), ("--network.hidden_dim", "0")])
+def test_overwriting_with_a_mistake_keeps_the_old_training(tiny, mistake):
+    TrainPipeline(tiny.config(tiny.train("a2d"))).run()
+    before = {path.name: path.read_bytes() for path in (tiny.folder / "run").iterdir() if path.is_file()}
+    with pytest.raises(UserError):
+        TrainPipeline(tiny.config([*tiny.train("a2d"), *mistake, "--overwrite", "true"])).run()
+    assert {p.name: p.read_bytes() for p in (tiny.folder / "run").iterdir() if p.is_file()} == before

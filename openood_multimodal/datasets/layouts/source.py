@@ -168,9 +168,23 @@ def read_csv(file: Stamped, numeric: tuple[int, ...], text: tuple[int, ...] = ()
         ) from error
     if not len(numbers):
         raise UserError(f"{file.path} has a header but no row.")
+    _check_widths(file.path, len(header))
     check_finite(numbers, str(file.path), [header[column] for column in numeric])
     numbers.setflags(write=False)
     return NumericCSV(header, numbers, texts)
+
+
+def _check_widths(path: Path, width: int) -> None:
+    """Refuse a row with more or fewer cells than the header: NumPy's reader would cut it."""
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines)
+        next(rows)
+        for row in rows:
+            if row and len(row) != width:
+                raise UserError(
+                    f"{path}, line {rows.line_num}: {len(row)} cells, the header has {width}. Look for a decimal comma "
+                    "or a shifted column."
+                )
 
 
 def _load(path: Path, columns: Sequence[int], kind: type[Any]) -> NDArray[Any]:
