@@ -13,8 +13,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+
+# The same examples on every machine; look further with: HYPOTHESIS_PROFILE=search python -m pytest ...
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Started in the background by a script, the tests inherit an ignored SIGINT, and so would the processes that they
 # interrupt.

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openood_multimodal.config import Config, apply_overrides, load_config
@@ -269,6 +269,12 @@ def test_lists_round_trip(numbers, form):
 
 
 @given(st.text(max_size=12))
+@example("[\x08")
+@example("!")
+@example("<<")
+@example("=")
+@example("on\n")
+@example("\ud800")
 def test_no_text_does_anything_but_a_value_or_a_user_error(text):
     for key in (
         "seed",

@@ -32,7 +32,8 @@ class _ValueLoader(StrictLoader):
         first: [
             (tag, regexp)
             for tag, regexp in known
-            if tag not in (_YAML + "int", _YAML + "float", _YAML + "timestamp")
+            # the last three have no value of their own: '<<', '=' and '!' are text here
+            if tag not in {_YAML + kind for kind in ("int", "float", "timestamp", "merge", "value", "yaml")}
         ]
         for first, known in StrictLoader.yaml_implicit_resolvers.items()
     }
@@ -147,6 +148,8 @@ def _as_yaml(text: str) -> Any:
     quoted = len(text) > 1 and text[0] in "'\"" and text[-1] == text[0]
     if quoted or text.startswith(("[", "{")):
         return _load(text)
+    if "\n" in text:  # the resolvers' "$" would look past a last line feed
+        return text
     # a plain scalar, never a block: 'a: b', '# x' and '@x' are text
     loader = _ValueLoader("")
     return loader.construct_object(
@@ -185,8 +188,8 @@ def _example(present: Sequence[Any]) -> Any:
 
 
 def _flow_list(text: str, example: Any) -> list[Any]:
-    loader = _ValueLoader(text)
     try:
+        loader = _ValueLoader(text)  # refuses control characters already
         node = loader.get_single_node()
         if not isinstance(node, yaml.SequenceNode):
             raise UnreadableError("It must be a list, [a, b].")
@@ -221,4 +224,6 @@ def _load(text: str) -> Any:
 def _problem(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError):
         return str(error.problem or error.context)
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"the character U+{error.character:04X} can't stand in a value"
     return "it contains itself" if isinstance(error, RecursionError) else str(error).removesuffix(".")
