@@ -42,7 +42,7 @@ def run_and_report(
     """Run a suite's jobs, print the report and the paths of what was written."""
     from ..errors import UserError
     from ..pipelines.benchmark import run_jobs
-    from ..pipelines.jobs import job_settings, plan_from_mapping
+    from ..pipelines.jobs import check_jobs, job_settings, plan_from_mapping
 
     if overrides and not overrides[0].startswith("--"):
         raise UserError(
@@ -52,6 +52,7 @@ def run_and_report(
     jobs = plan_from_mapping(suite)
     if not jobs:
         raise UserError("nothing to run: no trainings, partitions or seeds.")
+    check_jobs(jobs)
     count = len({(job.benchmark, job.modalities, job.training) for job in jobs})
     print(
         f"{len(jobs)} trainings ({count} settings x {suite['partitions']} partitions x {suite['seeds']} seeds) "

@@ -35,6 +35,13 @@ def run_jobs(jobs: Sequence[Job], output_dir: Path, workers: int, keep_checkpoin
     if workers < 1:
         raise UserError(f"--workers is {workers}; it must be at least 1.")
     waiting = [job for job in jobs if not is_done(job, output_dir)]
+    replaced = sum((output_dir / job.folder / "done.json").is_file() for job in waiting)
+    if replaced:
+        print(
+            f"{replaced} finished runs in {output_dir} were made with other settings or another version; they are "
+            "made anew. (Interrupt, and give another --output-dir, to keep them.)",
+            flush=True,
+        )
     with tqdm(
         total=len(jobs), initial=len(jobs) - len(waiting), desc="Benchmark", unit="run", disable=None
     ) as bar:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from typing import Any
 from .. import __version__
 from ..atomic import write_text
 from ..config import Config, bind, load_config
+from ..datasets.benchmarks import load_benchmark
 from ..errors import UserError
+from ..registry import EVALUATORS, TRAINERS
 from ..resources import benchmark_splits_dir
 from .digest import effective_config, file_digest
 
@@ -81,6 +83,32 @@ class Run:
     trainings: list[str]
     modalities: list[list[str]] = field(default_factory=list)
     postprocessors: list[str] = field(default_factory=list)
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Check what every job names, so that a mistake doesn't show after hours.
+
+    Raises:
+        UserError: for a partition that the benchmark lacks, a config, trainer, score, parameter or key that doesn't
+            exist, or a setting that the plan itself varies.
+    """
+    from .options import TestOptions
+
+    varied = {"dataset.partition": "--partitions", "seed": "--seeds", "dataset.modalities": "--modalities"}
+    seen = set()
+    for job in jobs:
+        where = (job.benchmark, job.modalities, job.training, job.postprocessors)
+        for key in varied.keys() & job.settings.keys():
+            raise UserError(f"--{key} is what {varied[key]} varies; give {varied[key]} alone.")
+        training, test = job_configs(job, Path())
+        name = str(training["dataset"].get("benchmark") or "")
+        if name:
+            load_benchmark(name).partition(job.partition)
+        if where not in seen:
+            seen.add(where)
+            TRAINERS.get(training["trainer"]["name"])
+            EVALUATORS.get(test["evaluator"]["name"])
+            TestOptions.from_config(test).build_postprocessors()
 
 
 def is_done(job: Job, output_dir: Path) -> bool:

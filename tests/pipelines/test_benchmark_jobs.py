@@ -237,3 +237,22 @@ def test_a_changed_config_is_run_again(tmp_path, monkeypatch):
 def test_two_runs_in_one_folder_are_refused():
     with pytest.raises(UserError, match="asked for twice"):
         plan_from_mapping({**SUITE, "runs": SUITE["runs"] * 2})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--partitions", "99"], "synthetic_far has no partition"),
+        (["--trainings", "a2dd"], "Did you mean 'pipelines/train/a2d.yml'"),
+        (["--postprocessors", "mspp"], "Did you mean 'msp'"),
+        (["--seed", "3"], "give --seeds alone"),
+        (["--dataset.partition", "1"], "give --partitions alone"),
+    ],
+)
+def test_mistakes_show_before_the_first_training(tmp_path, cli, words, message):
+    done = cli(
+        ["benchmark", "--benchmark", "synthetic/synthetic_far", "--output-dir", str(tmp_path / "out"), *words]
+    )
+    assert done.code == 2
+    assert message in done.err
+    assert not (tmp_path / "out").exists()
