@@ -27,6 +27,7 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
         UserError: a config that is nowhere, and every mistake in a multimodal config that is seen without
             running it.
     """
+    words = [part for word in words for part in _split_config(word)]
     if "--config" not in words:
         return words
     start = words.index("--config") + 1
@@ -45,6 +46,11 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
     if overrides:
         files.append(str(_write_overrides(files, overrides, scratch)))
     return ["--config", *files]
+
+
+def _split_config(word: str) -> list[str]:
+    """``--config=FILE``, which argparse takes as well, → ``--config FILE``; other words as they are."""
+    return ["--config", word.removeprefix("--config=")] if word.startswith("--config=") else [word]
 
 
 def _find(name: str, root: Path) -> str:

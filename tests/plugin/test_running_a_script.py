@@ -101,6 +101,7 @@ def test_files_are_found_here_then_in_openood_then_among_ours(standin, tmp_path)
     found = prepare_arguments(["--config", *names], root, tmp_path)
     assert found[1:3] == ["mine.yml", str(root / "configs" / "theirs.yml")]
     assert all(Path(name).is_file() for name in found[1:])
+    assert prepare_arguments([f"--config={names[0]}", *names[1:]], root, tmp_path) == found
     with pytest.raises(UserError, match=r"config 'configs/nowhere.yml'.*Nor is it in OpenOOD's folder"):
         prepare_arguments(["--config", "configs/nowhere.yml"], root, tmp_path)
 
