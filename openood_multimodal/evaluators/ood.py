@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..naming import did_you_mean
@@ -20,6 +21,7 @@ from ..registry import EVALUATORS
 from .intervals import DEFAULT_RESAMPLES
 from .metrics import auroc, compute_ood_metrics, mean_metrics
 from .outputs import ID_NAME, Metrics, OODResult, SetScores, file_name, write_ood_csv, write_scores
+from .recordings import MIN_CLIPS, UnseenResult
 
 GROUPS = {"near_ood": ("nearood",), "far_ood": ("farood",)}
 """Evaluator name → groups of OOD sets that it evaluates."""
@@ -37,6 +39,10 @@ class MultimodalOODEvaluator:
             (default 1000), ``seed`` (of the bootstrap), ``postprocessor.name``, ``postprocessor.APS_mode``,
             ``recorder.save_scores`` and ``recorder.save_csv`` (default True).
 
+    Attributes:
+        unseen: ``"id"`` and OOD set → bool ``[N]``, the rows whose recording was not in training; may be set
+            before `eval_ood`, which then reports metrics on those rows, too.
+
     Raises:
         UserError: for another ``evaluator.name``.
     """
@@ -48,6 +54,7 @@ class MultimodalOODEvaluator:
             raise UserError(f"evaluator.name is '{name}'.{did_you_mean(str(name), GROUPS)}")
         self.name: str = name
         self.groups = GROUPS[name]
+        self.unseen: Mapping[str, NDArray[np.bool_]] = {}
 
     def eval_acc(
         self,
@@ -121,6 +128,7 @@ class MultimodalOODEvaluator:
 
         metrics: dict[str, dict[str, Metrics]] = {}
         n_ood: dict[str, int] = {}
+        unseen: dict[str, UnseenResult] = {}
         for group, loaders in groups.items():
             metrics[group] = {}
             for set_name, loader in loaders.items():
@@ -128,8 +136,10 @@ class MultimodalOODEvaluator:
                 self._save_scores(name, set_name, unknown)
                 metrics[group][set_name] = self._compute(known, unknown)
                 n_ood[set_name] = len(unknown.conf)
+                if not fsood and {ID_NAME, set_name} <= self.unseen.keys():
+                    unseen[set_name] = self._on_unseen(known, unknown, set_name, metrics[group][set_name])
         means = {group: mean_metrics(list(sets.values())) for group, sets in metrics.items()}
-        result = OODResult(metrics, means, len(known.conf), n_ood, name, chosen)
+        result = OODResult(metrics, means, len(known.conf), n_ood, name, chosen, unseen)
         if self._switch("recorder", "save_csv"):
             write_ood_csv(self.config["output_dir"], result)
         return result
@@ -173,6 +183,22 @@ class MultimodalOODEvaluator:
             n_bootstrap=DEFAULT_RESAMPLES if resamples is None else int(resamples),
             seed=0 if seed is None else int(seed),
         )
+
+    def _on_unseen(self, known: SetScores, unknown: SetScores, name: str, on_all: Metrics) -> UnseenResult:
+        """Return the metrics on the clips of recordings that training didn't see."""
+        parts = []
+        for scores, of in ((known, ID_NAME), (unknown, name)):
+            rows = self.unseen[of]
+            if len(rows) != len(scores.conf):
+                raise UserError(
+                    f"the set '{of}' has {len(scores.conf)} scores, but it is known of {len(rows)} clips whether their "
+                    "recording was in training."
+                )
+            parts.append(SetScores(*(column[rows] for column in scores)))
+        n_id, n_ood = (len(part.conf) for part in parts)
+        if (n_id, n_ood) == (len(known.conf), len(unknown.conf)):
+            return UnseenResult(on_all, n_id, n_ood)
+        return UnseenResult(self._compute(*parts) if min(n_id, n_ood) >= MIN_CLIPS else None, n_id, n_ood)
 
     def _group(self, ood_data_loaders: Mapping[str, Any], group: str) -> Mapping[str, Any]:
         loaders = ood_data_loaders.get(group)

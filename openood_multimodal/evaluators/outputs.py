@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .. import atomic
 from ..errors import UserError
 from .metrics import Metric
+from .recordings import UnseenResult
 
 CSV_METRICS = ("FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
 """OpenOOD's metrics, in the order of its columns."""
@@ -53,6 +54,7 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
         n_ood: OOD set → samples.
         postprocessor: its name.
         hyperparameters: what the automatic search chose, or None where there was none.
+        unseen: OOD set → metrics on the clips whose recording was not in training, where recordings are known.
     """
 
     metrics: dict[str, dict[str, Metrics]]
@@ -61,6 +63,7 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
     n_ood: dict[str, int]
     postprocessor: str
     hyperparameters: dict[str, Any] | None = field(default=None)
+    unseen: dict[str, UnseenResult] = field(default_factory=dict)
 
     def __getitem__(self, group: str) -> dict[str, Metrics]:
         return self.metrics[group]

@@ -20,7 +20,8 @@ from ..datasets.loaders import EmbeddingLoader, build_loaders, build_ood_loaders
 from ..datasets.store import EmbeddingStore
 from ..engines import engine_of
 from ..errors import UserError
-from ..evaluators.outputs import OODResult, write_results_csv
+from ..evaluators.outputs import ID_NAME, OODResult, write_results_csv
+from ..evaluators.recordings import MIN_CLIPS, unseen_sets
 from ..networks import EmbeddingHead, build_network
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
@@ -98,6 +99,7 @@ class TestPipeline:
             for group, part in ood_sets.items()
         }
         evaluator = EVALUATORS.get(evaluator_name)(config)
+        evaluator.unseen = _unseen(loaders, ood_loaders, id_sets, ood_sets)
         embedding_head = EmbeddingHead(head.weight, head.bias)
         fit_set = id_sets.get(self.options.fit_on)
         if fit_set is None:
@@ -196,6 +198,7 @@ class TestPipeline:
                         metrics={key: metric.as_dict() for key, metric in metrics.items()},
                         n_id=result.n_id,
                         n_ood=result.n_ood[name],
+                        unseen_recordings=result.unseen[name].as_dict() if name in result.unseen else None,
                         digests={
                             "manifest": split_digest(
                                 {**id_datasets, "ood": ood_loaders[group][name].dataset}
@@ -224,6 +227,7 @@ class TestPipeline:
         for record in records:
             values = "".join(f"{100 * record.metrics[k]['value']:8.2f}" for k in ("FPR@95", "AUROC", "ACC"))
             print(f"{record.postprocessor:<{width}}{record.ood_set:<18}{values}")
+        _report_unseen(records, width)
         for note in dict.fromkeys(note for record in records for note in record.notes):
             print(f"Note: {note.rstrip('.')}.")
         print(
@@ -249,6 +253,49 @@ def _remove_previous(folder: Path, records: Sequence[ResultRecord]) -> None:
         for each in (scores, folder / postprocessor):
             with contextlib.suppress(OSError):  # not empty, or never there
                 each.rmdir()
+
+
+def _unseen(
+    loaders: Mapping[str, Any],
+    ood_loaders: Mapping[str, Any],
+    id_sets: Mapping[str, Embeddings],
+    ood_sets: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return ``"id"`` and OOD set → rows whose recording is not among the training clips' (see `evaluators`)."""
+    if "train" not in loaders:
+        return {}
+    sets = {ID_NAME: (loaders["test"], id_sets["test"])}
+    for group, part in ood_loaders.items():
+        if group != "val":
+            sets |= {name: (loader, ood_sets[group][name]) for name, loader in part.items()}
+    recordings = {}
+    for name, (loader, embeddings) in sets.items():
+        manifest = loader.dataset.manifest
+        of = dict(zip(manifest.clips, manifest.groups, strict=True))
+        recordings[name] = [of[clip] for clip in embeddings.clips]
+    return unseen_sets(recordings, loaders["train"].dataset.manifest.groups)
+
+
+def _report_unseen(records: Sequence[ResultRecord], width: int) -> None:
+    """Print the metrics on clips of unseen recordings, where they differ from those on all clips."""
+    rows = [
+        (record, record.unseen_recordings)
+        for record in records
+        if record.unseen_recordings and record.unseen_recordings["metrics"] != record.metrics
+    ]
+    if not rows:
+        return
+    print("on clips whose recording was not in training:")
+    for record, unseen in rows:
+        counts = f"{unseen['n_id']} of {record.n_id} ID, {unseen['n_ood']} of {record.n_ood} OOD clips"
+        metrics = unseen["metrics"]
+        values = (
+            "".join(f"{100 * metrics[k]['value']:8.2f}" for k in ("FPR@95", "AUROC", "ACC"))
+            if metrics
+            else ""
+        )
+        few = "" if metrics else f"  too few for a metric (at least {MIN_CLIPS} of each)"
+        print(f"{record.postprocessor:<{width}}{record.ood_set:<18}{values}  {counts}{few}")
 
 
 def _check_sets(evaluator: str, loaders: Mapping[str, Any], section: Mapping[str, Any]) -> None:

@@ -91,7 +91,7 @@ def _record(row: dict[str, str], where: str) -> dict[str, Any]:
         raise UserError(f"{where}: {len(networks)} networks for {len(modalities)} modalities.")
     run = hashlib.sha256("|".join(row[name] for name in RUN).encode()).hexdigest()[:16]
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "run_id": f"published-{run}",
         "benchmark": row["id_set"],
         "partition": "0",
@@ -119,6 +119,7 @@ def _record(row: dict[str, str], where: str) -> dict[str, Any]:
         },
         "n_id": None,
         "n_ood": None,
+        "unseen_recordings": None,
         "digests": dict.fromkeys(DIGEST_NAMES),
         "notes": [row["source"]],
         "package_version": "0.1.0",  # these tables came with it; not the reader's, or digests would change

@@ -60,13 +60,15 @@ class ResultRecord:
         metrics: name → ``{"value", "ci_low", "ci_high"}``, fractions; bounds may be None.
         n_id: ID samples scored.
         n_ood: OOD samples scored.
+        unseen_recordings: ``{"metrics", "n_id", "n_ood"}`` on the clips whose recording was not in training, metrics
+            null where they are too few; None where recordings are unknown.
         digests: ``manifest``, ``training`` (the settings of the training, seed and data apart), ``checkpoint``,
             ``store``, ``config`` → SHA-256 or None.
         notes: precision fallback, skipped clips, modified lists, ...
         package_version: of this package.
         date: ISO 8601.
         source: ``"published"`` or ``"reproduced"``.
-        schema_version: 1.
+        schema_version: 2.
 
     Raises:
         UserError: naming the field that is wrong.
@@ -96,6 +98,7 @@ class ResultRecord:
     metrics: Mapping[str, Any]
     n_id: int | None
     n_ood: int | None
+    unseen_recordings: Mapping[str, Any] | None = None
     digests: Mapping[str, str | None]
     notes: Sequence[str] = ()
     package_version: str = __version__

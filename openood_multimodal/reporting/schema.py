@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from ..errors import UserError
 from ..naming import did_you_mean
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METRIC_NAMES = ("FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
 DIGEST_NAMES = ("manifest", "training", "checkpoint", "store", "config")
@@ -23,7 +23,12 @@ BOUNDS = ("value", "ci_low", "ci_high")
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
-MIGRATIONS: dict[int, Migration] = {}
+
+def _add_unseen_recordings(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "unseen_recordings": None}  # version 1 didn't look
+
+
+MIGRATIONS: dict[int, Migration] = {1: _add_unseen_recordings}
 """Version → function that takes a record's JSON object of that version and returns one of the next."""
 
 
@@ -226,6 +231,13 @@ def _metrics(value: Any, where: str, name: str) -> None:
                 fail(where, label, f"is {entry['value']}, outside its own interval {low} to {high}")
 
 
+def _unseen(value: Any, where: str, name: str) -> None:
+    _exactly(value, ("metrics", "n_id", "n_ood"), where, name)
+    _or_null(_metrics)(value["metrics"], where, f"{name}.metrics")
+    for key in ("n_id", "n_ood"):
+        _count(0)(value[key], where, f"{name}.{key}")
+
+
 def _version(value: Any, where: str, name: str) -> None:
     if type(value) is not int or value != SCHEMA_VERSION:
         fail(where, name, f"must be {SCHEMA_VERSION}, is {value!r}")
@@ -264,6 +276,7 @@ FIELDS: dict[str, Check] = {
     "metrics": _metrics,
     "n_id": _or_null(_count(1)),
     "n_ood": _or_null(_count(1)),
+    "unseen_recordings": _or_null(_unseen),
     "digests": _digests,
     "notes": _texts,
     "package_version": _text,

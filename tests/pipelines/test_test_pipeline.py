@@ -9,13 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from openood_multimodal.arrays import LinearHead
+from openood_multimodal.arrays import Embeddings, LinearHead
+from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import MLPFusionNet
 from openood_multimodal.pipelines import ExtractPipeline, TestPipeline, TrainPipeline
 from openood_multimodal.pipelines.digest import split_digest
 from openood_multimodal.pipelines.options import TestOptions
+from openood_multimodal.pipelines.test import _unseen
 from openood_multimodal.reporting.records import load_records
 
 
@@ -307,3 +309,26 @@ def test_the_manifest_digest_covers_every_split(tiny, trained):
     datasets = {name: SimpleNamespace(manifest=SimpleNamespace(digest=lambda n=name: n)) for name in "abc"}
     assert split_digest(datasets) == split_digest(dict(reversed(datasets.items())))
     assert split_digest(datasets) != split_digest({**datasets, "c": datasets["a"]})
+
+
+def test_rows_of_unseen_recordings_are_found_by_clip_name():
+    """Clips may have been skipped, so a row's place in the manifest is not its place in the embeddings."""
+
+    def loader(**recordings):
+        manifest = Manifest.create(
+            recordings, [0] * len(recordings), ["x"] * len(recordings), {"a": recordings}, recordings.values()
+        )
+        return SimpleNamespace(dataset=SimpleNamespace(manifest=manifest))
+
+    def embeddings(*clips):
+        return Embeddings(np.zeros((len(clips), 2)), np.zeros(len(clips), np.int64), clips=clips)
+
+    loaders = {"train": loader(t1="r1", t2="r2"), "test": loader(c1="r1", c2="r3", c3="r4")}
+    ood_loaders = {"nearood": {"other": loader(o1="r2", o2="r9"), "unknown": loader(u1="")}}
+    sets = {"nearood": {"other": embeddings("o1", "o2"), "unknown": embeddings("u1")}}
+    found = _unseen(loaders, ood_loaders, {"test": embeddings("c3", "c1")}, sets)
+    assert {name: mask.tolist() for name, mask in found.items()} == {
+        "id": [True, False],
+        "other": [False, True],
+    }
+    assert _unseen({"test": loaders["test"]}, ood_loaders, {"test": embeddings("c1")}, sets) == {}

@@ -66,7 +66,7 @@ def test_round_trip():
     assert ResultRecord.from_json(record.to_dict()) == record
     raw = json.loads(record.to_json())
     assert list(raw) == list(schema.FIELDS)
-    assert raw["schema_version"] == 1
+    assert raw["schema_version"] == schema.SCHEMA_VERSION
     assert raw["package_version"] == openood_multimodal.__version__
     assert raw["source"] == "reproduced"
     assert raw["metrics"]["AUROC"] == {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6}
@@ -93,8 +93,17 @@ def test_a_missing_field_is_named(name):
         ResultRecord.from_json(raw, "somewhere.json")
 
 
+HALF = {"value": 0.5, "ci_low": None, "ci_high": None}
 WRONG = {
-    "schema_version": ["1", 0, 2, None, True],
+    "unseen_recordings": [
+        1,
+        {},
+        {"metrics": None, "n_id": 1},
+        {"metrics": {"AUROC": 2}, "n_id": 1, "n_ood": 1},
+        {"metrics": {"AUROC": HALF}, "n_id": -1, "n_ood": 1},
+        {"metrics": {"AUROC": HALF}, "n_id": 1, "n_ood": 1, "more": 1},
+    ],
+    "schema_version": ["1", 0, schema.SCHEMA_VERSION + 1, None, True],
     "run_id": ["", "  ", 3, None],
     "benchmark": ["", None],
     "partition": [0, None],
@@ -194,7 +203,7 @@ def test_metrics_may_lack_only_where_published():
         ('{"a": -Infinity}', "contains -Infinity"),
         ('{"a": 1, "a": 2}', "'a' stands there twice"),
         ("[" * 100_000, "nested too deeply|not valid JSON"),
-        ('{"schema_version": 99}', "99; this package reads 1: update"),
+        ('{"schema_version": 99}', "99; this package reads 2: update"),
         ('{"schema_version": 0}', "it can't be migrated"),
     ],
 )
@@ -203,16 +212,23 @@ def test_bad_text(text, message):
         ResultRecord.from_json(text, "r.json")
 
 
+def test_a_record_of_version_1_says_that_nobody_looked_at_recordings():
+    old = json_of(schema_version=1)
+    del old["unseen_recordings"]
+    assert ResultRecord.from_json(old).unseen_recordings is None
+
+
 def test_migration(monkeypatch):
     def from_zero(old):
-        return {**{k: v for k, v in old.items() if k != "score"}, "postprocessor": old["score"]}
+        kept = {k: v for k, v in old.items() if k not in ("score", "unseen_recordings")}
+        return {**kept, "postprocessor": old["score"]}
 
     monkeypatch.setitem(schema.MIGRATIONS, 0, from_zero)
     old = json_of(schema_version=0, score="vim")
     del old["postprocessor"]
     kept = copy.deepcopy(old)
     assert ResultRecord.from_json(old).postprocessor == "vim"
-    assert ResultRecord.from_json(old).schema_version == 1
+    assert ResultRecord.from_json(old).schema_version == schema.SCHEMA_VERSION
     assert old == kept
 
 
