@@ -57,6 +57,10 @@ def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
             f"there is no checkpoint {path}; network.checkpoint must name a file that training wrote."
         )
     state = read_tensors(path, "Copy it again, or train again.")
+    if isinstance(state, Mapping) and "mlp_cls_state_dict" in state:  # MultiOOD's authors'
+        from .clips.authors import convert, is_authors
+
+        state = convert(state) if is_authors(state) else state
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):

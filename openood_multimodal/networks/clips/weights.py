@@ -1,0 +1,166 @@
+"""Published weights → our encoders: key layouts, what matched, and an error where nothing did.
+
+Files are read with ``weights_only=True``: tensors and plain values, never code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ..build import read_tensors
+
+State = Mapping[str, Tensor]
+
+_WRAPPERS = ("state_dict", "model_state_dict")
+_HEADS = ("cls_head.", "fc.", "fc_.", "audnet.fc.", "audnet.fc_.", "data_preprocessor.")
+_LEAST = 0.5
+"""With fewer of an encoder's weights found, the file is another network's."""
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What a file's weights did for an encoder.
+
+    Attributes:
+        matched: entries of the encoder that were filled.
+        missing: entries that the file lacks; they keep their random values.
+        unexpected: entries of the file that the encoder doesn't have (classification heads apart).
+        differing: entries whose shapes differ, with both.
+    """
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    differing: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every weight of the encoder came from the file, and all of the file's are used."""
+        return not (self.missing or self.unexpected or self.differing)
+
+    def text(self) -> str:
+        """Return one line for people."""
+        parts = [f"{len(self.matched)} weights matched"]
+        for what in ("missing", "unexpected", "differing"):
+            names = getattr(self, what)
+            if names:
+                shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+                parts.append(f"{len(names)} {what} ({shown})")
+        return "; ".join(parts)
+
+
+def load_encoder(encoder: nn.Module, name: str, path: str | os.PathLike[str]) -> WeightsReport:
+    """Load published weights into an encoder of the catalogue.
+
+    Args:
+        encoder: from `catalogue.build_encoder`.
+        name: its name there.
+        path: a file of OpenMMLab's, VGGSound's, or a plain state dict with the same names.
+
+    Returns:
+        What matched; the classification head of the file is not an encoder's business.
+
+    Raises:
+        UserError: when the file is missing, damaged, holds more than tensors and plain values, or fits less than half
+            of the encoder.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"there are no weights at {path}. `openood-mm weights` says where they are published; or leave "
+            "the encoder's checkpoint empty to start from random weights."
+        )
+    raw = read_tensors(
+        path,
+        "Download it again; a file that holds more than tensors has to be saved anew with its state_dict only.",
+    )
+    given = rename(_state_of(raw, path), name)
+    return fill(encoder.backbone, given, f"{path} (encoder {name})")  # type: ignore[arg-type]
+
+
+def fill(module: nn.Module, given: State, where: str) -> WeightsReport:
+    """Copy ``given`` into ``module`` where names and shapes agree; see `load_encoder`."""
+    own = module.state_dict()
+    counted = [key for key in own if not key.endswith("num_batches_tracked")]
+    differing = [key for key in own if key in given and given[key].shape != own[key].shape]
+    matched = [key for key in own if key in given and key not in differing]
+    report = WeightsReport(
+        matched=tuple(matched),
+        missing=tuple(key for key in counted if key not in given),
+        unexpected=tuple(key for key in given if key not in own),
+        differing=tuple(f"{key} {tuple(given[key].shape)} for {tuple(own[key].shape)}" for key in differing),
+    )
+    if sum(key in matched for key in counted) < _LEAST * len(counted):
+        raise UserError(f"{where}: these are another network's weights: {report.text()}.")
+    module.load_state_dict({key: given[key] for key in matched}, strict=False)
+    return report
+
+
+def _state_of(raw: Any, path: Path) -> State:
+    for wrapper in _WRAPPERS:
+        if isinstance(raw, Mapping) and isinstance(raw.get(wrapper), Mapping):
+            raw = raw[wrapper]
+    if not is_state(raw):
+        raise UserError(
+            f"{path} holds no state dict (name → tensor), on its own or under {' or '.join(_WRAPPERS)}."
+        )
+    return {key.removeprefix("module."): value for key, value in raw.items()}
+
+
+def is_state(value: Any) -> bool:
+    """Whether ``value`` maps names to tensors."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(each, Tensor) for key, each in value.items())
+    )
+
+
+def rename(state: State, name: str) -> dict[str, Tensor]:
+    """Return a published state dict under the names of our encoder's backbone, without classification heads."""
+    kept = {key: value for key, value in state.items() if not key.startswith(_HEADS)}
+    if name == "audio_resnet18":
+        return dict(audio_names(kept))
+    if name == "ast":
+        prefixes = ("audio_spectrogram_transformer.", "model.")
+        return {
+            f"model.{_without(key, prefixes)}": value
+            for key, value in kept.items()
+            if "classifier." not in key
+        }
+    inner = "net." if name == "tsn_r50_flow" else ""
+    return {inner + key.removeprefix("backbone.").removeprefix("net."): value for key, value in kept.items()}
+
+
+def _without(key: str, prefixes: Iterable[str]) -> str:
+    for prefix in prefixes:
+        key = key.removeprefix(prefix)
+    return key
+
+
+_AUDIO = (
+    (re.compile(r"\bconv(\d)\.(weight)$"), r"conv\1.conv.\2"),
+    (re.compile(r"\bbn(\d)\."), r"conv\1.bn."),
+    (re.compile(r"\bdownsample\.0\."), "downsample.conv."),
+    (re.compile(r"\bdownsample\.1\."), "downsample.bn."),
+)
+
+
+def audio_names(state: State) -> Iterable[tuple[str, Tensor]]:
+    """Yield torchvision's names of a ResNet (VGGSound's, with or without ``audnet.``) as our backbone's."""
+    for key, value in state.items():
+        if key.startswith("net."):
+            yield key, value
+            continue
+        new = key.removeprefix("audnet.").removeprefix("backbone.")
+        for pattern, replacement in _AUDIO:
+            new = pattern.sub(replacement, new)
+        yield f"net.{new}", value
