@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     from ..naming import did_you_mean
     from ..registry import ALL
 
-    kinds = [*ALL, "benchmarks", "configs"]
+    kinds = [*ALL, "encoders", "benchmarks", "configs"]
     parser = subparser("list", f"List what configs can name: {', '.join(kinds)}.", EXAMPLES)
     parser.add_argument("kind", nargs="?", metavar="KIND", help="one of them; all components without it")
     options = parser.parse_args(list(argv))
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             f"there is nothing called '{options.kind}' to list.{did_you_mean(options.kind, kinds)}"
         )
-    for kind in [options.kind] if options.kind else [*ALL, "benchmarks"]:
+    for kind in [options.kind] if options.kind else [*ALL, "encoders", "benchmarks"]:
         rows = _rows(kind)
         width = max((len(name) for name, _ in rows), default=0)
         if not options.kind:
@@ -49,6 +49,13 @@ def _rows(kind: str) -> list[tuple[str, str]]:
         from ..resources import list_configs
 
         return [(name, "") for name in list_configs()]
+    if kind == "encoders":
+        from ..networks.clips.catalogue import ENCODERS
+
+        return [
+            (name, f"{each.modality}, {each.embedding_dim} wide ({each.paper})")
+            for name, each in ENCODERS.items()
+        ]
     if kind == "benchmarks":
         from ..datasets.benchmarks import available_benchmarks, load_benchmark
 
