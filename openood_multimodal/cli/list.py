@@ -58,8 +58,11 @@ def _rows(kind: str) -> list[tuple[str, str]]:
         ]
     if kind == "benchmarks":
         from ..datasets.benchmarks import available_benchmarks, load_benchmark
+        from ..datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
 
-        return [(name, _first_sentence(load_benchmark(name).description)) for name in available_benchmarks()]
+        tables = {name: load_benchmark(name).description for name in available_benchmarks()}
+        clips = {name: load_clip_benchmark(name).description for name in available_clip_benchmarks()}
+        return [(name, _first_sentence(text)) for name, text in {**tables, **clips}.items()]
     registry = ALL[kind]
     return [(name, _summary_of(registry, name)) for name in registry.names()]
 

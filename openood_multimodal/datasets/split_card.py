@@ -1,0 +1,229 @@
+"""``split.json`` beside prepared manifests: which benchmark they are, by which digests, and where they come from.
+
+A folder ``<out>/<benchmark>/`` holds ``train.csv``, ``val.csv``, ``test.csv``, one ``nearood_<set>.csv`` or
+``farood_<set>.csv`` an OOD set (``oodval_<set>.csv`` for validation), and the card.  A split's key in the card is
+its manifest's name without ``.csv``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_json
+from ..config import bind
+from ..errors import UserError
+from ..naming import did_you_mean
+from .benchmarks import TRACKS
+from .manifest import Manifest
+
+SCHEMA_VERSION = 1
+FILE_NAME = "split.json"
+ID_SPLITS = ("train", "val", "test")
+OOD_GROUPS = ("nearood", "farood", "oodval")
+
+_KEY = re.compile(rf"(?:{'|'.join(ID_SPLITS)})|(?:{'|'.join(OOD_GROUPS)})_[A-Za-z0-9_-]+")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class SplitEntry:
+    """One manifest of a split.
+
+    Attributes:
+        manifest: its file in the card's folder.
+        sha256: `Manifest.digest` of all its columns.
+        clips: its number of rows.
+        source: where its rows come from (the authors' list and its digest, say), or None.
+    """
+
+    manifest: str
+    sha256: str
+    clips: int
+    source: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class SplitCard:
+    """What ``split.json`` says.
+
+    Attributes:
+        benchmark: its name; None for a split that is nobody's benchmark.
+        benchmark_version: its version, or None.
+        track: ``multiood``, ``grouped`` or ``demo``.
+        class_names: the in-distribution classes; a class's place is its label.
+        splits: ``train``, ``val``, ``test``, ``nearood_<set>``, ``farood_<set>``, ``oodval_<set>`` → its manifest.
+        synthetic: the data is generated; such a split is never more than a demo.
+        modified: a list, or what was made of it, is not the benchmark's.
+        seed: of a generated split, or None.
+        notes: what a reader of results must know.
+        schema_version: of this form of card.
+    """
+
+    benchmark: str | None
+    benchmark_version: int | None
+    track: str
+    class_names: list[str]
+    splits: dict[str, SplitEntry]
+    synthetic: bool = False
+    modified: bool = False
+    seed: int | None = None
+    notes: list[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> SplitCard:
+        """Return the card of ``folder``.
+
+        Raises:
+            UserError: when it is missing, is no JSON object, or fails `validate`.
+        """
+        path = Path(folder) / FILE_NAME
+        try:
+            content: Any = json.loads(path.read_bytes().decode("utf-8-sig"))
+        except OSError as error:
+            raise UserError(f"the split card {path} can't be read: {error.strerror}.") from error
+        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
+            raise UserError(f"the split card {path} is not JSON: {error}.") from error
+        if not isinstance(content, dict):
+            raise UserError(f"the split card {path} must be a JSON object.")
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"the split card {path} has schema_version {version}; this version of openood-multimodal reads "
+                f"{SCHEMA_VERSION}. Make the split anew."
+            )
+        card = bind(content, cls, str(path), ignore=())
+        card.validate(str(path))
+        return card
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the card into ``folder`` atomically, and return its path.
+
+        Raises:
+            UserError: as `validate`.
+        """
+        path = Path(folder) / FILE_NAME
+        self.validate(str(path))
+        content = asdict(self)
+        first = {"schema_version": content.pop("schema_version")}
+        tail = {key: content.pop(key) for key in ("class_names", "splits", "notes")}
+        write_json(path, first | content | tail)
+        return path
+
+    def validate(self, where: str = "the split card") -> None:
+        """Check the card against itself.
+
+        Raises:
+            UserError: when track, a split's key, a manifest's name, a digest or a count is not as it must be, class
+                names repeat, or synthetic data claims a track other than ``demo``.
+        """
+        if self.track not in TRACKS:
+            raise UserError(
+                f"{where}: track: '{self.track}' is not allowed.{did_you_mean(self.track, TRACKS)}"
+            )
+        if self.synthetic and self.track != "demo":
+            raise UserError(f"{where}: synthetic data belongs to the track 'demo', not '{self.track}'.")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise UserError(f"{where}: class_names holds a class twice.")
+        for key, entry in self.splits.items():
+            if not _KEY.fullmatch(key):
+                known = [*ID_SPLITS, *(f"{group}_<set>" for group in OOD_GROUPS)]
+                raise UserError(f"{where}: splits: '{key}' can't name a split; use {', '.join(known)}.")
+            if Path(entry.manifest).name != entry.manifest or entry.manifest in ("", ".", ".."):
+                raise UserError(
+                    f"{where}: splits.{key}.manifest: '{entry.manifest}' must be a file's name in the card's folder."
+                )
+            if not _DIGEST.fullmatch(entry.sha256):
+                raise UserError(f"{where}: splits.{key}.sha256: '{entry.sha256}' is no SHA-256 digest.")
+            if entry.clips < 0:
+                raise UserError(f"{where}: splits.{key}.clips is {entry.clips}; a count is at least 0.")
+
+    def split_of(self, manifest_name: str) -> str | None:
+        """Return the split whose manifest is the file ``manifest_name``, or None."""
+        return next((key for key, entry in self.splits.items() if entry.manifest == manifest_name), None)
+
+
+def entry_of(manifest: Manifest, file: str, source: dict[str, Any] | None = None) -> SplitEntry:
+    """Return the card's entry for ``manifest``, to be written as ``file``."""
+    return SplitEntry(manifest=file, sha256=manifest.digest(), clips=len(manifest), source=source)
+
+
+def clip_provenance(
+    manifest_path: str | os.PathLike[str], manifest: Manifest, modalities: Sequence[str]
+) -> dict[str, Any]:
+    """Return what a result record needs to know of a set of clips (the keys of tabular data's provenance).
+
+    ``track`` and ``benchmark`` are the card's.  A manifest that is not the one its card was written for is
+    ``modified``; so is one whose card says ``multiood`` but whose digest is not that of the packaged benchmark.
+    What is modified is the benchmark ``<name>_modified``, and no longer of track ``multiood`` but ``demo``.
+    Without a card beside it, a manifest is of no benchmark, track ``demo``.
+
+    Args:
+        manifest_path: the file that ``manifest`` was read from.
+        manifest: its rows, with all its modalities or some.
+        modalities: those in use, for the record.
+
+    Raises:
+        UserError: when there is a card and it is not valid.
+    """
+    path = Path(manifest_path)
+    found: dict[str, Any] = {
+        "benchmark": None,
+        "benchmark_version": None,
+        "track": "demo",
+        "synthetic": False,
+        "modified": False,
+        "partition": 0,
+        "seed": 0,
+        "split": "",
+        "set": "",
+        "modalities": list(modalities),
+    }
+    if not (path.parent / FILE_NAME).is_file():
+        return found
+    card = SplitCard.read(path.parent)
+    key = card.split_of(path.name)
+    if key is None:
+        return found
+    group, _, set_name = key.partition("_")
+    digest = _whole_digest(path, manifest)
+    modified = card.modified or digest != card.splits[key].sha256
+    track = card.track
+    if track == "multiood":
+        modified |= digest != _published_digest(card, key)
+        track = "demo" if modified else track
+    return found | {
+        "benchmark": f"{card.benchmark}_modified" if card.benchmark and modified else card.benchmark,
+        "benchmark_version": card.benchmark_version,
+        "track": track,
+        "synthetic": card.synthetic,
+        "modified": modified,
+        "seed": card.seed or 0,
+        "split": {"oodval": "ood_val"}.get(group, group),
+        "set": set_name,
+    }
+
+
+def _whole_digest(path: Path, manifest: Manifest) -> str:
+    """Return the digest of the manifest's file, or of ``manifest`` where that holds other rows than its file."""
+    whole = Manifest.read(path)
+    if set(manifest.modalities) <= set(whole.modalities) and whole.select(manifest.modalities) == manifest:
+        return whole.digest()
+    return manifest.digest()
+
+
+def _published_digest(card: SplitCard, key: str) -> str | None:
+    from .clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
+
+    if card.benchmark not in available_clip_benchmarks():
+        return None
+    benchmark = load_clip_benchmark(str(card.benchmark))
+    published = benchmark.sets.get(key)
+    same_version = card.benchmark_version == benchmark.version
+    return published.sha256 if published is not None and same_version else None
