@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from ..trainers.mixed import training_options
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -69,7 +72,8 @@ def training_digest(
     """
     effective = effective_config(config)
     network = {k: v for k, v in effective["network"].items() if k not in ("checkpoint", "pretrained")}
-    settings = [_plain(trainer), _plain(optimizer), network, effective.get("preprocessor")]
+    computing = asdict(training_options(config))
+    settings = [_plain(trainer), _plain(optimizer), network, effective.get("preprocessor"), computing]
     batch_size = effective["dataset"]["train"]["batch_size"]
     text = json.dumps([*settings, batch_size], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ class TrainPipeline:
         self.folder = Path(config["output_dir"])
         recorder = config.get("recorder") or {}
         self.state_interval = int(recorder.get("state_interval", 1))
+        self.state_seconds = float(recorder.get("state_seconds", 600))
         self.tensorboard = bool(recorder.get("tensorboard", True))
         self.quiet = bool(recorder.get("quiet", False))
 
@@ -110,7 +111,9 @@ class TrainPipeline:
             net.load_state_dict(state["network"])
             trainer.load_state_dict(state["trainer"])
             first, best = state["epoch_idx"] + 1, dict(state["best"])
-            self._say(f"Resuming after epoch {state['epoch_idx']}: {self.folder}")
+            progress = state["trainer"].get("progress")
+            within = f" and {progress['batches']} batches of the next" if progress else ""
+            self._say(f"Resuming after epoch {state['epoch_idx']}{within}: {self.folder}")
 
         epochs = int(config["optimizer"]["num_epochs"])
         steps = len(loaders["train"])
@@ -124,6 +127,8 @@ class TrainPipeline:
             trainer.epoch_progress = bar
             for epoch_idx in range(first, epochs + 1):
                 began = time.monotonic()
+                if self.state_interval and self.state_seconds:
+                    trainer.after_step = self._within_epoch(epoch_idx - 1, net, trainer, best, log)
                 net, metrics = trainer.train_epoch(epoch_idx)
                 validation = evaluator.eval_acc(net, loaders["val"], None, epoch_idx)
                 if validation["acc"] >= best["acc"]:  # later ties win, as in OpenOOD and MultiOOD
@@ -133,7 +138,8 @@ class TrainPipeline:
                         "network": {k: v.detach().cpu().clone() for k, v in net.state_dict().items()},
                     }
                 row = {**metrics, "val_loss": float(validation["loss"]), "val_acc": float(validation["acc"])}
-                log.append({**row, "seconds": round(time.monotonic() - began, 3)})
+                timing = getattr(trainer, "timing", {})
+                log.append({**row, "seconds": round(time.monotonic() - began, 3), **timing})
                 bar.set_postfix(
                     epoch=epoch_idx, loss=f"{metrics['loss']:.3f}", val_acc=f"{validation['acc']:.3f}"
                 )
@@ -185,6 +191,20 @@ class TrainPipeline:
             checkpoint_digest=file_digest(path),
         )
         write_text(card_path(path), card.to_json())
+
+    def _within_epoch(
+        self, finished: int, net: Any, trainer: Any, best: Mapping[str, Any], log: TrainingLog
+    ) -> Callable[[], None]:
+        """Return what is called after every step: it saves a state when the last one is old."""
+        due = time.monotonic() + self.state_seconds
+
+        def save() -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                self._write_state(finished, net, trainer, best, log)
+                due = time.monotonic() + self.state_seconds
+
+        return save
 
     def _write_state(
         self, epoch_idx: int, net: Any, trainer: Any, best: Mapping[str, Any], log: TrainingLog

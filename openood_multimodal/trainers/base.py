@@ -7,7 +7,7 @@ is here: the optimiser, moving data, skipping a short last batch, progress, and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +19,8 @@ from ..config import bind
 from ..errors import UserError
 from ..networks.fusion import MultimodalOutput
 from ..registry import TRAINERS
+from .epoch import EpochProgress, Stopwatch, rest_of
+from .mixed import Computation, training_options
 from .optim import build_optimizer
 from .rng import random_state, set_random_state
 
@@ -65,6 +67,16 @@ class MultimodalTrainer(ABC):
                 "Add one to dataset.modalities, or train with multimodal_multihead."
             )
         self.batch_size = _full_batch(train_loader)
+        options = training_options(config)
+        self.computation = Computation(options, self.device, self.optimizer)
+        self.batches_an_epoch = _usable_batches(train_loader, self.batch_size, options.accumulate)
+        self.progress: EpochProgress | None = None
+        """How far the epoch is that is being trained; None between epochs."""
+        self.after_step: Callable[[], None] | None = None
+        """Called after every step of the optimiser; `state_dict` then resumes at this very step."""
+        self.timing: dict[str, float] = {}
+        """Of the last epoch, since it began or was taken up: ``samples_per_second``, ``data_wait`` (a fraction)."""
+        self._resumed: tuple[EpochProgress, Mapping[str, Any]] | None = None
 
     @abstractmethod
     def compute_losses(self, output: MultimodalOutput, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
@@ -93,48 +105,67 @@ class MultimodalTrainer(ABC):
             set_epoch = getattr(each, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch_idx)
-        sums: dict[str, Tensor] = {}
-        steps = 0
-        for batch in self._steps(epoch_idx):
+        batches, progress = self._begin(epoch_idx)
+        self.progress = progress
+        watch = Stopwatch()
+        for batch in self._full(watch.timed(batches), progress):
             labels = batch["label"].to(self.device, non_blocking=True)
             data = batch["data"].to(self.device, non_blocking=True)
             terms = self.compute_losses(self._forward(data), labels, epoch_idx)
             loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            for name, value in (("loss", loss), *((f"loss_{n}", v) for n, v in terms.items())):
-                detached = value.detach()
-                sums[name] = sums[name] + detached if name in sums else detached
-            steps += 1
-        if not steps:
+            self.computation.step(loss)
+            progress.add({"loss": loss, **{f"loss_{name}": value for name, value in terms.items()}})
+            if self.after_step is not None and self.computation.between_steps:
+                self.after_step()
+        self.progress = None
+        self.timing = watch.result()
+        if not progress.steps:
             raise UserError("the training set yielded no full batch; lower dataset.train.batch_size.")
-        metrics = {name: float(value) / steps for name, value in sums.items()}
-        if not torch.isfinite(sums["loss"]):
+        metrics = {name: float(value) / progress.steps for name, value in progress.sums.items()}
+        if not torch.isfinite(progress.sums["loss"]):
             raise UserError(
-                f"the loss is {float(sums['loss'])} in epoch {epoch_idx}: training diverged. Lower optimizer.lr "
-                f"(now {self.optimizer.param_groups[0]['lr']:g}), or look for extreme values in the data."
+                f"the loss is {float(progress.sums['loss'])} in epoch {epoch_idx}: training diverged. Lower "
+                f"optimizer.lr (now {self.optimizer.param_groups[0]['lr']:g}), or look for extreme values in the data."
             )
         return self.net, {"epoch_idx": epoch_idx, **metrics}
 
+    def _begin(self, epoch_idx: int) -> tuple[Iterator[Any], EpochProgress]:
+        """Return the epoch's batches, those that a loaded state has seen left out, and its progress."""
+        if self._resumed is None or self._resumed[0].epoch_idx != epoch_idx:
+            progress = EpochProgress.begin(epoch_idx)
+            return iter(self.train_loader), progress
+        progress, random = self._resumed
+        self._resumed = None
+        batches = rest_of(self.train_loader, progress)
+        set_random_state(random)
+        return batches, progress
+
     def _forward(self, data: Any) -> MultimodalOutput:
         net = self.net.module if hasattr(self.net, "module") else self.net
-        return net.forward_modalities(data)  # type: ignore[operator, union-attr]
+        return self.computation.forward(net, data)  # type: ignore[arg-type]
 
-    def _steps(self, epoch_idx: int) -> Iterator[Mapping[str, Any]]:
+    def _full(self, batches: Iterator[Any], progress: EpochProgress) -> Iterator[Any]:
         """Yield the epoch's full batches; the short last one is skipped, as in the authors' code.
 
-        OpenOOD's loader never drops it, so the trainer does.
+        OpenOOD's loader never drops it, so the trainer does.  A batch before it is short where its data set leaves out
+        clips that can't be read; it counts.
         """
         own = self.epoch_progress is None
-        bar = tqdm(total=len(self.train_loader), desc=f"Epoch {epoch_idx:03d}", leave=False) if own else None
-        for batch in self.train_loader:
-            if len(batch["label"]) == self.batch_size:
+        total = len(self.train_loader)
+        bar = (
+            tqdm(total=total, desc=f"Epoch {progress.epoch_idx:03d}", leave=False)
+            if own
+            else self.epoch_progress
+        )
+        if bar is not None and progress.batches:
+            bar.update(progress.batches)
+        for batch in batches:
+            progress.batches += 1
+            if progress.batches <= self.batches_an_epoch and len(batch["label"]):
                 yield batch
-            for each in (bar, self.epoch_progress):
-                if each is not None:
-                    each.update()
-        if bar is not None:
+            if bar is not None:
+                bar.update()
+        if own and bar is not None:
             bar.close()
 
     def state_dict(self) -> dict[str, Any]:
@@ -142,13 +173,22 @@ class MultimodalTrainer(ABC):
 
         It holds tensors, numbers and strings only, so that it loads with ``weights_only=True``.
         """
-        return {"optimizer": self.optimizer.state_dict(), "random": random_state(), **self.extra_state()}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "random": random_state(),
+            "computation": self.computation.state_dict(),
+            "progress": self.progress.state_dict() if self.progress is not None else None,
+            **self.extra_state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
+        self.computation.load_state_dict(state["computation"])
         self.load_extra_state(state)
         set_random_state(state["random"])
+        if state["progress"] is not None:
+            self._resumed = EpochProgress(**state["progress"]), state["random"]
 
     def extra_state(self) -> dict[str, Any]:
         """Return what a subclass keeps between steps, such as an embedding bank."""
@@ -172,3 +212,15 @@ def _full_batch(loader: Any) -> int:
             f"--dataset.train.batch_size {max(total, 1)} or less."
         )
     return int(size)
+
+
+def _usable_batches(loader: Any, size: int, accumulate: int) -> int:
+    """Return how many of an epoch's batches are full and make whole steps of the optimiser."""
+    sampler = getattr(loader, "sampler", None)
+    total = len(sampler) if sampler is not None and hasattr(sampler, "__len__") else len(loader.dataset)
+    full = total // size
+    if full < accumulate:
+        raise UserError(
+            f"training.accumulate is {accumulate}, and an epoch has {full} full batches of {size}; lower one."
+        )
+    return full // accumulate * accumulate

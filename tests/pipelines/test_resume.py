@@ -49,9 +49,8 @@ def kill_at_step(monkeypatch):
 def contents(folder: Path) -> dict[str, bytes]:
     found = {name: (folder / name).read_bytes() for name in FILES}
     log = pd.read_csv(folder / "log.csv")
-    found["log.csv"] = (
-        log.drop(columns="seconds").to_csv().encode()
-    )  # the one column that is a matter of time
+    time_columns = ["seconds", "samples_per_second", "data_wait"]
+    found["log.csv"] = log.drop(columns=time_columns).to_csv().encode()
     found["config.yml"] = re.sub(rb"output_dir: .*", b"", found["config.yml"])
     return found
 
@@ -86,6 +85,33 @@ def test_killed_at_random_steps(tiny, kill_at_step, training, kills):
             TrainPipeline(victim.config(words)).run()
         kill_at_step(10_000)
         TrainPipeline(victim.config(words)).run()
+        assert contents(victim.folder / "run") == expected, f"killed at step {step}"
+
+
+@pytest.mark.parametrize(
+    ("training", "more"),
+    [
+        ("a2d_npmix", ()),
+        ("multimodal_baseline", ("--num_workers", "1")),
+        ("a2d_npmix", ("--training.accumulate", "2")),
+        ("a2d", ("--training.precision", "bfloat16")),
+    ],
+)
+def test_killed_within_an_epoch(tiny, kill_at_step, monkeypatch, training, more):
+    """A state after every step: what is resumed begins at that very step, without loading the batches before it."""
+    more = ("--optimizer.num_epochs", "3", "--recorder.state_seconds", "0.000000001", *more)
+    expected = reference(tiny, training, *more)
+    workers = "--num_workers" in more
+    for step in random.Random(training).sample(range(1, 3 * FULL_STEPS), 2 if workers else 8):
+        victim = type(tiny)(tiny.folder / f"killed_{step}")
+        words = victim.train(training, *more)
+        kill_at_step(step)
+        with pytest.raises(KilledError):
+            TrainPipeline(victim.config(words)).run()
+        steps = 2 if "--training.accumulate" in more else 1
+        kill_at_step(3 * FULL_STEPS - step // steps * steps)  # not one more than are left
+        TrainPipeline(victim.config(words)).run()
+        kill_at_step(10_000)
         assert contents(victim.folder / "run") == expected, f"killed at step {step}"
 
 
