@@ -23,6 +23,9 @@ class _Command(NamedTuple):
 
 
 COMMANDS = {
+    "prepare": _Command(
+        "prepare", "find a data set's files, say what is missing; make flow, sound, test clips"
+    ),
     "run": _Command("run", "run one config: train, extract or test (what OpenOOD's main.py does)"),
     "benchmark": _Command("benchmark", "trainings x partitions x seeds in one command, with a table"),
     "compare-modalities": _Command(
@@ -31,6 +34,8 @@ COMMANDS = {
     "leaderboard": _Command("leaderboard", "records and published results -> ranked tables (CSV, Markdown)"),
     "score": _Command("score", "scores from saved embeddings: arrays in, table out"),
     "import-multiood": _Command("import_multiood", "read the files that MultiOOD's test scripts save"),
+    "splits": _Command("splits", "import the authors' splits, make ones that don't leak, audit any"),
+    "weights": _Command("weights", "published weights of encoders: where they are, whether a file fits"),
     "list": _Command("list", "list datasets, networks, trainers, scores, configs, ..."),
     "doctor": _Command("doctor", "say what is installed, what is missing, and the command that installs it"),
 }

@@ -1,0 +1,60 @@
+"""HAC (human, animal, cartoon): a folder a domain, with videos, sound and optical flow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from .clips import Archive, ClipLayout, make_cells, recording_in
+from .places import Place
+
+NAME = "hac"
+DOMAINS = ("human", "animal", "cartoon")
+PLACES = {
+    "video": (Place("{domain}/videos/{stem}.mp4"), Place("{domain}/video/{stem}.mp4")),
+    "audio": (Place("{domain}/audio/{stem}.wav"),),
+    "flow": (Place("{domain}/flow/{stem}_flow_x.mp4"),),
+}
+
+_CLIP = re.compile(rf"(?P<domain>{'|'.join(DOMAINS)})/(?P<stem>[^/]+)\.mp4")
+
+
+def _words(clip: str) -> Mapping[str, str] | None:
+    found = _CLIP.fullmatch(clip)
+    return found.groupdict() if found else None
+
+
+def _clip_at(words: Mapping[str, str]) -> str | None:
+    clip = f"{words['domain']}/{words['stem']}.mp4"
+    return clip if _CLIP.fullmatch(clip) else None
+
+
+LAYOUT = ClipLayout(
+    name=NAME,
+    modalities=("video", "audio", "flow"),
+    cells=make_cells(NAME, PLACES, _words),
+    recording=recording_in(NAME),
+    archives=(
+        Archive(
+            "videos, sound and optical flow",
+            "https://huggingface.co/datasets/hdong51/Human-Animal-Cartoon",
+            ("all of HAC (its page names the files)",),
+            "human/, animal/ and cartoon/, each with videos/, flow/ and audio/",
+            ("video", "audio", "flow"),
+        ),
+    ),
+    tree="""HAC/
+├── human/
+│   ├── videos/*.mp4
+│   ├── audio/*.wav
+│   └── flow/*_flow_x.mp4, *_flow_y.mp4
+├── animal/
+│   └── ...
+└── cartoon/
+    └── ...
+""",
+    places=PLACES,
+    words=_words,
+    clip_at=_clip_at,
+)
+"""The files' names don't tell the class."""
