@@ -1,0 +1,107 @@
+"""Reading frames that are kept as numbered JPEG files (EPIC-Kitchens)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..atomic import PathLike
+from ..errors import MissingPackageError, UserError
+
+FRAME_NAME = "frame_{:010d}.jpg"
+"""EPIC-Kitchens' names."""
+
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+def frame_path(folder: PathLike, number: int, name: str = FRAME_NAME) -> str:
+    """Return the path of a folder's frame."""
+    return os.path.join(os.fspath(folder), name.format(number))
+
+
+def read_frames(
+    folder: PathLike,
+    numbers: ArrayLike,
+    pixel_format: Literal["rgb24", "gray"] = "rgb24",
+    name: str = FRAME_NAME,
+) -> NDArray[np.uint8]:
+    """Return frames of a folder by their numbers.
+
+    Args:
+        folder: where they are.
+        numbers: whole numbers ``[T]`` as in the files' names, in any order, repeats allowed.
+        pixel_format: ``rgb24`` for colour, C = 3; ``gray`` for optical flow, C = 1.  Both as OpenCV decodes JPEG.
+        name: the names' pattern.
+
+    Returns:
+        uint8 ``[T, H, W, C]``.
+
+    Raises:
+        UserError: when a frame is missing, can't be decoded, or has another size than the others.
+        MissingPackageError: when OpenCV is not installed.
+    """
+    wanted = np.asarray(numbers)
+    if wanted.ndim != 1 or not len(wanted) or wanted.dtype.kind not in "iu":
+        raise ValueError("numbers must be a non-empty list of whole numbers")
+    cv2 = _import_cv2()
+    different, places = np.unique(wanted, return_inverse=True)
+    frames: NDArray[np.uint8] | None = None
+    for row, number in enumerate(different.tolist()):
+        path = frame_path(folder, number, name)
+        image = _read(cv2, path, folder, pixel_format)
+        if frames is None:
+            frames = np.empty((len(different), *image.shape), dtype=np.uint8)
+        if image.shape != frames.shape[1:]:
+            expected, found = (f"{shape[1]}x{shape[0]}" for shape in (frames.shape[1:], image.shape))
+            raise UserError(f"{path}: the frame's size is {found}; the frames before it have {expected}.")
+        frames[row] = image
+    assert frames is not None
+    return frames if np.array_equal(places, np.arange(len(different))) else frames[places]
+
+
+def _read(cv2: Any, path: str, folder: PathLike, pixel_format: str) -> NDArray[np.uint8]:
+    """Return one image, uint8 ``[H, W, C]``."""
+    data = _bytes(path, folder)
+    if data.startswith(_JPEG) and _JPEG_END not in data[-4096:]:
+        raise UserError(f"{path}: the JPEG file is truncated ({len(data)} bytes). Unpack or make it again.")
+    gray = pixel_format == "gray"
+    flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flag)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise UserError(f"{path}: it is not an image that can be read. Unpack or make it again.")
+    return image[:, :, None] if gray else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _bytes(path: str, folder: PathLike) -> bytes:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path}: it is not a regular file, so not a frame.")
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        if not os.path.isdir(folder):
+            raise UserError(f"{os.fspath(folder)}: there is no such folder of frames.") from None
+        raise UserError(f"{path}: the frame is missing; see that the archive was unpacked whole.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path!r}: the frame can't be read ({error}).") from None
+    if not data:
+        raise UserError(f"{path}: the file is empty (0 bytes).")
+    return data
+
+
+def _import_cv2() -> Any:
+    try:
+        import cv2
+    except ImportError:
+        raise MissingPackageError(
+            'Reading frames needs OpenCV; install it: pip install "openood-multimodal[video]".'
+        ) from None
+    return cv2

@@ -1,0 +1,365 @@
+"""Reading frames of a video: exact, and no more work than the frames asked for need.
+
+Frame n is the n-th frame of a full decode (see `video_index.py`), its pixels those of PyAV's
+``frame.to_ndarray(format="rgb24")``.  Rotation that a file asks a player for is not applied, as in the reference
+implementation's reader (imageio).  Every frame decoded is held against the index; where a file turns out to lie,
+it is decoded from the beginning instead: slower, not wrong.
+
+A video is opened, read and closed within one call or ``with`` block, so nothing is shared with forked workers.
+What is kept is a small cache of indices, by path, modification time and size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..atomic import PathLike
+from ..errors import UserError
+from .video_container import IndexLiesError, VideoContainer, file_key, import_av
+from .video_index import FrameIndex, IndexCache, by_decoding, by_packets
+from .video_pixels import PixelFormat, PixelStore
+
+__all__ = ["PixelFormat", "Video", "VideoInfo", "count_frames", "frames_between", "probe", "read_frames"]
+
+_WORTH_SEEKING = 6
+"""A gap of fewer frames is decoded through; a seek costs about as much."""
+
+_SKIPS_EXACTLY = frozenset({"mpeg4"})
+"""Decoders that may leave out pictures which no other needs.  H.264's patches damaged streams with whatever it
+decoded last, so there the result would depend on what was left out; it would gain 2 to 10 % only."""
+
+_cache = IndexCache(most_frames=2_000_000)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video is.
+
+    Attributes:
+        frames: number of frames that a full decode yields.
+        fps: mean frames a second.
+        width: pixels as decoded, before any rotation.
+        height: the same.
+        duration: seconds of picture.
+        has_audio: whether there is a sound stream.
+        rotation: degrees, counter-clockwise, that the file asks players to turn it by; not applied here.
+    """
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+    duration: float
+    has_audio: bool
+    rotation: int
+
+
+class Video:
+    """An opened video; use it in a ``with`` block.
+
+    Args:
+        path: a file; its name's ending does not matter.
+        threads: decoding threads; with several loader workers one is best.
+
+    Raises:
+        UserError: when there is no such file, or it is no video.
+        MissingPackageError: when PyAV is not installed.
+    """
+
+    def __init__(self, path: PathLike, threads: int = 1) -> None:
+        self.path = os.fspath(path)
+        self._file = VideoContainer(self.path, threads)
+        self._index: FrameIndex | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def frames(self) -> int:
+        """How many frames a full decode yields.
+
+        Raises:
+            UserError: when the file is truncated or broken.
+        """
+        return self._usable_index().frames
+
+    def times(self) -> NDArray[np.float64]:
+        """Return when each frame is shown, float64 ``[frames]``, in seconds from the first one.
+
+        Where the file gives frames no usable times, they are spaced evenly.
+        """
+        index = self._usable_index()
+        if index.stamps is None:
+            return np.arange(index.frames) / self._nominal_fps()
+        return (index.stamps - index.stamps[0]) * float(index.time_base)
+
+    def info(self) -> VideoInfo:
+        """Return what the video is; decodes one frame."""
+        index, times = self._usable_index(), self.times()
+        frame = self._first_frame(index)
+        fps = self._nominal_fps()
+        if index.stamps is not None and times[-1] > 0:
+            fps = (len(times) - 1) / float(times[-1])
+        return VideoInfo(
+            frames=index.frames,
+            fps=fps,
+            width=frame.width,
+            height=frame.height,
+            duration=float(times[-1]) + 1 / fps,
+            has_audio=bool(self._file.container.streams.audio),
+            rotation=int(frame.rotation),
+        )
+
+    def read(self, indices: ArrayLike, pixel_format: PixelFormat = "rgb24") -> NDArray[np.uint8]:
+        """Return frames by number; see `read_frames`."""
+        wanted = np.asarray(indices)
+        if wanted.ndim != 1 or not len(wanted) or wanted.dtype.kind not in "iu":
+            raise ValueError("indices must be a non-empty list of whole numbers")
+        numbers, places = np.unique(wanted.astype(np.int64), return_inverse=True)
+        targets = numbers.tolist()
+        self._check_range(targets)
+        store = PixelStore(self.path, len(targets), pixel_format)
+        for attempt in (self._read, self._read_again, self._read_from_start):
+            store.filled = 0
+            with suppress(IndexLiesError, import_av().FFmpegError):
+                attempt(targets, store)
+                break
+        if store.frames is None or store.filled < len(targets):
+            raise UserError(
+                f"{self.path}: it does not decode to the same frames twice; is the disk at fault?"
+            )
+        # Most windows are sorted and without repeats: then what was decoded is the answer, without a copy.
+        return store.frames if np.array_equal(places, np.arange(len(targets))) else store.frames[places]
+
+    def _read(self, targets: list[int], store: PixelStore) -> None:
+        """Fetch frames, ascending, run by run; a run starts at a keyframe or at the beginning."""
+        index = self._usable_index()
+        keys = index.keys_before(targets)
+        gaps = np.append(index.key_frames, 0)[keys[1:]] - targets[:-1]  # a missing key, -1, takes the 0
+        starts = [0, *(np.flatnonzero(gaps > _WORTH_SEEKING) + 1).tolist()]
+        for start, stop in zip(starts, [*starts[1:], len(targets)], strict=True):
+            self._run(index, int(keys[start]), targets[start:stop], store)
+
+    def _read_again(self, targets: list[int], store: PixelStore) -> None:
+        """The index was wrong: number all frames by decoding them, and read once more."""
+        self._index = _cache.put(self._file.key, self._indexed_by_decoding())
+        self._check_range(targets)
+        self._read(targets, store)
+
+    def _read_from_start(self, targets: list[int], store: PixelStore) -> None:
+        """Not even keyframes can be relied on: decode from the beginning and count, from now on."""
+        self._index = _cache.put(self._file.key, self._usable_index().without_keys())
+        self._file.reopen()
+        self._read(targets, store)
+
+    def _run(self, index: FrameIndex, key: int, targets: list[int], store: PixelStore) -> None:
+        """Decode one run, from the index's keyframe ``key`` on, or from the beginning with -1.
+
+        Raises:
+            IndexLiesError: when what comes out is not what the index says.
+        """
+        base = int(index.key_frames[key]) if key >= 0 else 0
+        sought = base > 0
+        if sought:
+            if index.stamps is None and not self._file.has_decoded:
+                self._show_first_packet(index)
+            packets = self._file.packets_from(index.key_marks[key])
+        else:
+            packets = self._file.packets_from_start(index.first)
+        self._file.has_decoded = True
+        if index.stamps is None:
+            frames = self._counted(packets, base, sought)
+        else:
+            frames = self._timed(index.stamps, packets, base, targets, sought)
+        wanted = set(targets)
+        left = len(wanted)
+        for number, frame in frames:
+            if number in wanted:
+                if sought and frame.is_corrupt:
+                    raise IndexLiesError
+                store.put(frame)
+                left -= 1
+            if number >= targets[-1]:
+                break
+        if left:
+            raise IndexLiesError
+
+    def _timed(
+        self, stamps: NDArray[np.int64], packets: Iterator[Any], base: int, targets: list[int], sought: bool
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield frames from ``base`` on, with their numbers, knowing them by their times.
+
+        Where the decoder allows it, pictures that no other needs and nobody asked for are left out; once the last
+        packet asked for is in, the decoder is made to hand out what it holds.
+        """
+        context = self._file.stream.codec_context
+        known = stamps[base : targets[-1] + 1].tolist()
+        numbers = {stamp: base + place for place, stamp in enumerate(known)}
+        wanted = set(stamps[targets].tolist())
+        may_skip, skipping = context.name in _SKIPS_EXACTLY and context.has_b_frames, False
+        due: set[int] = set()  # frames that must come out
+        expected, coming = base, len(wanted)
+        for packet in packets:
+            number = numbers.get(packet.pts)
+            if packet.pts in wanted:
+                coming -= 1
+            skip = may_skip and number is not None and number != base and packet.pts not in wanted
+            if number is not None and not skip:
+                due.add(number)
+            if skip != skipping:
+                context.skip_frame = "NONREF" if skip else "DEFAULT"
+                skipping = skip
+            decoded = packet.decode()
+            if not coming and packet.size:
+                decoded += context.decode(None)
+            for frame in decoded:
+                number = numbers.get(frame.pts)
+                if number is None:
+                    # Only frames before a keyframe that was sought, and after the last one asked for, may pass.
+                    if (
+                        frame.pts is None
+                        or (frame.pts < known[0] and not sought)
+                        or known[0] < frame.pts < known[-1]
+                    ):
+                        raise IndexLiesError
+                    continue
+                if number != expected and (number < expected or not due.isdisjoint(range(expected, number))):
+                    raise IndexLiesError
+                if sought and number == base and not frame.key_frame:
+                    raise IndexLiesError
+                expected = number + 1
+                yield number, frame
+            if not coming:
+                return
+
+    def _counted(self, packets: Iterator[Any], base: int, sought: bool) -> Iterator[tuple[int, Any]]:
+        """Yield frames from ``base`` on, with their numbers, counting; a sought keyframe is the first one counted."""
+        number = base
+        for packet in packets:
+            for frame in packet.decode():
+                if sought and number == base and not frame.key_frame:
+                    continue  # pictures shown before the keyframe, without the frames that they need
+                yield number, frame
+                number += 1
+
+    def _show_first_packet(self, index: FrameIndex) -> None:
+        """Let the decoder see the first packet, which may hold what the header lacks (as Xvid's does)."""
+        packet = next(self._file.packets_from_start(index.first), None)
+        if packet is not None:
+            packet.decode()
+
+    def _first_frame(self, index: FrameIndex) -> Any:
+        packets = self._file.packets_from_start(index.first)
+        frame = next((frame for packet in packets for frame in packet.decode()), None)
+        self._file.reopen()  # what is read next must not meet this frame's followers in the decoder
+        if frame is None:
+            raise UserError(f"{self.path}: the video has no frames.")
+        return frame
+
+    def _usable_index(self) -> FrameIndex:
+        if self._index is None:
+            known = _cache.get(self._file.key)
+            self._index = known or _cache.put(self._file.key, self._build_index())
+        index = self._index
+        if index.fault:
+            raise UserError(
+                f"{self.path}: the video is broken or truncated; {index.frames} frames could be decoded, then: "
+                f"{index.fault}. Fetch or make the file again."
+            )
+        if not index.frames:
+            raise UserError(f"{self.path}: the video has no frames.")
+        return index
+
+    def _build_index(self) -> FrameIndex:
+        index = None
+        with suppress(import_av().FFmpegError):
+            self._file.packets()  # from here on, the file is not at its beginning
+            index = by_packets(self._file.container, self._file.stream)
+        return index or self._indexed_by_decoding()
+
+    def _indexed_by_decoding(self) -> FrameIndex:
+        self._file.reopen()
+        self._file.packets()
+        return by_decoding(self._file.container, self._file.stream)
+
+    def _check_range(self, targets: list[int]) -> None:
+        frames = self._usable_index().frames
+        for number in (targets[0], targets[-1]):
+            if not 0 <= number < frames:
+                raise UserError(
+                    f"{self.path}: there is no frame {number}; the video has frames 0 to {frames - 1}."
+                )
+
+    def _nominal_fps(self) -> float:
+        return float(self._file.stream.average_rate or self._file.stream.guessed_rate or 25)
+
+
+def probe(path: PathLike) -> VideoInfo:
+    """Return what a video is.
+
+    Raises:
+        UserError: when the file is missing, is no video, or is broken.
+    """
+    with Video(path) as video:
+        return video.info()
+
+
+def count_frames(path: PathLike) -> int:
+    """Return how many frames a full decode of a video yields, as a rule without decoding it.
+
+    Raises:
+        UserError: when the file is missing, is no video, is truncated or broken.
+    """
+    known = _cache.get(file_key(path))
+    if known is not None and known.frames and not known.fault:
+        return known.frames
+    with Video(path) as video:
+        return video.frames
+
+
+def read_frames(path: PathLike, indices: ArrayLike, pixel_format: PixelFormat = "rgb24") -> NDArray[np.uint8]:
+    """Return frames of a video by number.
+
+    Args:
+        path: a video.
+        indices: whole numbers ``[T]`` from 0, in any order, repeats allowed.
+        pixel_format: ``rgb24`` for colour, C = 3; ``gray`` for optical flow kept as a video, C = 1: OpenCV's
+            RGB2GRAY of the RGB values, as the reference reads it.
+
+    Returns:
+        uint8 ``[T, H, W, C]``, equal bit for bit to those frames of a full decode.
+
+    Raises:
+        UserError: when the file is missing, is no video, is truncated or broken, or has no such frame.
+        MissingPackageError: when PyAV (or, for ``gray``, OpenCV) is not installed.
+    """
+    with Video(path) as video:
+        return video.read(indices, pixel_format)
+
+
+def frames_between(times: NDArray[np.float64], start: float, stop: float) -> tuple[int, int]:
+    """Return the first frame shown at or after ``start`` and the first at or after ``stop`` (not included).
+
+    NaN stands for the beginning and the end.  At least one frame is in between where the video has one.
+    """
+    first = 0 if np.isnan(start) else int(np.searchsorted(times, start - 1e-6))
+    end = len(times) if np.isnan(stop) else int(np.searchsorted(times, stop - 1e-6))
+    first = min(first, len(times) - 1)
+    return first, max(first + 1, end)
