@@ -33,7 +33,10 @@ def test_log_has_a_row_an_epoch_and_a_column_a_term(trained):
     log = pd.read_csv(trained / "log.csv")
     assert log["epoch_idx"].tolist() == [1, 2, 3]
     terms = ["classification", "discrepancy", "outlier_discrepancy", "outlier_entropy"]
-    assert set(log) == {"epoch_idx", "loss", *(f"loss_{t}" for t in terms), "val_loss", "val_acc", "seconds"}
+    times = {"seconds", "samples_per_second", "data_wait"}
+    assert set(log) == {"epoch_idx", "loss", *(f"loss_{t}" for t in terms), "val_loss", "val_acc", *times}
+    assert log["data_wait"].between(0, 1).all()
+    assert (log["samples_per_second"] > 0).all()
     assert log["loss_outlier_entropy"].isna().tolist() == [True, False, False]
     first = log.iloc[0]
     assert first["loss"] == pytest.approx(first["loss_classification"] + first["loss_discrepancy"], abs=1e-6)

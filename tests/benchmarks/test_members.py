@@ -1,0 +1,309 @@
+"""Each benchmark at tiny sizes, and what it is made of against plain computations."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import decoding, growth, reference_scores, scoring, training_step
+from benchmarks.parts import clips, decoding_worker, embeddings, limit, methods, processes, reading
+from benchmarks.parts.scoring_worker import load_problem
+from benchmarks.suite import command
+from benchmarks.suite.discover import find_benchmarks
+from benchmarks.suite.load import Usage
+from benchmarks.suite.measuring import Measurement, Report, timed
+from benchmarks.suite.results import check_record, make_record
+from openood_multimodal.errors import UserError
+from openood_multimodal.plugin import parity
+
+TINY_SCORING = (
+    "--train 400 --val 60 --test 80 --ood 90 --dim 40 --classes 8 --neighbours 5 --vim-dim 12 --rounds 1"
+)
+
+
+def options(name: str, words: str = "") -> Namespace:
+    return command.parse(find_benchmarks(), [name], ["--quick", "--threads", "1", *words.split()])[name]
+
+
+def checked(report: Report) -> dict[str, Measurement]:
+    """Hold a report to the schema; return its measurements by name."""
+    record = make_record({"it": report}, Usage(None, 1, 1.0, 1.0, None), 1, True)
+    check_record(record, "it")
+    return {each.name: each for each in report.measurements}
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the workers of scoring and growth work in this process: starting one takes seconds."""
+
+    def answer(module: str, task: dict[str, Any], limit_s: float | None = None) -> dict[str, Any]:
+        worker = importlib.import_module(module)
+        return dict(json.loads(json.dumps(worker.work(json.loads(json.dumps(task))))))
+
+    for each in (scoring, growth):
+        monkeypatch.setattr(each, "run_module", answer)
+
+
+# --- scoring
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory: pytest.TempPathFactory) -> methods.Problem:
+    folder = tmp_path_factory.mktemp("problem")
+    embeddings.write_problem(folder, embeddings.Source(40, 8), embeddings.Shape(400, 60, 80, 90, 40, 8))
+    return load_problem(folder, neighbours=5, vim_dim=12)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_scoring_measures_the_native_scores_and_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENOOD_ROOT", raising=False)
+    words = f"{TINY_SCORING} --scores knn mds --skip pytorch_ood openood --check"
+    report = scoring.run(options("scoring", words))
+    lines = checked(report)
+    assert {*(f"limit/{part}" for part in limit.PARTS), "limit", "table", "native/knn", "faiss/knn"} <= set(
+        lines
+    )
+    parts = [lines[f"limit/{part}"].wall_s or 0.0 for part in limit.PARTS]
+    assert lines["limit"].wall_s == pytest.approx(sum(parts))
+    assert lines["native/mds"].values["AUROC off by"] <= 1e-4  # type: ignore[operator]
+    assert lines["native/knn"].values["AUROC"] == pytest.approx(lines["faiss/knn"].values["AUROC"], abs=0.1)
+    assert lines["pytorch_ood"].note == "left out by --skip"
+    assert lines["openood"].note == "left out by --skip"
+    table, limited = lines["table"].wall_s, lines["limit"].wall_s
+    assert table is not None
+    assert limited is not None
+    assert report.ratios["table / limit"] == pytest.approx(table / limited)
+    assert "native, sum of 2" in lines
+    assert "openood, sum of 2" not in lines
+    assert "variance" in report.settings["spectrum"]
+
+
+class FakeScoring(scoring._Scoring):
+    """Answers without processes."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        super().__init__(options("scoring"), Path("unused"), Report({}))
+        self.absent = {}
+        self.answers, self.asked = answers, list[str]()
+
+    def _ask(self, who: str, score: str, repeats: int, limit_s: float | None = None) -> dict[str, Any]:
+        self.asked.append(f"{who}/{score}")
+        answer = self.answers[who]
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+
+def test_what_cannot_be_imported_is_asked_once() -> None:
+    fake = FakeScoring({"openood": {"skipped": "OpenOOD was not found"}})
+    fake.options.skip = ["openood/msp"]
+    fake._all_of("openood")
+    assert fake.asked == ["openood/ebo"]
+    notes = [(each.name, each.note) for each in fake.report.measurements]
+    assert notes == [("openood/msp", "left out by --skip"), ("openood", "OpenOOD was not found")]
+
+
+def test_over_time_and_failures_are_listed() -> None:
+    fake = FakeScoring(
+        {"openood": processes.OverTimeError("over 5 s"), "pytorch_ood": RuntimeError("a\nb: no")}
+    )
+    fake._one("openood", "mds")
+    fake._one("openood", "vim")
+    fake._one("pytorch_ood", "mds")
+    assert [each.note for each in fake.report.measurements] == ["over 5 s", "over 5 s", "b: no"]
+    assert fake.asked == ["openood/mds", "openood/vim", "pytorch_ood/mds"]
+
+
+def test_a_process_of_its_own(tmp_path: Path) -> None:
+    shape = embeddings.Shape(64, 20, 20, 20, 16, 4)
+    embeddings.write_problem(tmp_path, embeddings.Source(16, 4), shape)
+    task = {
+        "folder": str(tmp_path),
+        "who": "faiss",
+        "score": "knn",
+        "repeats": 2,
+        "neighbours": 3,
+        "vim_dim": 4,
+    }
+    worker = "benchmarks.parts.scoring_worker"
+    answer = processes.run_module(worker, {**task, "openood_batch": 8, "keep": str(tmp_path / "conf.npy")})
+    assert len(answer["wall"]) == len(answer["cpu"]) == 2
+    assert np.load(tmp_path / "conf.npy").shape == (40,)
+    with pytest.raises(processes.OverTimeError, match=r"over 0\.05 s"):
+        processes.run_module(worker, task, 0.05)
+    with pytest.raises(RuntimeError, match="KeyError"):
+        processes.run_module(worker, {})
+
+
+def test_data_are_reproducible_in_chunks_and_decay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = embeddings.Source(64, 5, seed=3)
+    rows = np.concatenate([chunk for chunk, _ in source.draw(1, 3000)])
+    again = np.concatenate([chunk for chunk, _ in embeddings.Source(64, 5, seed=3).draw(1, 3000)])
+    np.testing.assert_array_equal(rows, again)
+    assert not np.array_equal(rows[:100], next(source.draw(2, 100))[0])
+    assert rows.min() == 0.0
+    assert 0.15 < (rows == 0).mean() < 0.35
+    noise = source._coloured(20000, np.random.default_rng(0))
+    values = np.linalg.eigvalsh(np.cov(noise.T))[::-1]
+    expected = np.arange(1, 65) ** -1.0
+    np.testing.assert_allclose(values, expected * 64 / expected.sum(), rtol=0.12)
+    monkeypatch.setattr(embeddings, "CHUNK_ROWS", 7)
+    source.write(tmp_path, "x", 1, 20, ood=True)
+    assert np.load(tmp_path / "x_features.npy").shape == (20, 64)
+    assert set(np.load(tmp_path / "x_labels.npy")) == {-1}
+
+
+@pytest.mark.parametrize("score", methods.SCORES)
+def test_reference_scores_agree_with_another_literal_version(score: str, problem: methods.Problem) -> None:
+    parameters = {"knn": {"K": 5}, "vim": {"dim": 12}}.get(score, {})
+    other = parity.REFERENCES[score](
+        parity.Problem(problem.train, problem.val, problem.test, problem.head), **parameters
+    )
+    np.testing.assert_allclose(reference_scores.REFERENCES[score](problem), other, rtol=1e-8, atol=1e-10)
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's: MSP and GEN are another increasing function of the same thing than the papers'."""
+    return float(np.corrcoef(*(np.argsort(np.argsort(each)) for each in (one, other)))[0, 1])
+
+
+@pytest.mark.parametrize("score", methods.SCORES)
+def test_native_methods_are_the_scores(score: str, problem: methods.Problem) -> None:
+    method = methods.Native(score, problem)
+    method.fit(problem)
+    correlation = rank_correlation(method.score(problem).conf, reference_scores.REFERENCES[score](problem))
+    assert correlation > 0.9999
+
+
+@pytest.mark.parametrize("score", methods.SCORES)
+def test_pytorch_ood_ranks_alike(score: str, problem: methods.Problem) -> None:
+    pytest.importorskip("pytorch_ood")
+    method = methods.PytorchOOD(score, problem)
+    method.fit(problem)
+    correlation = rank_correlation(method.score(problem).conf, reference_scores.REFERENCES[score](problem))
+    assert correlation > 0.99, correlation
+
+
+def test_a_small_problem_is_one(problem: methods.Problem) -> None:
+    small = problem.small()
+    assert len(small.train) <= 320
+    assert small.vim_dim < small.head.dim
+
+
+# --- growth
+
+
+@pytest.mark.usefixtures("in_process")
+def test_growth_measures_every_size() -> None:
+    words = "--rows 300 600 --dim 24 --test 40 --dims 24 32 --dims-rows 300 --classes 6 --neighbours 5"
+    report = growth.run(options("growth", f"{words} --vim-dim 8 --scores mds"))
+    lines = checked(report)
+    sizes = ["N = 300, D = 24", "N = 600, D = 24", "N = 300, D = 32"]
+    assert list(lines) == [f"{size}: {what}" for size in sizes for what in ("table", "mds")]
+    seconds = [lines[f"{size}: mds"].wall_s or 0.0 for size in sizes]
+    assert report.ratios["mds: µs an added row, 300 to 600"] == pytest.approx(
+        (seconds[1] - seconds[0]) / 300 * 1e6
+    )
+    assert all(float(each.values["peak_MiB"] or 0.0) >= 0 for each in lines.values())
+
+
+def test_growth_asks_for_disk_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth.shutil, "disk_usage", lambda folder: Namespace(free=2**30))
+    with pytest.raises(UserError, match=r"1\.0 GiB free and 2\.3 GiB are needed"):
+        growth.run(command.parse(find_benchmarks(), ["growth"], ["--threads", "1"])["growth"])
+
+
+# --- decoding
+
+
+class PoolInProcess:
+    """A pool without processes."""
+
+    def __init__(self, way: str, clips: list[Any], transforms: bool, workers: int) -> None:
+        self.task = {"way": way, "clips": clips, "transforms": transforms}
+
+    def first(self) -> None:
+        decoding_worker.work(self.task)
+
+    def round(self) -> tuple[float, float, float]:
+        times = timed(self.first)
+        return times.wall_s, times.cpu_s, 1.0
+
+    def close(self) -> None:
+        pass
+
+
+def test_decoding_measures_all_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "Pool", PoolInProcess)
+    words = (
+        "--seconds 2.4 --keyframes 12 --width 64 --height 48 --workers 2 --clips 2 --rounds 1 --codecs h264"
+    )
+    report = decoding.run(options("decoding", words))
+    lines = checked(report)
+    assert len(lines) == 2 * 4
+    reader = lines["h264, keyframes 12, 2.4 s, frames, 2 workers: reader"]
+    bare = lines["h264, keyframes 12, 2.4 s, frames, 2 workers: bare loop"]
+    assert reader.wall_s is not None
+    assert bare.wall_s is not None
+    assert reader.values["clips/s"] == pytest.approx(1 / reader.wall_s)
+    assert reader.values["of bare loop"] == pytest.approx(bare.wall_s / reader.wall_s)
+    assert report.ratios["reader, of bare loop: least"] > 0
+    assert not any("10 s" in key for key in report.ratios)
+
+
+def test_workers_share_the_clips(tmp_path: Path) -> None:
+    kind = clips.Kind("mpeg4", 12, 0.5, 64, 48)
+    tasks = [[str(path), 0, kind.frames] for path in clips.write_clips(tmp_path, kind, 3, seed=0)]
+    with decoding.Pool("bare loop", tasks, False, 2) as pool:
+        assert [len(each["clips"]) for each in pool._tasks] == [2, 1]
+        pool.first()
+        wall, cpu, peak = pool.round()
+    assert wall > 0
+    assert cpu > 0
+    assert peak >= 0
+    Path(tasks[0][0]).unlink()
+    with (
+        decoding.Pool("bare loop", tasks, False, 1) as pool,
+        pytest.raises(RuntimeError, match="worker ended"),
+    ):
+        pool.first()
+
+
+@pytest.mark.parametrize("codec", list(clips.CONTAINERS))
+@pytest.mark.parametrize("seconds", [1.0, 3.5])  # less than a window, and more
+def test_all_ways_give_the_same_frames(codec: str, seconds: float, tmp_path: Path) -> None:
+    kind = clips.Kind(codec, 12, seconds, 64, 48)
+    (path,) = clips.write_clips(tmp_path, kind, 1, seed=5)
+    taken = [reading.read_clip(way, str(path), 7, kind.frames, False) for way in reading.WAYS]
+    assert taken[0].shape == (reading.LENGTH, 48, 64, 3)
+    for each in taken[1:]:
+        np.testing.assert_array_equal(each, taken[0])
+    assert reading.read_clip("reader", str(path), 7, kind.frames, True).shape == (3, reading.LENGTH, 224, 224)
+
+
+def test_generated_clips_have_the_keyframes_asked_for(tmp_path: Path) -> None:
+    import av
+
+    for codec in clips.CONTAINERS:
+        (path,) = clips.write_clips(tmp_path, clips.Kind(codec, 10, 1.5, 64, 48), 1, seed=0)
+        with av.open(str(path)) as container:
+            keys = [frame.key_frame for frame in container.decode(video=0)]
+        assert len(keys) == 45
+        assert np.flatnonzero(keys).tolist() == [0, 10, 20, 30, 40]
+
+
+# --- training step
+
+
+def test_training_step_measures_all_steps() -> None:
+    report = training_step.run(options("training_step", "--classes 4 --bank 5 --rounds 2"))
+    lines = checked(report)
+    assert list(lines) == [f"{step}, C = 4" for step in training_step.STEPS]
+    assert all(each.repeats == 2 for each in lines.values())
+    assert len(report.ratios) == 2
