@@ -1,8 +1,4 @@
-"""What A2D and A2D + NP-Mix add to a training step on the heads, in milliseconds.
-
-Example (two threads, then one; a few minutes):
-
-    python benchmarks/training_step.py --classes 25 129 229 --threads 2 1 --json training_step.json
+"""What A2D and A2D + NP-Mix add to a training step on the heads.
 
 A step is forward and backward through one fused and two modality heads, on embeddings that need a gradient,
 as encoders in training have; no optimiser.  Beside the plain step (the mean of the three cross-entropies) it
@@ -22,12 +18,8 @@ slower for a while slows both sides.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
@@ -38,8 +30,55 @@ from torch import Tensor, nn
 from openood_multimodal import losses
 from openood_multimodal.synthesis import EmbeddingBank, NPMix
 
+from .suite.measuring import Measurement, Report, Times, say, timed
+
+NAME = "training_step"
+SUMMARY = "what A2D and NP-Mix add to a training step on the heads"
+QUICK = {"classes": [25], "rounds": 3, "repeats": 2}
+
 DIMS = (2304, 2048)  # SlowFast-R101 on video, SlowOnly-R50 on flow
 GAMMA = 0.5
+STEPS = ("plain", "a2d", "npmix", "loop", "products")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--classes", type=int, nargs="+", default=[25, 129, 229], help="C (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=16, help="B (default: %(default)s)")
+    parser.add_argument("--bank", type=int, default=65, help="bank rows a class (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds a figure (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="steps a round, loop: 1 (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of embeddings and banks (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> Report:
+    report = Report(
+        {
+            "batch": options.batch,
+            "dims": list(DIMS),
+            "bank": options.bank,
+            "classes": list(options.classes),
+            "steps_a_round": options.repeats,
+            "seed": options.seed,
+        }
+    )
+    for classes in options.classes:
+        say(f"C = {classes} ...")
+        bench = Bench(classes, options.batch, options.bank, options.seed)
+        taken = measure(bench, options.rounds, options.repeats)
+        wall = {name: np.array(times.wall) for name, times in taken.items()}
+        for name in STEPS:
+            added = float(np.median(wall[name] - wall["plain"])) * 1e3
+            values = {"ms_added": added} if name in ("a2d", "npmix", "loop") else {}
+            report.measurements.append(Measurement.of(f"{name}, C = {classes}", taken[name], values))
+        extra = wall["npmix"] - wall["plain"]
+        ratios = {"products": wall["products"], "loop's addition": wall["loop"] - wall["plain"]}
+        for below, figure in ratios.items():
+            report.ratios[f"C = {classes}: what npmix adds / {below}"] = float(np.median(extra / figure))
+    return report
 
 
 class Heads(nn.Module):
@@ -130,7 +169,8 @@ class Bench:
         for head, part, gradient in zip(
             self.heads.single, self.outlier_parts, self.logit_gradients, strict=True
         ):
-            torch.mm(part, head.weight.detach().T)
+            weight: Tensor = head.weight  # type: ignore[assignment]
+            torch.mm(part, weight.detach().T)
             torch.mm(gradient.T, part)
 
 
@@ -147,76 +187,20 @@ def _hellinger(p: Tensor, q: Tensor) -> Tensor:
     return (roots.square().sum(1).sqrt() / 2**0.5).mean()
 
 
-def milliseconds(step: Callable[[], None], repeats: int) -> float:
-    """Return the mean time of ``repeats`` steps."""
-    start = time.perf_counter()
-    for _ in range(repeats):
-        step()
-    return (time.perf_counter() - start) / repeats * 1e3
-
-
-def measure(bench: Bench, rounds: int, repeats: int) -> dict[str, float]:
-    steps = {name: getattr(bench, name) for name in ("plain", "a2d", "npmix", "loop", "products")}
+def measure(bench: Bench, rounds: int, repeats: int) -> dict[str, Times]:
+    """Return step → times of one step, ``rounds`` of them, interleaved."""
+    steps: dict[str, Callable[[], None]] = {name: getattr(bench, name) for name in STEPS}
     for step in steps.values():
-        milliseconds(step, 2)  # warm up; also the bank's first, complete set of distances
-    taken: dict[str, list[float]] = {name: [] for name in steps}
+        step()  # warm up; also the bank's first, complete set of distances
+        step()
+    taken = {name: Times((), ()) for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            taken[name].append(milliseconds(step, 1 if name == "loop" else repeats))
-    plain, a2d, npmix, loop, products = (np.array(taken[name]) for name in steps)
-    figures = {name: statistics.median(values) for name, values in taken.items()}
-    figures["added_a2d"] = float(np.median(a2d - plain))
-    figures["added_npmix"] = float(np.median(npmix - plain))
-    figures["added_loop"] = float(np.median(loop - plain))
-    figures["of_loop"] = float(np.median((npmix - plain) / (loop - plain)))
-    figures["of_products"] = float(np.median((npmix - plain) / products))
-    return figures
+            count = 1 if name == "loop" else repeats
+            taken[name] += timed(partial(_repeat, step, count), scale=1 / count)
+    return taken
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--classes", type=int, nargs="+", default=[25, 129, 229], help="C (default: %(default)s)"
-    )
-    parser.add_argument("--threads", type=int, nargs="+", default=[2, 1], help="torch threads (%(default)s)")
-    parser.add_argument("--batch", type=int, default=16, help="B (default: %(default)s)")
-    parser.add_argument("--bank", type=int, default=65, help="bank rows a class (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds a figure (default: %(default)s)")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="steps a round, loop: 1 (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="also write the figures there")
-    options = parser.parse_args()
-
-    columns = ("plain", "a2d", "npmix", "loop", "products", "added_a2d", "added_npmix", "added_loop")
-    print(f"ms a step; B = {options.batch}, D = {DIMS}, bank {options.bank}, torch {torch.__version__}")
-    print("threads    C " + " ".join(f"{c:>11}" for c in columns) + "  added/loop's  added/products")
-    results = []
-    for classes in options.classes:
-        bench = Bench(classes, options.batch, options.bank, options.seed)
-        for threads in options.threads:
-            torch.set_num_threads(threads)
-            figures = measure(bench, options.rounds, options.repeats)
-            cells = " ".join(f"{figures[c]:11.2f}" for c in columns)
-            ratios = f"{'1/' + format(1 / figures['of_loop'], '.1f'):>14} {figures['of_products']:15.2f}"
-            print(f"{threads:7} {classes:4} {cells}{ratios}", flush=True)
-            results.append({"threads": threads, "classes": classes, **figures})
-    record = {
-        "batch": options.batch,
-        "dims": DIMS,
-        "bank": options.bank,
-        "rounds": options.rounds,
-        "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "results": results,
-    }
-    print(json.dumps(record))
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def _repeat(step: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        step()

@@ -1,0 +1,136 @@
+"""Generated embeddings with a decaying spectrum, drawn in chunks and reproducible by seed.
+
+A row is ``max(0, offset + centre[class] + noise)``.  Noise and centres have the covariance ``Q diag(λ) Qᵀ`` with
+``λ_k ∝ k^-decay``, normalised to a mean of 1; ``Q`` is orthogonal: a permutation, random signs, a cosine
+transform, so that a row costs D log D and D = 8192 is no trouble.  The rectification makes features
+non-negative, about a quarter of them zero, as pooled features of a network after ReLU are, and adds a floor to the
+spectrum's tail, so that the covariance has full rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dct
+
+from openood_multimodal.arrays import LinearHead
+
+Floats = NDArray[np.float32]
+
+OFFSET = 0.85
+OOD_MIX = (0.85, 0.35)
+CENTRE_SPREAD = 0.8
+LOGIT_SPREAD = 4.0
+CHUNK_ROWS = 8192
+
+
+class Shape(NamedTuple):
+    """Sizes of a problem.  ``ood`` rows belong to none of the ``classes``."""
+
+    train: int
+    val: int
+    test: int
+    ood: int
+    dim: int
+    classes: int
+
+
+class Source:
+    """Draws rows.
+
+    Args:
+        dim: D.
+        classes: C, the number of in-distribution classes.
+        decay: exponent of the power law.
+        seed: of everything.
+    """
+
+    def __init__(self, dim: int, classes: int, decay: float = 1.0, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.dim, self.classes, self.decay, self.seed = dim, classes, decay, seed
+        spectrum = np.arange(1, dim + 1) ** -decay
+        self._deviations = rng.permutation(np.sqrt(spectrum * dim / spectrum.sum())).astype(np.float32)
+        self._signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), dim)
+        self.centres = CENTRE_SPREAD * self._coloured(classes, rng)
+        unseen = CENTRE_SPREAD * self._coloured(classes, rng)
+        self.ood_centres = OOD_MIX[0] * self.centres[rng.permutation(classes)] + OOD_MIX[1] * unseen
+
+    def _coloured(self, rows: int, rng: np.random.Generator) -> Floats:
+        noise = rng.standard_normal((rows, self.dim), dtype=np.float32)
+        noise *= self._deviations
+        noise = np.asarray(dct(noise, axis=1, norm="ortho", overwrite_x=True))
+        noise *= self._signs
+        return noise
+
+    def draw(self, stream: int, rows: int, ood: bool = False) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+        """Yield chunks of float32 rows and labels (-1 for OOD); the same for the same stream and seed.
+
+        Args:
+            stream: a number for each set.
+            rows: how many.
+            ood: whether around the OOD centres.
+        """
+        rng = np.random.default_rng((self.seed, stream))
+        for start in range(0, rows, CHUNK_ROWS):
+            labels = np.arange(start, min(start + CHUNK_ROWS, rows)) % self.classes
+            chunk = self._coloured(len(labels), rng)
+            chunk += (self.ood_centres if ood else self.centres)[labels]
+            chunk += OFFSET
+            np.maximum(chunk, 0.0, out=chunk)
+            yield chunk, np.full(len(labels), -1) if ood else labels.astype(np.int64)
+
+    def head(self, rows: int = 4096) -> LinearHead:
+        """Return a head that points at the classes' means, with logits of a spread of some units."""
+        features, labels = next(self.draw(99, min(rows, CHUNK_ROWS)))
+        counts = np.bincount(labels, minlength=self.classes)[:, None]
+        sums = np.zeros((self.classes, self.dim), dtype=np.float32)
+        np.add.at(sums, labels, features)
+        mean = features.mean(axis=0)
+        weight = np.where(counts > 0, sums / np.maximum(counts, 1) - mean, 0.0).astype(np.float32)
+        logits = features @ weight.T
+        scale = LOGIT_SPREAD / float((logits - logits.mean(axis=1, keepdims=True)).std())
+        weight *= scale
+        return LinearHead(weight, (-(weight @ mean) / 2).astype(np.float32))
+
+    def write(self, folder: Path, name: str, stream: int, rows: int, ood: bool = False) -> None:
+        """Write ``<name>_features.npy`` and ``<name>_labels.npy``, a chunk at a time."""
+        features = np.lib.format.open_memmap(
+            folder / f"{name}_features.npy", mode="w+", dtype=np.float32, shape=(rows, self.dim)
+        )
+        labels = np.empty(rows, dtype=np.int64)
+        at = 0
+        for chunk, classes in self.draw(stream, rows, ood):
+            features[at : at + len(chunk)] = chunk
+            labels[at : at + len(chunk)] = classes
+            at += len(chunk)
+        features.flush()
+        np.save(folder / f"{name}_labels.npy", labels)
+
+    def describe(self) -> str:
+        """Return what the rows are, for a report's settings."""
+        return (
+            f"max(0, {OFFSET} + class centre + noise), both with eigenvalues k^-{self.decay:g} "
+            f"(mean 1; centres x {CENTRE_SPREAD}); OOD: {OOD_MIX[0]} of a class's centre + {OOD_MIX[1]} of an "
+            "unseen one"
+        )
+
+
+STREAMS = {"train": 1, "val": 2, "test": 3, "ood": 4}
+
+
+def write_problem(folder: Path, source: Source, shape: Shape) -> None:
+    """Write the sets ``train``, ``val``, ``test``, ``ood`` and the head into ``folder``."""
+    for name, stream in STREAMS.items():
+        source.write(folder, name, stream, getattr(shape, name), ood=name == "ood")
+    head = source.head(max(4096, 8 * shape.classes))
+    np.save(folder / "weight.npy", head.weight)
+    np.save(folder / "bias.npy", head.bias)
+
+
+def bytes_of(shape: Shape) -> int:
+    """Return what `write_problem` writes."""
+    return 4 * shape.dim * (shape.train + shape.val + shape.test + shape.ood + shape.classes)

@@ -1,0 +1,117 @@
+"""Fits and scores once or more in a process of its own; run by benchmarks/scoring.py.
+
+Task: ``folder``, ``who``, ``score``, ``repeats``, ``neighbours``, ``vim_dim``, ``openood_batch``, ``keep``.
+Answer: ``wall``, ``cpu``, ``fit_s``, ``score_s``, ``peak_MiB``; or ``parts``; or ``skipped``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.parts import limit
+from benchmarks.parts.methods import KINDS, Method, OpenOOD, Problem, Scored
+from benchmarks.parts.processes import answer, peak_mb, reset_peak
+from benchmarks.suite.measuring import timed
+from openood_multimodal.arrays import Embeddings, LinearHead
+from openood_multimodal.errors import UserError
+
+
+def load_problem(folder: Path, neighbours: int, vim_dim: int) -> Problem:
+    """Read a problem into memory."""
+
+    def read(name: str) -> Embeddings:
+        return Embeddings(np.load(folder / f"{name}_features.npy"), np.load(folder / f"{name}_labels.npy"))
+
+    known, unknown = read("test"), read("ood")
+    test = Embeddings(
+        np.concatenate([known.features, unknown.features]), np.concatenate([known.labels, unknown.labels])
+    )
+    head = LinearHead(np.load(folder / "weight.npy"), np.load(folder / "bias.npy"))
+    return Problem(read("train"), read("val"), test, head, neighbours, vim_dim)
+
+
+def work(task: dict[str, Any]) -> dict[str, Any]:
+    """Do one task."""
+    problem = load_problem(Path(task["folder"]), task["neighbours"], task["vim_dim"])
+    if task["who"] == "limit":
+        limit.measure_limit(problem.small(), 1)
+        parts = limit.measure_limit(problem, task["repeats"])
+        text = limit.spectrum_text(problem) if task["keep"] else ""
+        return {"parts": {name: [each.wall, each.cpu] for name, each in parts.items()}, "spectrum": text}
+    if task["who"] == "table":
+        return _table(problem, task)
+    kind = KINDS[task["who"]]
+    if kind is OpenOOD:
+        kind = partial(OpenOOD, batch=task["openood_batch"])
+    try:
+        if task["who"] != "reference":
+            warm = problem.small()
+            first = kind(task["score"], warm)
+            first.fit(warm)
+            first.score(warm)
+        return _measured(problem, partial(kind, task["score"]), task)
+    except (ImportError, UserError) as error:
+        return {"skipped": " ".join(str(error).split())}
+
+
+def _measured(problem: Problem, make: Any, task: dict[str, Any]) -> dict[str, Any]:
+    reset_peak()
+    before = peak_mb()
+    fits, scored = [], Scored(np.empty(0))
+
+    def once() -> None:
+        nonlocal scored
+        start = time.perf_counter()
+        method: Method = make(problem)
+        method.fit(problem)
+        fits.append(time.perf_counter() - start)
+        scored = method.score(problem)
+
+    times = timed(once, task["repeats"])
+    if task["keep"]:
+        np.save(task["keep"], np.asarray(scored.conf, dtype=np.float64))
+    fit_s = statistics.median(fits)
+    return {
+        "wall": times.wall,
+        "cpu": times.cpu,
+        "fit_s": fit_s,
+        "score_s": max(0.0, times.wall_s - fit_s),
+        "peak_MiB": max(0.0, peak_mb() - before),
+    }
+
+
+def _table(problem: Problem, task: dict[str, Any]) -> dict[str, Any]:
+    """Time the nine scores and their metrics through `evaluate`."""
+    from openood_multimodal import evaluate
+
+    def once(each: Problem, known: Embeddings, unknown: Embeddings) -> None:
+        evaluate(
+            each.train,
+            known,
+            {"ood": unknown},
+            (each.head.weight, each.head.bias),
+            val=each.val,
+            parameters={score: each.parameters(score) for score in ("knn", "vim")},
+        )
+
+    def part(each: Embeddings, where: NDArray[np.bool_]) -> Embeddings:
+        return Embeddings(each.features[where], each.labels[where])
+
+    small, is_id = problem.small(), problem.test.labels >= 0
+    once(small, part(small.test, small.test.labels >= 0), small.test)
+    sets = part(problem.test, is_id), part(problem.test, ~is_id)
+    reset_peak()
+    before = peak_mb()
+    times = timed(lambda: once(problem, *sets), task["repeats"])
+    return {"wall": times.wall, "cpu": times.cpu, "peak_MiB": max(0.0, peak_mb() - before)}
+
+
+if __name__ == "__main__":
+    answer(work)
