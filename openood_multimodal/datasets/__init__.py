@@ -2,6 +2,7 @@
 
 from .batch import ModalityBatch
 from .benchmarks import Benchmark, available_benchmarks, load_benchmark
+from .clips import MultimodalClipDataset
 from .collate import Collated
 from .manifest import Manifest
 from .tabular import MultimodalTabularDataset
@@ -11,6 +12,7 @@ __all__ = [
     "Collated",
     "Manifest",
     "ModalityBatch",
+    "MultimodalClipDataset",
     "MultimodalTabularDataset",
     "available_benchmarks",
     "load_benchmark",

@@ -12,7 +12,7 @@ FRAMES = 1004
 
 
 class _SpectrogramTransformer(nn.Module):
-    """Spectrograms ``[B, F, T]`` → the mean of the class and distillation tokens, ``[B, 768]``."""
+    """Spectrograms ``[B, 1, F, T]`` → the mean of the class and distillation tokens, ``[B, 768]``."""
 
     def __init__(self, model: nn.Module, frequencies: int, frames: int) -> None:
         super().__init__()
@@ -20,12 +20,12 @@ class _SpectrogramTransformer(nn.Module):
         self.size = (frequencies, frames)
 
     def forward(self, x: Tensor) -> Tensor:
-        if tuple(x.shape[1:]) != self.size:
+        if tuple(x.shape[1:]) != (1, *self.size):
             raise UserError(
                 f"ast takes spectrograms of {self.size[0]} frequencies x {self.size[1]} frames, got "
-                f"{tuple(x.shape[1:])}; set preprocessor.audio.seconds to 10."
+                f"{tuple(x.shape[2:])}; set preprocessor.audio.seconds to 10."
             )
-        return self.model(input_values=x.transpose(1, 2)).pooler_output
+        return self.model(input_values=x.squeeze(1).transpose(1, 2)).pooler_output
 
 
 def build_ast() -> tuple[nn.Module, tuple[tuple[str, ...], ...], int]:

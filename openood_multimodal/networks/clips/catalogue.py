@@ -239,16 +239,16 @@ def _swin(options: EncoderOptions) -> ClipEncoder:
 
 
 class _Spectrogram(nn.Module):
-    """Spectrograms ``[B, F, T]`` → a 2-D backbone with one input channel."""
+    """Spectrograms ``[B, 1, F, T]`` → a 2-D backbone with one input channel."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.net = backbone
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 3:
-            raise UserError(f"this encoder takes spectrograms [B, F, T], got {tuple(x.shape)}.")
-        return self.net(x.unsqueeze(1))
+        if x.dim() != 4 or x.size(1) != 1:
+            raise UserError(f"this encoder takes spectrograms [B, 1, F, T], got {tuple(x.shape)}.")
+        return self.net(x)
 
 
 def _audio_resnet(options: EncoderOptions) -> ClipEncoder:

@@ -14,7 +14,7 @@ ENCODERS = {
     "flow": {"name": "slowonly_r50_flow", **SMALL},
     "audio": {"name": "audio_resnet18"},
 }
-SHAPES = {"video": (3, 16, 32, 32), "flow": (2, 4, 32, 32), "audio": (257, 40)}
+SHAPES = {"video": (3, 16, 32, 32), "flow": (2, 4, 32, 32), "audio": (1, 257, 40)}
 
 
 def batch(*modalities, size=2):

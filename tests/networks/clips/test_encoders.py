@@ -132,9 +132,9 @@ def test_audio_resnet_is_vggsounds(tmp_path):
     encoder = build_encoder("audio_resnet18").eval()
     report = load_encoder(encoder, "audio_resnet18", tmp_path / "vggsound_avgpool.pth.tar")
     assert report.complete, report.text()
-    x = torch.randn(2, 257, 100)
+    x = torch.randn(2, 1, 257, 100)
     with torch.no_grad():
-        torch.testing.assert_close(encoder(x), model(x[:, None]), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(encoder(x), model(x), rtol=1e-5, atol=1e-5)
     assert encoder.embedding_dim == 512
 
 
@@ -203,7 +203,7 @@ def test_training_drops_from_the_embedding_and_evaluation_does_not():
             lambda: build_encoder("tsn_r50_flow", EncoderOptions(depth=18))(torch.zeros(1, 2, 7, 32, 32)),
             "multiple",
         ),
-        (lambda: build_encoder("audio_resnet18")(torch.zeros(1, 1, 257, 50)), r"spectrograms \[B, F, T\]"),
+        (lambda: build_encoder("audio_resnet18")(torch.zeros(1, 257, 50)), r"spectrograms \[B, 1, F, T\]"),
     ],
 )
 def test_mistakes(call, message):

@@ -1,0 +1,112 @@
+"""One clip's files, as its manifest row names them: what a clip preprocessor is given to read."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .layouts.clips import flow_y, split_frames
+from .manifest import Manifest
+from .safe_paths import explain_missing, resolve_inside
+
+MODALITIES = ("video", "flow", "audio")
+"""Modalities that have files of a known kind."""
+
+
+@dataclass(frozen=True)
+class ModalityFiles:
+    """Where one modality of a clip lies.
+
+    Attributes:
+        path: a file, or a folder of frames.
+        y: the video of optical flow's vertical component; None for other modalities, and for folders.
+        frames: first and last frame of a folder, both included; None for a file.
+    """
+
+    path: Path
+    y: Path | None = None
+    frames: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """Where a clip's modalities lie.
+
+    Attributes:
+        clip: its name.
+        modalities: modality → its files; without those whose cell is empty.
+        start: seconds at which the clip begins in its files; NaN for their beginning.
+        stop: seconds at which it ends; NaN for their end.  They don't cut a folder's span of frames.
+    """
+
+    clip: str
+    modalities: Mapping[str, ModalityFiles] = field(default_factory=dict)
+    start: float = math.nan
+    stop: float = math.nan
+
+
+class ClipLoader(Protocol):
+    """What a preprocessor needs for `MultimodalClipDataset`, beside the base class: shapes, and one clip's values."""
+
+    seed: int
+
+    def clip_shapes(self, modalities: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+        """Return modality → shape of one clip's float32 array."""
+
+    def load_clip(
+        self, files: ClipFiles, seed: int, epoch: int, index: int, out: Mapping[str, NDArray[np.float32]]
+    ) -> None:
+        """Read a clip and write its values into ``out`` (modality → array of that shape).
+
+        Raises:
+            UserError: when a file can't be read; the message names it.
+        """
+
+
+def is_clip_loader(preprocessor: Any) -> bool:
+    """Tell whether a preprocessor reads clips, as `ClipLoader` says."""
+    return callable(getattr(preprocessor, "load_clip", None)) and callable(
+        getattr(preprocessor, "clip_shapes", None)
+    )
+
+
+def files_of(manifest: Manifest, row: int, root: str | os.PathLike[str]) -> ClipFiles:
+    """Return where the files of a manifest's row lie below ``root``; whether they are there is not looked at.
+
+    Raises:
+        UserError: when a cell leads out of ``root``, or names no x video of optical flow.
+    """
+    found = {}
+    for modality, cells in manifest.files.items():
+        if not cells[row]:
+            continue
+        path, frames = split_frames(cells[row])
+        vertical = None
+        if modality == "flow" and frames is None:
+            if "_flow_x" not in path:
+                raise UserError(
+                    f"flow: '{path}' names no x video; it must contain '_flow_x', with '_flow_y' beside it."
+                )
+            vertical = resolve_inside(root, flow_y(path))
+        found[modality] = ModalityFiles(resolve_inside(root, path), vertical, frames)
+    return ClipFiles(manifest.clips[row], found, float(manifest.starts[row]), float(manifest.stops[row]))
+
+
+def explain_absent(files: ClipFiles, root: str | os.PathLike[str]) -> str:
+    """Return a sentence about the first of a clip's files that is not there, and what is there instead; "" for none.
+
+    It lists folders: meant for the one error that ends a run.
+    """
+    for place in files.modalities.values():
+        for path in (place.path, place.y):
+            if path is not None and not os.path.lexists(path):
+                return explain_missing(root, Path(os.path.relpath(path, root)).as_posix())
+    return ""

@@ -1,0 +1,212 @@
+"""A clip's files, opened: how many frames each modality has, and what they look and sound like."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..datasets.clip_files import ClipFiles, ModalityFiles
+from ..errors import MissingPackageError, UserError
+from .audio import audio_duration, read_audio
+from .frame_folder import read_frames
+from .transforms import opencv
+from .video import PixelFormat, Video, frames_between
+from .windows import FrameSource, SoundSource
+
+Frames = NDArray[np.uint8]
+
+_ONE_FRAME = 0.04  # seconds that a video's only frame is shown for, where nothing tells
+
+
+class VideoSource:
+    """The frames of a video file between two instants.
+
+    Attributes:
+        count: how many there are.
+        is_folder: False.
+    """
+
+    is_folder = False
+
+    def __init__(self, video: Video, pixel_format: PixelFormat, start: float, stop: float) -> None:
+        self._video = video
+        self._pixel_format: PixelFormat = pixel_format
+        self._first = 0
+        self.count = video.frames
+        if not (math.isnan(start) and math.isnan(stop)):
+            self._first, end = frames_between(video.times(), start, stop)
+            self.count = end - self._first
+
+    def seconds(self, first: int, end: int) -> tuple[float, float]:
+        """Return when the frames ``first`` to ``end - 1`` are shown, in seconds of the file."""
+        times = self._video.times()
+        first, end = first + self._first, end + self._first
+        last_one = times[-1] / (len(times) - 1) if len(times) > 1 else _ONE_FRAME
+        return float(times[first]), float(times[end] if end < len(times) else times[-1] + last_one)
+
+    def read(self, indices: NDArray[np.int64]) -> Frames:
+        """Return frames by number: uint8 ``[T, H, W, C]``."""
+        return self._video.read(indices + self._first, self._pixel_format)
+
+
+class FolderSource:
+    """A span of a folder of JPEG frames.
+
+    Attributes:
+        count: how many frames it has.
+        is_folder: True.
+    """
+
+    is_folder = True
+
+    def __init__(self, folder: Path, pixel_format: PixelFormat, first: int, last: int) -> None:
+        if last < first:
+            raise UserError(f"{folder}: frames {first} to {last} are no span.")
+        self._folder = folder
+        self._pixel_format: PixelFormat = pixel_format
+        self._first = first
+        self.count = last - first + 1
+
+    def seconds(self, first: int, end: int) -> None:
+        """Return None: a folder doesn't say when its frames are shown."""
+        return
+
+    def read(self, indices: NDArray[np.int64]) -> Frames:
+        """Return frames by their place in the span: uint8 ``[T, H, W, C]``."""
+        return read_frames(self._folder, indices + self._first, self._pixel_format)
+
+
+class FlowSource:
+    """Optical flow: a horizontal and a vertical component, each with frames of its own.
+
+    Attributes:
+        count: how many frames both have.
+        is_folder: as the components'.
+    """
+
+    def __init__(self, x: VideoSource | FolderSource, y: VideoSource | FolderSource) -> None:
+        self._x, self._y = x, y
+        self.count = min(x.count, y.count)
+        self.is_folder = x.is_folder
+
+    def seconds(self, first: int, end: int) -> tuple[float, float] | None:
+        """As the horizontal component's."""
+        return self._x.seconds(first, end)
+
+    def read(self, indices: NDArray[np.int64]) -> Frames:
+        """Return frames by number: uint8 ``[T, H, W, 2]``, x first."""
+        x, y = self._x.read(indices), self._y.read(indices)
+        if x.shape != y.shape:
+            raise UserError(
+                f"its x frames are {x.shape[2]}x{x.shape[1]}, its y frames {y.shape[2]}x{y.shape[1]} pixels."
+            )
+        return np.concatenate([x, y], axis=-1)
+
+
+class AudioSource:
+    """The sound of a file between two instants.
+
+    Attributes:
+        is_cut: whether the manifest says where it begins and ends.
+    """
+
+    def __init__(self, path: Path, start: float, stop: float) -> None:
+        self._path = path
+        self._start, self._stop = start, stop
+        self.is_cut = not (math.isnan(start) and math.isnan(stop))
+
+    def span(self) -> tuple[float, float]:
+        """Return the seconds between which it lies in its file."""
+        start = 0.0 if math.isnan(self._start) else self._start
+        return start, audio_duration(self._path) if math.isnan(self._stop) else self._stop
+
+    def read(self, start: float, stop: float, rate: int) -> NDArray[np.float32]:
+        """Return the samples between two instants of the file."""
+        return read_audio(self._path, start, stop, rate)
+
+
+class OpenClip:
+    """A clip's files, open within a ``with`` block.
+
+    Attributes:
+        frames: ``video`` and ``flow``, as far as the clip has and the caller wants them → their frames.
+        sound: the sound, or None.
+
+    Args:
+        files: where they are.
+        modalities: those wanted.
+
+    Raises:
+        UserError: when a file is missing or broken, or a modality wanted has none; the message begins with the
+            modality.
+    """
+
+    def __init__(self, files: ClipFiles, modalities: tuple[str, ...]) -> None:
+        if set(modalities) & {"video", "flow"}:
+            opencv()  # before anything else uses it: see there
+        self.frames: dict[str, VideoSource | FolderSource | FlowSource] = {}
+        self.sound: AudioSource | None = None
+        with ExitStack() as stack:
+            for modality in modalities:
+                with about(modality):
+                    self._open(modality, files, stack)
+            self._stack = stack.pop_all()
+
+    def _open(self, modality: str, files: ClipFiles, stack: ExitStack) -> None:
+        place = files.modalities.get(modality)
+        if place is None:
+            raise UserError("the clip has none; its cell in the manifest is empty.")
+        if modality == "audio":
+            self.sound = AudioSource(place.path, files.start, files.stop)
+        elif modality == "video":
+            self.frames[modality] = _component(place.path, place, "rgb24", files, stack)
+        else:
+            x, y = (place.path, place.y) if place.y else (place.path / "u", place.path / "v")
+            self.frames[modality] = FlowSource(
+                _component(x, place, "gray", files, stack), _component(y, place, "gray", files, stack)
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+def _component(
+    path: Path, place: ModalityFiles, pixel_format: PixelFormat, files: ClipFiles, stack: ExitStack
+) -> VideoSource | FolderSource:
+    if place.frames is not None:
+        return FolderSource(path, pixel_format, *place.frames)
+    return VideoSource(stack.enter_context(Video(path)), pixel_format, files.start, files.stop)
+
+
+class about:  # noqa: N801 - reads as a phrase: with about("flow")
+    """Puts a modality's name before the message of what goes wrong in the block."""
+
+    def __init__(self, modality: str) -> None:
+        self._modality = modality
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(value, UserError) and not isinstance(value, MissingPackageError):
+            raise UserError(f"{self._modality}: {value}") from value
+        if isinstance(value, OSError):
+            raise UserError(f"{self._modality}: {value}") from value
+
+
+# what this module's classes are to `windows`
+_: tuple[type[FrameSource], ...] = (VideoSource, FolderSource, FlowSource)
+_sound: type[SoundSource] = AudioSource
