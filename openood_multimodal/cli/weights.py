@@ -71,14 +71,14 @@ def _row(each: PublishedWeights, folder: Path) -> dict[str, str | bool]:
         "url": each.url,
         "published_as": each.published_as or each.file,
         "sha256_start": each.digest_start,
-        "present": (folder / each.file).is_file(),
+        "present": (folder / each.file).exists(),
     }
 
 
 def _print(each: PublishedWeights, folder: Path) -> None:
     path = folder / each.file
     state = "not here"
-    if path.is_file():
+    if path.exists():
         state = each.fault(path) or ("here, digest as published" if each.digest_start else "here")
     print(f"  {each.encoder:<20}{each.file}")
     renamed = f"  (there called {each.published_as})" if each.published_as else ""

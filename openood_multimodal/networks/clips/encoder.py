@@ -24,7 +24,7 @@ class ClipEncoder(nn.Module):
         stages: names of the backbone's modules, a tuple a stage, from the input on.
         pool: the backbone's output → ``[B, embedding_dim]``.
         embedding_dim: width of the embedding.
-        in_channels: channels of the input, which is ``[B, C, T, H, W]`` (``[B, 1, F, T]`` for spectrograms, and 0 here).
+        in_channels: channels of the input, which is ``[B, C, T, H, W]`` (0 for spectrograms, ``[B, 1, F, T]``).
         dropout: share of the embedding that training sets to 0, as the recogniser heads of mmaction2 do.  MultiOOD's
             code takes the embedding after it, for the modality's head, the fusion head and the bank alike.
         train_stages: how many of the last stages train; -1 for the whole backbone.

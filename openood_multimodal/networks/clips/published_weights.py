@@ -74,11 +74,11 @@ ENCODER_WEIGHTS = (
         "H.pth.tar",
     ),
     PublishedWeights(
-        "ast-finetuned-audioset-10-10-0.4593.bin",
+        "ast-finetuned-audioset-10-10-0.4593",
         "https://huggingface.co/MIT/ast-finetuned-audioset-10-10-0.4593",
-        "AudioSet (128 mel bands: fits a network whose spectrograms have them, not this package's default)",
+        "AudioSet (a folder, config.json and model.safetensors; for 128 mel bands x 1024 frames, not this package's "
+        "spectrograms)",
         "ast",
-        "pytorch_model.bin",
     ),
 )
 """What `network.encoders.<modality>.checkpoint` takes.  The first four and VGGSound's are MultiOOD's own choice."""

@@ -63,7 +63,8 @@ def load_encoder(encoder: nn.Module, name: str, path: str | os.PathLike[str]) ->
     Args:
         encoder: from `catalogue.build_encoder`.
         name: its name there.
-        path: a file of OpenMMLab's, VGGSound's, or a plain state dict with the same names.
+        path: a file of OpenMMLab's, VGGSound's, or a plain state dict with the same names; for ``ast`` a folder that
+            transformers wrote.
 
     Returns:
         What matched; the classification head of the file is not an encoder's business.
@@ -73,6 +74,8 @@ def load_encoder(encoder: nn.Module, name: str, path: str | os.PathLike[str]) ->
             of the encoder.
     """
     path = Path(path)
+    if name == "ast":
+        return _load_ast(encoder, path)
     if not path.is_file():
         raise UserError(
             f"there are no weights at {path}. `openood-mm weights` says where they are published; or leave "
@@ -84,6 +87,29 @@ def load_encoder(encoder: nn.Module, name: str, path: str | os.PathLike[str]) ->
     )
     given = rename(_state_of(raw, path), name)
     return fill(encoder.backbone, given, f"{path} (encoder {name})")  # type: ignore[arg-type]
+
+
+def _load_ast(encoder: nn.Module, path: Path) -> WeightsReport:
+    from .ast import read_folder
+
+    backbone, said = read_folder(path)
+    loaded = backbone.state_dict()
+    missing = tuple(f"model.{key}" for key in sorted(said.get("missing_keys", ())))
+    report = WeightsReport(
+        matched=tuple(key for key in loaded if key not in missing),
+        missing=missing,
+        unexpected=tuple(
+            key for key in sorted(said.get("unexpected_keys", ())) if not key.startswith("classifier.")
+        ),
+        differing=tuple(str(key) for key in said.get("mismatched_keys", ())),
+    )
+    if len(report.matched) < _LEAST * len(loaded):
+        raise UserError(f"{path} (encoder ast): these are another network's weights: {report.text()}.")
+    gradients = {key: value.requires_grad for key, value in encoder.backbone.named_parameters()}  # type: ignore[union-attr]
+    encoder.backbone = backbone
+    for key, value in backbone.named_parameters():
+        value.requires_grad_(gradients[key])
+    return report
 
 
 def fill(module: nn.Module, given: State, where: str) -> WeightsReport:
@@ -129,21 +155,8 @@ def rename(state: State, name: str) -> dict[str, Tensor]:
     kept = {key: value for key, value in state.items() if not key.startswith(_HEADS)}
     if name == "audio_resnet18":
         return dict(audio_names(kept))
-    if name == "ast":
-        prefixes = ("audio_spectrogram_transformer.", "model.")
-        return {
-            f"model.{_without(key, prefixes)}": value
-            for key, value in kept.items()
-            if "classifier." not in key
-        }
     inner = "net." if name == "tsn_r50_flow" else ""
     return {inner + key.removeprefix("backbone.").removeprefix("net."): value for key, value in kept.items()}
-
-
-def _without(key: str, prefixes: Iterable[str]) -> str:
-    for prefix in prefixes:
-        key = key.removeprefix(prefix)
-    return key
 
 
 _AUDIO = (
