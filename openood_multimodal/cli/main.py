@@ -28,12 +28,14 @@ COMMANDS = {
     ),
     "run": _Command("run", "run one config: train, extract or test (what OpenOOD's main.py does)"),
     "benchmark": _Command("benchmark", "trainings x partitions x seeds in one command, with a table"),
+    "reproduce": _Command("reproduce", "the rows of the paper's tables, ours beside the printed figures"),
     "compare-modalities": _Command(
         "compare_modalities", "every score on each modality, each pair, all together"
     ),
     "leaderboard": _Command("leaderboard", "records and published results -> ranked tables (CSV, Markdown)"),
     "score": _Command("score", "scores from saved embeddings: arrays in, table out"),
     "import-multiood": _Command("import_multiood", "read the files that MultiOOD's test scripts save"),
+    "show": _Command("show", "a clip as the network sees it: frames, flow, spectrogram on one sheet"),
     "splits": _Command("splits", "import the authors' splits, make ones that don't leak, audit any"),
     "weights": _Command("weights", "published weights of encoders: where they are, whether a file fits"),
     "list": _Command("list", "list datasets, networks, trainers, scores, configs, ..."),

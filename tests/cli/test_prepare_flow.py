@@ -23,6 +23,7 @@ from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.errors import UserError
 from openood_multimodal.preprocessors.optical_flow import dequantise
+from openood_multimodal.preprocessors.writing import read_comment
 
 RATE = 22050
 
@@ -81,11 +82,13 @@ def levels(path):
         return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
 
 
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def digests(folder):
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        str(path.relative_to(folder)): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
 
 
@@ -228,29 +231,35 @@ def test_killed_at_random_and_restarted(tmp_path):
     manifest = make_data(tmp_path, names)
     for name in names:  # long enough to be hit in the middle
         write_clip(tmp_path / "video" / name, drifting(*names[name], frames=90))
-    reference = tmp_path / "reference"
+    reference, out = tmp_path / "reference", tmp_path / "out"
     assert flow(manifest, tmp_path, "--out", str(reference)) == 0
 
-    out = tmp_path / "out"
+    def listed():
+        return set(os.listdir(out / "flow")) if (out / "flow").exists() else set()
+
     chance = random.Random(0)
-    seen: list[str] = []
     midway = 0
     for _ in range(5):
-        process = subprocess.Popen(command(manifest, tmp_path, "--out", str(out), "--workers", "1"))
-        deadline = time.monotonic() + 30
-        # the imports take a second or two, the work about as long; the kill falls somewhere into the work
-        while time.monotonic() < deadline and process.poll() is None:
-            if (out / "flow").exists() and len(os.listdir(out / "flow")) > len(seen):
-                break
-            time.sleep(0.005)
+        before = listed()
+        process = subprocess.Popen(
+            command(manifest, tmp_path, "--out", str(out), "--workers", "1"),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # imports take a second or more; the kill is to fall into the work, which shows in the folder
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None and listed() == before:
+            time.sleep(0.002)
         time.sleep(chance.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
-        process.wait()
-        names = os.listdir(out / "flow")
-        midway += any(name.endswith(".tmp") for name in names)
-        seen = [name for name in names if not name.startswith(".")]
-        for name in seen:  # whatever is there is whole
-            assert (out / "flow" / name).read_bytes() == (reference / "flow" / name).read_bytes()
+        error = process.communicate()[1]
+        assert process.returncode in (0, -signal.SIGKILL), error
+        after = listed()
+        assert after != before, error
+        midway += any(name.endswith(".tmp") for name in after - before)
+        for name in after:  # whatever is there under its name is whole
+            if not name.startswith("."):
+                assert digest(out / "flow" / name) == digest(reference / "flow" / name), name
 
     assert midway  # at least one was hit while it wrote
     assert flow(manifest, tmp_path, "--out", str(out)) == 0
@@ -270,6 +279,23 @@ def test_two_at_once(tmp_path):
     made = sum(int(output.split(": ")[1].split(" made")[0]) for output in outputs)
     assert made == 10  # shared, none twice
     assert digests(out) == digests(reference)
+
+
+def test_two_at_once_with_other_settings(tmp_path):
+    manifest = make_data(tmp_path, {f"c{i}.avi": (i % 3, i % 2) for i in range(4)})
+    out = tmp_path / "out"
+    both = [
+        subprocess.Popen(
+            command(manifest, tmp_path, "--out", str(out), "--workers", "1", "--bound", bound),
+            stderr=subprocess.PIPE,
+        )
+        for bound in ("10", "20")
+    ]
+    errors = [process.communicate(timeout=60)[1] for process in both]
+    # one comes first, the other is refused; no folder has both
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert sum(b"must not mix" in error for error in errors) == 1
+    assert len({read_comment(path) for path in (out / "flow").glob("*.mp4")}) == 1
 
 
 def test_interrupted_by_a_person(tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from openood_multimodal.atomic import write_bytes
-from openood_multimodal.datasets.derive import Job, Outcome, claim, do_job, do_jobs
+from openood_multimodal.datasets.derive import Job, Outcome, claim, do_job, do_jobs, waiting_claim
 from openood_multimodal.errors import UserError
 
 
@@ -103,6 +104,26 @@ def test_one_holder_at_a_time(tmp_path):
     assert os.listdir(tmp_path / "deep") == []
     with claim(target) as again:
         assert again == "ours"
+
+
+def test_waiting_for_the_lock(tmp_path):
+    target, order = tmp_path / "x", []
+    (tmp_path / ".x.lock").touch()
+    (tmp_path / ".x.0123456789ab.tmp").touch()
+
+    def other():
+        with waiting_claim(target):
+            order.append("other")
+
+    with waiting_claim(target):
+        assert os.listdir(tmp_path) == [".x.lock"]
+        thread = threading.Thread(target=other)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "other"]
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):

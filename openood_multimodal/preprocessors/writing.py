@@ -1,0 +1,242 @@
+"""Writing what a download lacks: optical flow as two 8-bit videos, sound as a WAV file.
+
+A flow video is H.264 in MP4, 8-bit luma at full range, lossless (x264 with quantiser 0): levels come back exactly
+as they were written, by PyAV, OpenCV and decord alike.  Flow is smooth, so that lossless costs no more than the
+next best quality.  Keyframes every 12 frames and no B-frames, since a training run reads a few frames at a time.
+One thread and fixed options: the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import stat
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MissingPackageError, UserError
+from .optical_flow import BOUND, make_estimator, quantise, shrunk_size
+from .video import Video
+
+X264 = {"qp": "0", "preset": "veryfast", "g": "12", "bf": "0"}
+RATE = 16000
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """What decides a flow video's content.
+
+    Attributes:
+        method: a name of `optical_flow.METHODS`.
+        bound: pixels a frame that levels 0 and 255 stand for.
+        short_side: frames with a longer short side are shrunk to it first; None takes them as they are.
+    """
+
+    method: str = "tvl1"
+    bound: float = BOUND
+    short_side: int | None = None
+
+    def tag(self) -> str:
+        """Return the text that stands in every video made so (``comment`` of the MP4)."""
+        size = "as the video" if self.short_side is None else f"short side {self.short_side}"
+        return f"openood-multimodal optical flow 1: {self.method}, bound {self.bound:g}, {size}"
+
+
+class GrayVideoWriter:
+    """Encodes uint8 ``[H, W]`` frames, all of one size, losslessly into an open binary file.
+
+    Args:
+        file: writable and seekable.
+        size: ``(width, height)``; odd numbers are fine.
+        rate: nominal frames a second, for players.
+        time_base: seconds that one step of `add`'s ``time`` is worth.
+        comment: stored in the file, see `read_comment`.
+    """
+
+    def __init__(
+        self, file: IO[bytes], size: tuple[int, int], rate: Fraction, time_base: Fraction, comment: str
+    ) -> None:
+        av = _pyav()
+        self._av = av
+        # Bytes must not depend on the day or on the encoder's build, nor may a kill leave a file that looks whole:
+        # the index is written last.
+        self._container = av.open(file, "w", format="mp4", options={"fflags": "+bitexact"})
+        self._container.metadata["comment"] = comment
+        stream = self._container.add_stream("libx264", rate=rate, options=dict(X264))
+        stream.width, stream.height = size
+        stream.pix_fmt = "gray"
+        stream.time_base = time_base
+        stream.codec_context.time_base = time_base
+        stream.codec_context.color_range = _FULL_RANGE
+        stream.codec_context.thread_count = 1
+        self._stream, self._time_base = stream, time_base
+
+    def add(self, levels: NDArray[np.uint8], time: int) -> None:
+        """Encode one frame, shown at ``time`` (in steps of the time base, greater than the one before)."""
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(levels), format="gray")
+        frame.color_range = _FULL_RANGE
+        frame.pts, frame.time_base = time, self._time_base
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Write the last frames and the index; the file itself stays open."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+def read_comment(path: Path) -> str:
+    """Return the ``comment`` of a video file, or "" where it has none or is no video."""
+    av = _pyav()
+    try:
+        with _open(path) as container:
+            return str(container.metadata.get("comment", ""))
+    except (av.FFmpegError, OSError):
+        return ""
+
+
+def write_flow(source: Path, x: IO[bytes], y: IO[bytes], settings: FlowSettings) -> int:
+    """Encode the optical flow of the video ``source`` into two open binary files, and return its number of frames.
+
+    The video is read frame by frame, never as a whole.  A flow frame is shown when the first of its two frames is.
+
+    Raises:
+        UserError: when the source is missing or broken, or has fewer than two frames.
+        MissingPackageError: where PyAV or OpenCV is missing.
+    """
+    estimate = make_estimator(settings.method)
+    before: NDArray[np.uint8] | None = None
+    then, count = 0, 0
+    writers: tuple[GrayVideoWriter, ...] = ()
+    for shot in _gray_shots(source, settings.short_side):
+        if before is not None:
+            if before.shape != shot.levels.shape:
+                raise UserError(f"{source}: frames change their size within the video (frame {count + 1}).")
+            flow = quantise(estimate(before, shot.levels), settings.bound)
+            if not writers:
+                size = (before.shape[1], before.shape[0])
+                tag = settings.tag()
+                writers = tuple(GrayVideoWriter(f, size, shot.rate, shot.time_base, tag) for f in (x, y))
+            for writer, levels in zip(writers, (flow[..., 0], flow[..., 1]), strict=True):
+                writer.add(levels, then)
+            count += 1
+        before, then = shot.levels, shot.time
+    if not writers:
+        number = "one frame" if before is not None else "no frames"
+        raise UserError(f"{source} has {number}; optical flow needs two.")
+    for writer in writers:
+        writer.close()
+    return count
+
+
+def write_sound(source: Path, target: IO[bytes]) -> float:
+    """Write the sound of the video ``source`` as WAV (16 kHz, mono, int16) and return its length in seconds.
+
+    The same as the authors' ``ffmpeg -i <source> -acodec pcm_s16le -ac 1 -ar 16000``: libswresample with its
+    defaults, from the first sample on, wherever on the video's clock it lies.
+
+    Raises:
+        UserError: when the source is missing or broken, or has no sound.
+        MissingPackageError: where PyAV is missing.
+    """
+    av = _pyav()
+    _check_file(source)
+    samples = 0
+    try:
+        with _open(source) as container, wave.open(target, "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(RATE)
+            if not container.streams.audio:
+                raise UserError(f"{source} has no sound.")
+            for block in _resampled(container):
+                out.writeframesraw(block.astype("<i2").tobytes())
+                samples += block.size
+    except av.FFmpegError as error:
+        raise UserError(f"{source} can't be decoded: {error.strerror}.") from error
+    if not samples:
+        raise UserError(f"{source} has no sound: its sound track is empty.")
+    return samples / RATE
+
+
+class _Shot(NamedTuple):
+    """A gray frame: uint8 ``[H, W]``, when it is shown (in time bases from the first frame on), the clock, frames/s."""
+
+    levels: NDArray[np.uint8]
+    time: int
+    time_base: Fraction
+    rate: Fraction
+
+
+def _gray_shots(source: Path, short_side: int | None) -> Iterator[_Shot]:
+    """Yield all frames, gray by way of RGB and OpenCV as denseflow has them, shrunk after that."""
+    import cv2
+
+    av = _pyav()
+    with Video(source) as video:
+        expected = video.frames  # a broken or truncated file is refused here
+    shots = 0
+    try:
+        with _open(source) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # clips are made side by side
+            rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+            clock = stream.time_base or 1 / rate
+            step = max(1, round(1 / (rate * clock)))
+            first, last = None, -1
+            for frame in container.decode(stream):
+                if frame.pts is None:
+                    time = last + step if last >= 0 else 0
+                else:
+                    first = frame.pts if first is None else first
+                    time = frame.pts - first
+                last = time = max(time, last + 1)  # some old files step back
+                levels = cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)
+                size = shrunk_size(levels.shape[1], levels.shape[0], short_side)
+                if size != (levels.shape[1], levels.shape[0]):
+                    levels = cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR)
+                yield _Shot(levels, time, clock, rate)
+                shots += 1
+    except av.FFmpegError as error:
+        raise UserError(f"{source} can't be decoded: {error.strerror}.") from error
+    if shots != expected:
+        raise UserError(f"{source}: {shots} frames could be decoded, {expected} were expected.")
+
+
+def _resampled(container: Any) -> Iterator[NDArray[np.int16]]:
+    resampler = _pyav().AudioResampler(format="s16", layout="mono", rate=RATE)
+    for frame in container.decode(audio=0):
+        for block in resampler.resample(frame):
+            yield block.to_ndarray()[0]
+    for block in resampler.resample(None):
+        yield block.to_ndarray()[0]
+
+
+def _check_file(source: Path) -> None:
+    try:
+        mode = source.stat().st_mode
+    except OSError as error:
+        raise UserError(f"{source} can't be read: {error.strerror}.") from error
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{source} is not a file.")
+
+
+def _open(source: Path) -> Any:
+    # "file:" keeps a name such as "concat:a" a name
+    return _pyav().open(f"file:{source}", options={"protocol_whitelist": "file"})
+
+
+def _pyav() -> ModuleType:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingPackageError(
+            'reading and writing video needs PyAV: pip install "openood-multimodal[video]".'
+        ) from error
+    return av
