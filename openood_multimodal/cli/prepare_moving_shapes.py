@@ -114,9 +114,9 @@ def _report(generated: Generated, seconds: float) -> None:
     where = [] if str(root) == DEFAULT_ROOT else ["--data_root", str(root)]
     known = [] if size.classes == 6 else ["--dataset.num_classes", str(size.classes)]
     data = ["--config", "datasets/moving_shapes/moving_shapes.yml"]
-    train = [*data, "networks/NETWORK.yml", "pipelines/train/a2d_npmix.yml"]
+    train = [*data, "networks/clip_fusion_small.yml", "pipelines/train/a2d_npmix.yml"]
     data += ["datasets/moving_shapes/moving_shapes_ood.yml"]
-    test = [*data, "networks/NETWORK.yml", "pipelines/test/near_ood.yml"]
+    test = [*data, "networks/clip_fusion_small.yml", "pipelines/test/near_ood.yml"]
     print("\nUse it:")
     print(f"  openood-mm run {shlex.join([*train, *where, *known])}")
     print(
