@@ -104,7 +104,9 @@ class Components:
         """Our trainer (before OpenOOD looks at the loader's type), or OpenOOD's."""
         name = _name(config, "trainer")
         if not names.usable("get_trainer", name, self.taken):
-            return original(net, train_loader, val_loader, config)
+            trainer = original(net, train_loader, val_loader, config)
+            _tell_epochs(trainer, train_loader)
+            return trainer
         trainer = TRAINERS.get(name)(net, train_loader, config)
         keep_in_step(net, trainer.optimizer)
         return trainer
@@ -291,3 +293,17 @@ def _name(config: Any, section: str) -> Any:
 def _args(config: Any) -> Mapping[str, Any]:
     args = _section(config, "postprocessor").get("postprocessor_args")
     return args if isinstance(args, dict) else {}
+
+
+def _tell_epochs(trainer: Any, loader: Any) -> None:
+    """Let a data set of ours know the epoch, which OpenOOD's trainers don't tell: its augmentation depends on it."""
+    set_epoch = getattr(getattr(loader, "dataset", None), "set_epoch", None)
+    train_epoch = getattr(trainer, "train_epoch", None)
+    if set_epoch is None or train_epoch is None:
+        return
+
+    def told(epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
+        set_epoch(epoch_idx)
+        return train_epoch(epoch_idx, *args, **kwargs)
+
+    trainer.train_epoch = told

@@ -43,6 +43,16 @@ def test_openoods_train_trains_the_same_network_as_our_own(trained_here, table_c
     assert all(torch.equal(theirs[key], ours[key]) for key in ours)
 
 
+def test_openoods_own_trainer_tells_our_data_sets_the_epoch(registered, table_config, run_openood, monkeypatch):
+    from openood_multimodal.datasets import MultimodalTabularDataset
+
+    seen = []
+    monkeypatch.setattr(MultimodalTabularDataset, "set_epoch", lambda self, epoch: seen.append(epoch))
+    config = table_config("train", trainer={"name": "base"}, folder="base")
+    run_openood(config)
+    assert seen == list(range(1, config["optimizer"]["num_epochs"] + 1))
+
+
 def test_which_openood_it_was_lies_beside_the_results(trained_here):
     host = json.loads((trained_here.parent / "openood_host.json").read_text())
     assert host["openood"]["fpr95"] == "ood"
