@@ -1,0 +1,267 @@
+"""``openood-mm reproduce``: the rows of a published table, run or resumed, ours beside the paper's."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .main import subparser
+
+if TYPE_CHECKING:
+    from ..pipelines.reproduce import ReproduceJob
+    from ..pipelines.reproduce_compare import RowResult
+    from ..pipelines.reproduce_missing import Missing
+    from ..pipelines.reproduce_tables import Table
+
+EXAMPLES = """  # what Table 1 consists of, the commands that it runs, what is missing for them, what the paper prints
+  openood-mm reproduce table1 --data-root /data --dry-run
+
+  # two rows of it; the same command again goes on where this one stopped
+  openood-mm reproduce table1 --data-root /data --rows 'hmdb51_25_26/*/a2d*'
+
+  # the same rows from end to end on generated clips with small networks, on a CPU
+  openood-mm prepare moving_shapes --root data/moving_shapes --size demo
+  openood-mm reproduce table1 --scale moving_shapes --data-root data/moving_shapes --rows 'hmdb51_25_26/*/a2d*'
+
+  # what can be run now, without the rest; three seeds; in half precision
+  openood-mm reproduce table9 --data-root /data --keep-going --seeds 3 --override --training.precision bfloat16
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """List the rows, or run them and print the comparison.
+
+    Returns:
+        0; 1 when rows were left out or failed under ``--keep-going``.
+    """
+    words, overrides = _split(list(argv))
+    options = _parser().parse_args(words)
+
+    from ..pipelines.jobs import job_settings
+    from ..pipelines.reproduce import Roots, plan
+    from ..pipelines.reproduce_check import check_job
+    from ..pipelines.reproduce_missing import find_missing
+    from ..pipelines.reproduce_tables import load_scale, load_table
+
+    table = load_table(options.table)
+    jobs = plan(
+        table,
+        Roots(options.data_root, options.splits, options.weights, options.output_dir),
+        options.seeds,
+        options.rows,
+        load_scale(options.scale) if options.scale else None,
+        job_settings(overrides),
+        options.num_workers,
+    )
+    for job in {job.name: job for job in jobs}.values():
+        check_job(job)
+    missing = {job: find_missing(job) for job in jobs}
+    _print_heading(table, jobs, overrides)
+    if options.dry_run:
+        _print_plan(jobs, missing)
+    left_out = {} if options.dry_run else _run(jobs, missing, options.keep_going)
+    _finish(table, jobs, Path(options.output_dir), options.dry_run)
+    if options.dry_run or left_out:
+        _print_missing(missing)
+    for job, reason in left_out.items():
+        print(f"Not run: {job.name}, seed {job.seed}: {reason}")
+    return 1 if left_out else 0
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the command's own words, and those after ``--override``."""
+    from ..errors import UserError
+
+    if "--override" not in words:
+        return words, []
+    place = words.index("--override")
+    own, overrides = words[:place], [word for word in words[place + 1 :] if word != "--override"]
+    if not overrides or not overrides[0].startswith("--"):
+        raise UserError("after --override come --key value pairs, e.g. --override --optimizer.num_epochs 2")
+    return own, overrides
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = subparser(
+        "reproduce",
+        "Run the rows of one of the paper's tables: each trains a network, extracts embeddings, scores them, and is\n"
+        "put beside the printed figures. Nothing is downloaded. Finished rows are kept, and shared by tables.",
+        EXAMPLES,
+    )
+    parser.add_argument("table", help="table1 ... table12, or a YAML file of the same form")
+    parser.add_argument(
+        "--data-root", required=True, metavar="DIR", help="holds HMDB51, UCF101, ... (docs/clips.md)"
+    )
+    parser.add_argument(
+        "--splits", default="splits", metavar="DIR", help="of 'openood-mm splits import' (%(default)s)"
+    )
+    parser.add_argument(
+        "--weights", default="weights", metavar="DIR", help="of 'openood-mm weights' (%(default)s)"
+    )
+    parser.add_argument("--rows", default="", metavar="PATTERN", help="rows by name, with * (default: all)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N-1 (%(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="list, run nothing")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="leave out rows that can't run, and those that fail"
+    )
+    parser.add_argument(
+        "--output-dir", default="results/reproduce", metavar="DIR", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--scale", default="", metavar="NAME", help="moving_shapes: generated clips, small networks"
+    )
+    parser.add_argument(
+        "--num-workers",
+        type=int,
+        default=min(10, os.cpu_count() or 1),
+        metavar="N",
+        help="processes that read clips (%(default)s)",
+    )
+    parser.add_argument(
+        "--override", metavar="--key value", help="last: settings of the configs, other than the table's"
+    )
+    return parser
+
+
+def _print_heading(table: Table, jobs: Sequence[ReproduceJob], overrides: Sequence[str]) -> None:
+    from ..pipelines.reproduce_compare import not_implemented_cells
+
+    rows = len({job.name for job in jobs})
+    of = sum(len(run.rows) for run in table.runs)
+    seeds = len({job.seed for job in jobs})
+    print(f"{table.heading}\n{rows} of {of} rows, {seeds} {'seed' if seeds == 1 else 'seeds'} each")
+    for what, why, cells in not_implemented_cells(table):
+        print(f"Not implemented here: {what} ({cells} printed cells): {why}.")
+    for each in table.unknown:
+        print(f"Unknown: {each.rstrip('.')}.")
+    if jobs[0].scale:
+        print(
+            f"Scale: {jobs[0].scale.benchmark} with {jobs[0].scale.network} in place of the rows' data and networks; "
+            "the figures say nothing of the paper's."
+        )
+    if overrides:
+        print(f"Settings other than the table's: {shlex.join(overrides)}")
+    print(flush=True)
+
+
+def _state(job: ReproduceJob, missing: Sequence[Missing]) -> str:
+    from ..pipelines.reproduce import is_begun, is_done, is_trained
+
+    if is_done(job):
+        return "done"
+    begun = "trained" if is_trained(job) else "begun" if is_begun(job) else "not begun"
+    lacking = ", ".join(dict.fromkeys(each.kind for each in missing))
+    return f"{begun}; missing: {lacking}" if missing else f"{begun}; can run"
+
+
+def _print_plan(jobs: Sequence[ReproduceJob], missing: dict[ReproduceJob, list[Missing]]) -> None:
+    for job in jobs:
+        print(f"{job.name}, seed {job.seed}: {_state(job, missing[job])}")
+        for files, words in (job.train_command(), job.test_command()):
+            print(f"  openood-mm run {shlex.join(['--config', *files, *words])}")
+    print()
+
+
+def _print_missing(missing: dict[ReproduceJob, list[Missing]]) -> None:
+    rows: dict[Missing, set[str]] = {}
+    for job, things in missing.items():
+        for each in things:
+            rows.setdefault(each, set()).add(job.name)
+    if rows:
+        print("Missing:")
+    for each, names in rows.items():
+        print(f"  {each.what}; {len(names)} rows\n    {each.remedy}")
+
+
+def _run(
+    jobs: Sequence[ReproduceJob], missing: dict[ReproduceJob, list[Missing]], keep_going: bool
+) -> dict[ReproduceJob, str]:
+    """Run what can be run; return the jobs left out, with the reason."""
+    from ..errors import UserError
+    from ..pipelines.reproduce import check_folder, is_done, run_job
+
+    left_out: dict[ReproduceJob, str] = {}
+    lacking = [job for job in jobs if missing[job]]
+    if lacking and not keep_going:
+        _print_missing(missing)
+        rows = len({job.name for job in lacking})
+        raise UserError(
+            f"{rows} of {len({job.name for job in jobs})} rows can't run: {missing[lacking[0]][0].what}"
+            f"{', among others' if len({each for job in lacking for each in missing[job]}) > 1 else ''}. "
+            "Nothing was run; --keep-going runs the other rows, --rows chooses some."
+        )
+    for job in jobs:
+        if not is_done(job) and not missing[job] and not keep_going:
+            check_folder(job)
+    for place, job in enumerate(jobs, start=1):
+        if missing[job]:
+            left_out[job] = "missing: " + "; ".join(each.what for each in missing[job])
+            continue
+        done = is_done(job)
+        print(
+            f"[{place}/{len(jobs)}] {job.name}, seed {job.seed}{': done already' if done else ''}", flush=True
+        )
+        try:
+            run_job(job)
+        except UserError as error:
+            if not keep_going:
+                raise UserError(f"{job.name}, seed {job.seed}: {error}") from error
+            print(f"openood-mm: {job.name}, seed {job.seed}: {error}", file=sys.stderr)
+            left_out[job] = str(error)
+    return left_out
+
+
+def _finish(table: Table, jobs: Sequence[ReproduceJob], output_dir: Path, dry_run: bool) -> None:
+    from ..pipelines.reproduce_compare import compare, write_comparison
+
+    rows = compare(table, jobs)
+    for row in rows:
+        _print_row(row)
+    if not dry_run:
+        root = output_dir / (jobs[0].scale.benchmark.rpartition("/")[2] if jobs[0].scale else "")
+        name = f"table{table.table}.csv" if table.table is not None else "table.csv"
+        path = write_comparison(root / name, rows)
+        print(f"Written: {path}; records in {root}/<row>/s<seed>/test/records")
+
+
+def _print_row(row: RowResult) -> None:
+    from tabulate import tabulate
+
+    from ..pipelines.reproduce_compare import METRICS
+
+    if not row.cells:
+        print(f"{row.name}: no figures yet\n")
+        return
+    several = len({cell.ood_set for cell in row.cells}) > 1
+    lines = []
+    for cell in row.cells:
+        line: dict[str, object] = {"score": cell.postprocessor}
+        if several:
+            line["OOD set"] = cell.ood_set
+        for metric in METRICS:
+            figure = cell.figures[metric]
+            line[f"{metric} paper"] = _number(figure.paper)
+            line["ours" + " " * METRICS.index(metric)] = _number(figure.ours) + (
+                f" ± {figure.std:.2f}" if figure.std is not None else ""
+            )
+            line["diff" + " " * METRICS.index(metric)] = (
+                f"{figure.difference:+.2f}" if figure.difference is not None else ""
+            )
+        line["n"] = cell.n
+        lines.append(line)
+    print(row.name)
+    print(tabulate(lines, headers="keys", tablefmt="simple", disable_numparse=True, stralign="right"))
+    if not all(cell.comparable for cell in row.cells):
+        print("Not on the clips of the authors' lists, so no difference is given.")
+    for note in row.notes:
+        print(f"Note: {note.rstrip('.')}.")
+    print(flush=True)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,193 @@
+"""Ours beside the paper's: figures of finished rows, from their records alone, and the printed cells they answer to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..atomic import write_csv
+from ..config import load_config
+from ..reporting.records import ResultRecord, load_records
+from .reproduce import ReproduceJob, is_done
+from .reproduce_tables import Table
+
+METRICS = ("FPR@95", "AUROC", "ACC")
+AVERAGE = "average"
+"""How the paper's tables call the mean over a row's OOD sets."""
+
+COLUMNS = (
+    *("row", "postprocessor", "ood_set"),
+    *(f"{metric}_{what}" for metric in METRICS for what in ("paper", "ours", "std", "difference")),
+    *("n", "comparable"),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric of one cell, in percent.
+
+    Attributes:
+        paper: as printed; None where nothing is.
+        ours: mean over seeds; None where there is no record.
+        std: sample standard deviation over seeds; None for fewer than two.
+        difference: ours minus the paper's, in percentage points; None where the two can't be compared.
+    """
+
+    paper: float | None = None
+    ours: float | None = None
+    std: float | None = None
+    difference: float | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score of one row on one OOD set.
+
+    Attributes:
+        postprocessor: the score.
+        ood_set: the set, or ``average``.
+        figures: metric → figures.
+        n: finished seeds.
+        comparable: whether ours are on the clips of the authors' lists; True where there are none of ours.
+    """
+
+    postprocessor: str
+    ood_set: str
+    figures: dict[str, Figure]
+    n: int
+    comparable: bool
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A row of the table with all its seeds.
+
+    Attributes:
+        name: of the row.
+        cells: in the paper's order; for a table of one's own, in the records'.
+        notes: what the records say beside figures, each once.
+    """
+
+    name: str
+    cells: list[Cell]
+    notes: list[str]
+
+
+def compare(table: Table, jobs: Sequence[ReproduceJob]) -> list[RowResult]:
+    """Return the rows of ``jobs``, those that have not run with the paper's figures alone."""
+    printed = table.published()
+    rows: dict[str, list[ReproduceJob]] = {}
+    for job in jobs:
+        rows.setdefault(job.name, []).append(job)
+    return [_row(name, seeds, printed) for name, seeds in rows.items()]
+
+
+def printed_cells(job: ReproduceJob, printed: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the published rows that ``job`` answers to, in their order.
+
+    A row of the paper is one ID set, modalities, encoders, training, synthesis and discrepancy; it is looked for by
+    what the job's configs say.
+    """
+    files, words = job.train_command()
+    training = load_config(files, words)
+    trainer = training["trainer"]
+    wanted = {
+        "id_set": job.run.benchmark.rpartition("/")[2],
+        "modalities": "+".join(job.run.modalities),
+        "networks": "+".join(job.table.encoders.get(each, "?") for each in job.run.modalities),
+        "training": job.row.training,
+        "synthesis": trainer.get("synthesis") or "",
+        "discrepancy": trainer.get("discrepancy") or "",
+    }
+    scores = set(job.postprocessors)
+    return [
+        row
+        for row in printed
+        if all(row[key] == value for key, value in wanted.items()) and row["postprocessor"] in scores
+    ]
+
+
+def not_implemented_cells(table: Table) -> list[tuple[str, str, int]]:
+    """Return (what, why, number of printed cells) for every part of the table without a method here."""
+    printed = table.published()
+    found = []
+    for each in table.not_implemented:
+        same = [
+            row
+            for row in printed
+            if row["training"] == each.training and each.synthesis in ("", row["synthesis"])
+        ]
+        what = f"{each.training}, {each.synthesis}" if each.synthesis else each.training
+        found.append((what, each.why, len(same)))
+    return found
+
+
+def _row(name: str, jobs: Sequence[ReproduceJob], printed: Sequence[dict[str, str]]) -> RowResult:
+    runs = [load_records(job.folder / "test" / "records") for job in jobs if is_done(job)]
+    # another scale is other data: nothing of the paper's stands beside it
+    paper = [] if jobs[0].scale else printed_cells(jobs[0], printed)
+    wanted = [(row["postprocessor"], row["ood_set"]) for row in paper]
+    if not wanted:
+        order = {score: place for place, score in enumerate(jobs[0].postprocessors)}
+        both = {(record.postprocessor, record.ood_set) for run in runs for record in run}
+        wanted = sorted(both, key=lambda cell: (order.get(cell[0], len(order)), cell[0], cell[1]))
+    by_cell = {(row["postprocessor"], row["ood_set"]): row for row in paper}
+    benchmark = jobs[0].run.benchmark.rpartition("/")[2]
+    sets = {ood_set for _, ood_set in wanted} - {AVERAGE}
+    cells = [
+        _cell(
+            score, sets if ood_set == AVERAGE else {ood_set}, runs, benchmark, by_cell.get((score, ood_set))
+        )
+        for score, ood_set in wanted
+    ]
+    notes = dict.fromkeys(note for run in runs for record in run for note in record.notes)
+    return RowResult(name, cells, list(notes))
+
+
+def _cell(
+    score: str,
+    sets: Set[str],
+    runs: Sequence[Sequence[ResultRecord]],
+    benchmark: str,
+    paper: dict[str, str] | None,
+) -> Cell:
+    """Return the mean over ``sets``, of those runs that have all of them."""
+    chosen = [[each for each in run if each.postprocessor == score and each.ood_set in sets] for run in runs]
+    found = [records for records in chosen if {each.ood_set for each in records} == sets]
+    comparable = all(
+        record.track == "multiood" and record.benchmark == benchmark
+        for records in found
+        for record in records
+    )
+    ood_set = next(iter(sets)) if len(sets) == 1 else AVERAGE
+    figures = {}
+    for metric in METRICS:
+        values = [100 * float(np.mean([each.metrics[metric]["value"] for each in run])) for run in found]
+        printed = float(paper[metric]) if paper and paper[metric] else None
+        ours = float(np.mean(values)) if values else None
+        figures[metric] = Figure(
+            paper=printed,
+            ours=ours,
+            std=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            difference=ours - printed if ours is not None and printed is not None and comparable else None,
+        )
+    return Cell(score, ood_set, figures, len(found), comparable)
+
+
+def write_comparison(path: Path, rows: Sequence[RowResult]) -> Path:
+    """Write the comparison as CSV, a line a cell, percent; empty where there is nothing."""
+    lines = []
+    for row in rows:
+        for cell in row.cells:
+            line = {"row": row.name, "postprocessor": cell.postprocessor, "ood_set": cell.ood_set}
+            for metric, figure in cell.figures.items():
+                for what in ("paper", "ours", "std", "difference"):
+                    value = getattr(figure, what)
+                    line[f"{metric}_{what}"] = "" if value is None else f"{value:.2f}"
+            line |= {"n": str(cell.n), "comparable": "yes" if cell.comparable else "no"}
+            lines.append(line)
+    write_csv(path, COLUMNS, lines)
+    return path
