@@ -30,6 +30,10 @@ def build_network(section: Mapping[str, Any]) -> nn.Module:
         UserError: an unknown name or parameter, a missing checkpoint, a checkpoint of another network.
     """
     component = NETWORKS.get(section["name"])
+    if section.get("pretrained") and isinstance(section.get("encoders"), Mapping):
+        # the checkpoint replaces all weights, so those to start from need not be there
+        encoders = {name: {**each, "checkpoint": ""} for name, each in section["encoders"].items()}
+        section = {**section, "encoders": encoders}
     net = bind_call(section, component, where="network", ignore=HOST_KEYS)
     if section.get("pretrained"):
         checkpoint = section.get("checkpoint")
@@ -108,3 +112,25 @@ def read_tensors(path: Path, remedy: str) -> Any:
 
 def _some(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def network_names(section: Mapping[str, Any]) -> dict[str, str] | str:
+    """Return modality → encoder of a ``network`` section as tables name it, reduced sizes said; its own name without
+    encoders.
+    """
+    from .clips.catalogue import ENCODERS
+
+    encoders = section.get("encoders")
+    if not isinstance(encoders, Mapping):
+        return str(section["name"])
+    names = {}
+    for modality in section.get("modalities", encoders):
+        encoder = encoders[modality]
+        sizes = {
+            key: encoder.get(key) for key in ("depth", "base_channels") if encoder.get(key) not in (None, 64)
+        }
+        said = ", ".join(f"{key} {value}" for key, value in sizes.items())
+        name = str(encoder["name"])
+        name = ENCODERS[name].short if name in ENCODERS else name
+        names[str(modality)] = f"{name} ({said})" if said else name
+    return names

@@ -72,6 +72,13 @@ def training_digest(
     """
     effective = effective_config(config)
     network = {k: v for k, v in effective["network"].items() if k not in ("checkpoint", "pretrained")}
+    if isinstance(
+        network.get("encoders"), Mapping
+    ):  # which weights they start from counts, not where those lie
+        network["encoders"] = {
+            name: {**each, "checkpoint": Path(str(each.get("checkpoint") or "")).name}
+            for name, each in network["encoders"].items()
+        }
     computing = asdict(training_options(config))
     settings = [_plain(trainer), _plain(optimizer), network, effective.get("preprocessor"), computing]
     batch_size = effective["dataset"]["train"]["batch_size"]

@@ -54,12 +54,14 @@ class EncoderInfo:
         modality: what it was made for.
         embedding_dim: width of the embedding at full size.
         paper: where the architecture comes from.
+        short: its name in result tables; that of the published ones.
         build: options → encoder, with random weights.
     """
 
     modality: str
     embedding_dim: int
     paper: str
+    short: str
     build: Callable[[EncoderOptions], ClipEncoder]
 
 
@@ -287,17 +289,19 @@ SLOWFAST = "Feichtenhofer et al., SlowFast Networks for Video Recognition, ICCV 
 RESNET = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016"
 
 ENCODERS = {
-    "slowfast_r101": EncoderInfo("video", 2304, SLOWFAST, _slowfast(101)),
-    "slowfast_r50": EncoderInfo("video", 2304, SLOWFAST, _slowfast(50)),
-    "slowonly_r50_flow": EncoderInfo("flow", 2048, SLOWFAST, _slowonly_flow),
+    "slowfast_r101": EncoderInfo("video", 2304, SLOWFAST, "slowfast_r101", _slowfast(101)),
+    "slowfast_r50": EncoderInfo("video", 2304, SLOWFAST, "slowfast_r50", _slowfast(50)),
+    "slowonly_r50_flow": EncoderInfo("flow", 2048, SLOWFAST, "slowonly_r50", _slowonly_flow),
     "i3d_r50": EncoderInfo(
-        "video", 2048, "Carreira and Zisserman, Quo Vadis, Action Recognition?, CVPR 2017", _i3d
+        "video", 2048, "Carreira and Zisserman, Quo Vadis, Action Recognition?, CVPR 2017", "i3d", _i3d
     ),
-    "tsn_r50_flow": EncoderInfo("flow", 2048, "Wang et al., Temporal Segment Networks, ECCV 2016", _tsn_flow),
-    "swin_tiny": EncoderInfo("video", 768, "Liu et al., Video Swin Transformer, CVPR 2022", _swin),
-    "audio_resnet18": EncoderInfo("audio", 512, RESNET, _audio_resnet),
+    "tsn_r50_flow": EncoderInfo(
+        "flow", 2048, "Wang et al., Temporal Segment Networks, ECCV 2016", "tsn", _tsn_flow
+    ),
+    "swin_tiny": EncoderInfo("video", 768, "Liu et al., Video Swin Transformer, CVPR 2022", "swin_t", _swin),
+    "audio_resnet18": EncoderInfo("audio", 512, RESNET, "resnet18", _audio_resnet),
     "ast": EncoderInfo(
-        "audio", 768, "Gong et al., AST: Audio Spectrogram Transformer, Interspeech 2021", _ast
+        "audio", 768, "Gong et al., AST: Audio Spectrogram Transformer, Interspeech 2021", "ast", _ast
     ),
 }
 """Name → encoder.  Widths of embeddings are those of MultiOOD's tables."""

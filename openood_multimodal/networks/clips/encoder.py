@@ -63,15 +63,17 @@ class ClipEncoder(nn.Module):
         self.batch_norm = batch_norm
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
-        self.trained = self._trained(stages, train_stages)
+        self.stages = tuple(tuple(stage) for stage in stages)
+        self.trained = self.last_stages(train_stages)
         self.backbone.requires_grad_(train_stages == -1)
         for name in self.trained:
             self.backbone.get_submodule(name).requires_grad_(True)
 
-    def _trained(self, stages: Sequence[tuple[str, ...]], count: int) -> tuple[str, ...]:
+    def last_stages(self, count: int) -> tuple[str, ...]:
+        """Return the names of the backbone's modules in its last ``count`` stages; of all of it for -1."""
         if count == -1:
             return ("",)
-        return tuple(name for stage in stages[len(stages) - count :] for name in stage)
+        return tuple(name for stage in self.stages[len(self.stages) - count :] for name in stage)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map clips to ``[B, embedding_dim]``.

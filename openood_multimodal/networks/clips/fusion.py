@@ -22,10 +22,18 @@ class EncoderSection(EncoderOptions):
     Attributes:
         name: one of the catalogue.
         checkpoint: file with weights to start from, or empty for random ones.
+        random_stages: how many of the last stages don't take their weights from there.  MultiOOD's code starts the
+            audio's last stage so: it loads VGGSound's weights under names that don't match.
     """
 
     name: str = ""
     checkpoint: str = ""
+    random_stages: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.random_stages < 0:
+            raise UserError(f"random_stages is {self.random_stages}; it must be at least 0.")
 
 
 @NETWORKS.register("clip_fusion")
@@ -69,7 +77,9 @@ class ClipFusionNet(MultimodalNetwork):
             )
             built[modality] = build_encoder(section.name, options)
             if section.checkpoint:
-                reports[modality] = load_encoder(built[modality], section.name, section.checkpoint)
+                reports[modality] = load_encoder(
+                    built[modality], section.name, section.checkpoint, section.random_stages
+                )
         super().__init__(built, num_classes)
         self.weights_reports = reports
         for modality, report in reports.items():

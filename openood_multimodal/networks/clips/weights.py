@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..build import read_tensors
+from .encoder import ClipEncoder
 
 State = Mapping[str, Tensor]
 
@@ -57,7 +58,9 @@ class WeightsReport:
         return "; ".join(parts)
 
 
-def load_encoder(encoder: nn.Module, name: str, path: str | os.PathLike[str]) -> WeightsReport:
+def load_encoder(
+    encoder: ClipEncoder, name: str, path: str | os.PathLike[str], random_stages: int = 0
+) -> WeightsReport:
     """Load published weights into an encoder of the catalogue.
 
     Args:
@@ -65,6 +68,7 @@ def load_encoder(encoder: nn.Module, name: str, path: str | os.PathLike[str]) ->
         name: its name there.
         path: a file of OpenMMLab's, VGGSound's, or a plain state dict with the same names; for ``ast`` a folder that
             transformers wrote.
+        random_stages: how many of the last stages keep their random weights.
 
     Returns:
         What matched; the classification head of the file is not an encoder's business.
@@ -75,7 +79,7 @@ def load_encoder(encoder: nn.Module, name: str, path: str | os.PathLike[str]) ->
     """
     path = Path(path)
     if name == "ast":
-        return _load_ast(encoder, path)
+        return _load_ast(encoder, path)  # its stages are layers that are read together
     if not path.is_file():
         raise UserError(
             f"there are no weights at {path}. `openood-mm weights` says where they are published; or leave "
@@ -86,10 +90,11 @@ def load_encoder(encoder: nn.Module, name: str, path: str | os.PathLike[str]) ->
         "Download it again; a file that holds more than tensors has to be saved anew with its state_dict only.",
     )
     given = rename(_state_of(raw, path), name)
-    return fill(encoder.backbone, given, f"{path} (encoder {name})")  # type: ignore[arg-type]
+    random = tuple(f"{each}." for each in encoder.last_stages(random_stages))
+    return fill(encoder.backbone, given, f"{path} (encoder {name})", random)
 
 
-def _load_ast(encoder: nn.Module, path: Path) -> WeightsReport:
+def _load_ast(encoder: ClipEncoder, path: Path) -> WeightsReport:
     from .ast import read_folder
 
     backbone, said = read_folder(path)
@@ -105,16 +110,26 @@ def _load_ast(encoder: nn.Module, path: Path) -> WeightsReport:
     )
     if len(report.matched) < _LEAST * len(loaded):
         raise UserError(f"{path} (encoder ast): these are another network's weights: {report.text()}.")
-    gradients = {key: value.requires_grad for key, value in encoder.backbone.named_parameters()}  # type: ignore[union-attr]
+    gradients = {key: value.requires_grad for key, value in encoder.backbone.named_parameters()}
     encoder.backbone = backbone
     for key, value in backbone.named_parameters():
         value.requires_grad_(gradients[key])
     return report
 
 
-def fill(module: nn.Module, given: State, where: str) -> WeightsReport:
-    """Copy ``given`` into ``module`` where names and shapes agree; see `load_encoder`."""
-    own = module.state_dict()
+def fill(module: nn.Module, given: State, where: str, random: tuple[str, ...] = ()) -> WeightsReport:
+    """Copy ``given`` into ``module`` where names and shapes agree; see `load_encoder`.
+
+    Args:
+        module: filled in place.
+        given: name → tensor.
+        where: the file, for messages.
+        random: beginnings of the names that are left as they are.
+    """
+    given = {key: value for key, value in given.items() if not (random and key.startswith(random))}
+    own = {
+        key: value for key, value in module.state_dict().items() if not (random and key.startswith(random))
+    }
     counted = [key for key in own if not key.endswith("num_batches_tracked")]
     differing = [key for key in own if key in given and given[key].shape != own[key].shape]
     matched = [key for key in own if key in given and key not in differing]

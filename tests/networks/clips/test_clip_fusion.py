@@ -6,6 +6,7 @@ import torch
 from openood_multimodal.datasets.batch import ModalityBatch
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import ClipFusionNet, build_network
+from openood_multimodal.networks.build import network_names
 from openood_multimodal.testing import check_network
 
 SMALL = {"depth": 18, "base_channels": 16}
@@ -154,3 +155,40 @@ def test_published_weights_of_one_encoder(tmp_path):
     torch.save({"state_dict": state}, tmp_path / "flow.pth")
     with pytest.warns(UserWarning, match="1 missing"):
         ClipFusionNet(4, ("video", "flow"), encoders)
+
+
+def test_stages_that_start_from_random_weights(tmp_path):
+    """As MultiOOD's code starts the audio's last stage."""
+    from openood_multimodal.networks.clips.catalogue import build_encoder
+
+    published = build_encoder("audio_resnet18").backbone.state_dict()
+    torch.save({"state_dict": published}, tmp_path / "audio.pth")
+    section = {"name": "audio_resnet18", "checkpoint": str(tmp_path / "audio.pth"), "random_stages": 1}
+    net = ClipFusionNet(4, ("audio",), {"audio": section})
+    own = net.encoders["audio"].backbone.state_dict()
+    same = {
+        key: torch.equal(value, published[key]) for key, value in own.items() if key.endswith("conv.weight")
+    }
+    assert {key for key, equal in same.items() if not equal} == {key for key in same if "layer4" in key}
+    assert net.weights_reports["audio"].complete
+    with pytest.raises(UserError, match="random_stages is -1"):
+        ClipFusionNet(4, ("audio",), {"audio": {**section, "random_stages": -1}})
+
+
+def test_a_checkpoint_needs_no_weights_to_start_from(tmp_path):
+    net = ClipFusionNet(4, ("flow",), ENCODERS)
+    torch.save(net.state_dict(), tmp_path / "best.ckpt")
+    encoders = {"flow": {**ENCODERS["flow"], "checkpoint": "nowhere.pth"}}
+    section = {"name": "clip_fusion", "num_classes": 4, "modalities": ["flow"], "encoders": encoders}
+    build_network({**section, "pretrained": True, "checkpoint": str(tmp_path / "best.ckpt")})
+    with pytest.raises(UserError, match=r"no weights at nowhere\.pth"):
+        build_network(section)
+
+
+def test_names_in_tables():
+    assert network_names({"name": "mlp_fusion"}) == "mlp_fusion"
+    encoders = {"video": {"name": "slowfast_r101"}, "flow": {"name": "slowonly_r50_flow", "depth": None}}
+    section = {"name": "clip_fusion", "modalities": ["video", "flow"], "encoders": encoders}
+    assert network_names(section) == {"video": "slowfast_r101", "flow": "slowonly_r50"}
+    section = {"name": "clip_fusion", "modalities": ["flow"], "encoders": ENCODERS}
+    assert network_names(section) == {"flow": "slowonly_r50 (depth 18, base_channels 16)"}
