@@ -26,6 +26,10 @@ EXAMPLES = """  # all nine scores on three OOD sets
   openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
       --preset multiood --slices video:2304,flow:2048 --set knn.K=20 --out results/scores
 
+  # a million rows from embedding stores, on a GPU
+  openood-mm score --train stores/train --test stores/test --ood ucf=stores/ucf --head head.npz \\
+      --device cuda --chunk-rows 8192 --out results/scores
+
 docs/embeddings.md describes the files.
 """
 
@@ -34,12 +38,15 @@ def main(argv: Sequence[str]) -> int:
     """Read, score, write; print the table, what to know about it, and where it is."""
     options = _parser().parse_args(list(argv))
 
+    from ..postprocessors.arithmetic import ScoringSettings, arithmetic_for
     from ..scoring.choice import parse_settings, score_names
     from ..scoring.files import write_run
     from ..scoring.inputs import parse_slices
     from ..scoring.run import run_jobs
     from ..scoring.table import Sources, prepare
 
+    computing = ScoringSettings(options.threads, options.device, options.chunk_rows, options.precision)
+    arithmetic_for(computing.device)  # a device that isn't there is told before anything is read
     sources = Sources(
         train=options.train,
         val=options.val,
@@ -54,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         sources, names, options.preset, parse_settings(options.set), options.fit_on, options.engine
     )
     _report_ignored(task)
-    results, caught = run_jobs(jobs, task, options.fit_on, intervals=True, progress=True)
+    results, caught = run_jobs(jobs, task, options.fit_on, intervals=True, settings=computing, progress=True)
     for line in caught.lines():
         print(f"openood-mm: warning: {line}", file=sys.stderr)
     settings = {"preset": options.preset, "fit_on": options.fit_on, "head": options.head}
@@ -119,6 +126,28 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         help="override a parameter, e.g. knn.K=10; may be repeated",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads to compute with (default: what the libraries take)"
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help="cpu (default), cuda or cuda:N, for the large products",
+    )
+    parser.add_argument(
+        "--chunk-rows",
+        type=int,
+        metavar="N",
+        help="rows of embeddings held at once (default: 64 MB of float64)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "float32", "float64"],
+        default="auto",
+        help="of the large products: float32 is checked, and gives way to float64 with a note where it is too "
+        "coarse (default: auto, float64 for small problems)",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
     return parser

@@ -25,6 +25,7 @@ WITHOUT_EFFECT = frozenset(
         "num_machines",
         "machine_rank",
         "recorder",
+        "scoring",
     }
 )
 """Keys, at the top or in ``dataset``, ``ood_dataset`` and ``network``, that don't change a run's result."""

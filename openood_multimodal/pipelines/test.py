@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -15,21 +16,26 @@ from tqdm import tqdm
 from .. import __version__
 from ..arrays import Embeddings, LinearHead
 from ..atomic import write_npz
-from ..config import Config
+from ..config import Config, bind
 from ..datasets.loaders import EmbeddingLoader, build_loaders, build_ood_loaders
+from ..datasets.skipped import SkippedClip, skip_note
 from ..datasets.store import EmbeddingStore
 from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME, OODResult, write_results_csv
 from ..evaluators.recordings import MIN_CLIPS, unseen_sets
 from ..networks import EmbeddingHead, build_network
+from ..networks.build import network_names
+from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
+from ..postprocessors.base import Postprocessor
+from ..postprocessors.plan import ScoredAlready, fit_all, score_all
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
 from .card import CheckpointCard, read_card
 from .checks import check_config, check_trained
 from .device import choose_device
 from .digest import config_digest, file_digest, split_digest
-from .extract import extract_embeddings, extract_to_store, store_digests
+from .extract import extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .options import TestOptions
 
 GROUPS = {"near_ood": ("nearood", "val"), "far_ood": ("farood", "val")}
@@ -41,7 +47,8 @@ class TestPipeline:
     """Evaluate one trained network with one or several scores.
 
     Args:
-        config: a test config; see ``docs/configs.md``.
+        config: a test config; see ``docs/configs.md``.  ``recorder.embeddings`` names a folder for the stores, so that
+            another evaluator's run finds them and decodes nothing; without it they go below ``output_dir``.
     """
 
     __test__ = False  # not a pytest class
@@ -53,7 +60,11 @@ class TestPipeline:
         recorder = config.get("recorder") or {}
         self.quiet = bool(recorder.get("quiet", False))
         self.save_embeddings = bool(recorder.get("save_embeddings", True))
+        self.stores = Path(recorder.get("embeddings") or self.folder / "embeddings")
         self.options = TestOptions.from_config(config)
+        self._skipped: dict[str, tuple[SkippedClip, ...]] = {}
+        self.settings = bind(config.get("scoring") or {}, ScoringSettings, "scoring", ignore=())
+        arithmetic_for(self.settings.device)
 
     def run(self) -> list[ResultRecord]:
         """Extract, score, evaluate, write; return the records.
@@ -89,7 +100,7 @@ class TestPipeline:
         }
         head = LinearHead(*net.get_fc())  # type: ignore[operator]
         if self.save_embeddings:
-            write_npz(self.folder / "embeddings" / "head.npz", {"weight": head.weight, "bias": head.bias})
+            write_npz(self.stores / "head.npz", {"weight": head.weight, "bias": head.bias})
 
         id_loaders = {name: EmbeddingLoader(each) for name, each in id_sets.items()}
         ood_embedding_loaders = {
@@ -106,10 +117,13 @@ class TestPipeline:
             raise UserError(f"fit_on is '{self.options.fit_on}', and dataset.split_names has no such split.")
         records: list[ResultRecord] = []
         rows: list[dict[str, Any]] = []
+        ready = self._ready(scores, fit_set, id_sets, ood_sets, head)
         for postprocessor in tqdm(
-            scores, desc="Score", unit="score", leave=False, disable=True if self.quiet else None
+            ready, desc="Score", unit="score", leave=False, disable=True if self.quiet else None
         ):
-            if getattr(postprocessor, "wants_network", False):  # reads inputs or inner layers
+            if isinstance(postprocessor, ScoredAlready):
+                result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
+            elif getattr(postprocessor, "wants_network", False):  # reads inputs or inner layers
                 postprocessor.fit_on = self.options.fit_on
                 postprocessor.setup(net, loaders, ood_loaders)
                 result = evaluator.eval_ood(net, loaders, ood_loaders, postprocessor)
@@ -126,12 +140,51 @@ class TestPipeline:
             self._report(records, card)
         return records
 
+    def _ready(
+        self,
+        scores: Sequence[Any],
+        fit_set: Embeddings,
+        id_sets: Mapping[str, Embeddings],
+        ood_sets: Mapping[str, Any],
+        head: LinearHead,
+    ) -> list[Any]:
+        """Fit the native scores together and apply them, so that what they share is computed once.
+
+        Others, and all of them where parameters are searched for, stay as they are.
+        """
+        if (self.config.get("postprocessor") or {}).get("APS_mode"):
+            return list(scores)
+        native = [
+            each
+            for each in scores
+            if isinstance(each, Postprocessor) and not getattr(each, "wants_network", False)
+        ]
+        options = ScoringOptions(**asdict(self.settings), progress=not self.quiet)
+        fit_all(native, fit_set, id_sets.get("val"), head, options)
+        sets = {"id": id_sets["test"]}
+        for group, part in ood_sets.items():
+            sets |= {f"{group}/{name}": each for name, each in part.items()} if group != "val" else {}
+        found = score_all(native, sets, options)
+        known = {
+            id(score): ScoredAlready(score, [(each, found[name][i]) for name, each in sets.items()])
+            for i, score in enumerate(native)
+        }
+        return [known.get(id(score), score) for score in scores]
+
     def _embeddings(self, net: Any, loader: Any, name: str) -> Embeddings:
         if not self.save_embeddings:
-            return extract_embeddings(net, loader, name, self.quiet)
-        folder = self.folder / "embeddings" / name
+            embeddings = extract_embeddings(net, loader, name, self.quiet)
+            self._skipped[name] = skipped_clips(loader.dataset)
+            return embeddings
         digests = store_digests(self.config, loader.dataset)
-        return extract_to_store(net, loader, folder, digests, name, self.quiet).embeddings()
+        store = extract_to_store(net, loader, self.stores / name, digests, name, self.quiet)
+        self._skipped[name] = store.skipped
+        return store.embeddings()
+
+    def _skip_notes(self, id_sets: Sequence[str], ood_set: str) -> list[str]:
+        """Return what a record has to say of clips left out: those of its own sets."""
+        used = [*id_sets, "ood_val", ood_set]
+        return [skip_note(name, self._skipped[name]) for name in used if self._skipped.get(name)]
 
     def _records(
         self,
@@ -183,7 +236,7 @@ class TestPipeline:
                         id_set=str(config["dataset"]["name"]),
                         ood_set=name,
                         modalities=list(dataset.modalities),
-                        networks=str(config["network"]["name"]),
+                        networks=network_names(config["network"]),
                         training=str(trainer.get("name", "unknown")),
                         protocol=trainer.get("protocol"),
                         synthesis=card.synthesis if card else None,
@@ -208,7 +261,7 @@ class TestPipeline:
                             "store": self._store_digest(name),
                             "config": digest,
                         },
-                        notes=notes,
+                        notes=[*notes, *self._skip_notes(list(loaders), name)],
                         package_version=__version__,
                         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
                         source="reproduced",
@@ -219,7 +272,7 @@ class TestPipeline:
     def _store_digest(self, name: str) -> str | None:
         if not self.save_embeddings:
             return None
-        return EmbeddingStore.open(self.folder / "embeddings" / name).digest()
+        return EmbeddingStore.open(self.stores / name).digest()
 
     def _report(self, records: Sequence[ResultRecord], card: CheckpointCard | None) -> None:
         width = max(8, *(len(record.postprocessor) + 1 for record in records))

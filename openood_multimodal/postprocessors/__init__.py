@@ -3,6 +3,7 @@
 Importing this package registers them in `openood_multimodal.registry.POSTPROCESSORS`.
 """
 
+from .arithmetic import ScoringOptions, ScoringSettings
 from .ash import ASH
 from .base import Postprocessor
 from .ebo import EBO
@@ -12,8 +13,11 @@ from .mds import MDS
 from .mls import MLS
 from .msp import MSP
 from .params import NoParams, ScoreInfo
+from .plan import fit_all, score_all
 from .react import ReAct
 from .rows import Rows
+from .shared import Shared
+from .training import Needs
 from .vim import ViM
 
 __all__ = [
@@ -24,10 +28,16 @@ __all__ = [
     "MDS",
     "MLS",
     "MSP",
+    "Needs",
     "NoParams",
     "Postprocessor",
     "ReAct",
     "Rows",
     "ScoreInfo",
+    "ScoringOptions",
+    "ScoringSettings",
+    "Shared",
     "ViM",
+    "fit_all",
+    "score_all",
 ]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..arrays import Embeddings, LinearHead, Scores
+from ..arrays import Scores
 from ..errors import UserError
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number
 from .rows import Floats, Rows, check_slices, largest
 from .softmax import logsumexp
+
+if TYPE_CHECKING:
+    from .shared import Shared
 
 
 @POSTPROCESSORS.register("ash")
@@ -47,13 +50,13 @@ class ASH(Postprocessor):
 
     params: Params
 
-    def estimate(self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None) -> None:
+    def learn(self, shared: Shared) -> None:
         """Learn nothing; shaping asks only for the head.
 
         Raises:
             UserError: without a head.
         """
-        if head is None:
+        if shared.head is None:
             raise UserError("ash needs the head: weight [C, D] and bias [C].")
 
     def score_rows(self, rows: Rows) -> Scores:
@@ -82,8 +85,14 @@ def shape_binary(features: Floats, percent: float) -> Floats:
     if kept < 1:
         raise UserError(f"ash: percentile={percent} keeps 0 of {dim} activations; set a smaller one.")
     border = np.partition(features, dim - kept, axis=1)[:, dim - kept, None]
-    above = features > border
-    level = features == border
-    room = kept - above.sum(axis=1, keepdims=True)
-    keep = above | (level & (np.cumsum(level, axis=1) <= room))
-    return np.where(keep, features.sum(axis=1, keepdims=True) / kept, 0.0)
+    keep = features >= border
+    crowded = np.flatnonzero(np.count_nonzero(keep, axis=1) > kept)
+    if len(crowded):  # several values at the border, and not room for all
+        some = features[crowded]
+        above = some > border[crowded]
+        level = some == border[crowded]
+        room = kept - np.count_nonzero(above, axis=1)[:, None]
+        keep[crowded] = above | (level & (np.cumsum(level, axis=1) <= room))
+    shaped: Floats = keep.astype(np.float64)
+    shaped *= features.sum(axis=1, keepdims=True) / kept
+    return shaped

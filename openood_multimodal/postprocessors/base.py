@@ -1,7 +1,8 @@
 """What every score shares: parameters and presets, fitting, scoring in blocks, OpenOOD's protocol on top.
 
 A score is one small class: it names its paper, declares its parameters, and writes `score_rows` (one block
-of rows → predictions and confidences) and, where it learns from data, `estimate`.
+of rows → predictions and confidences) and, where it learns from data, `estimate`; or `learn`, where it shares
+with others what it reads off the training embeddings (see `plan`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from numpy.typing import NDArray
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
 from ..naming import did_you_mean
+from .arithmetic import ScoringOptions
 from .params import NoParams, ScoreInfo, known_parameters, replace_params
-from .rows import Rows, block_slices
+from .rows import Rows
+from .training import Needs
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .shared import Shared
 
 Preset = Mapping[str, Any]
 OPENOOD_DEFAULTS: Preset = MappingProxyType({})
@@ -38,6 +43,7 @@ class Postprocessor(ABC):
         presets: preset → parameters that differ from the defaults.
         needs: what `fit` estimates from, of ``{"train", "val"}``.  Where ``"val"`` is needed and absent, a
             score may take the training set, and says so in ``notes``.
+        uses: what `learn` takes from the pass over the training rows that all scores share.
         fit_reads_params: whether what `fit` learns depends on the parameters.
         reads_features: whether scoring reads features (else logits are enough).
         sweep: OpenOOD's ``postprocessor_sweep``: ``<parameter>_list`` → values.
@@ -66,6 +72,7 @@ class Postprocessor(ABC):
         {"openood": OPENOOD_DEFAULTS, "multiood": OPENOOD_DEFAULTS}
     )
     needs: ClassVar[frozenset[str]] = frozenset()
+    uses: ClassVar[frozenset[Needs]] = frozenset()
     fit_reads_params: ClassVar[bool] = False
     reads_features: ClassVar[bool] = True
     sweep: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({})
@@ -113,10 +120,14 @@ class Postprocessor(ABC):
     def score_rows(self, rows: Rows) -> Scores:
         """Score one block of rows: return its predictions and confidences, ``[B]`` each."""
 
-    def estimate(  # noqa: B027  (most scores learn nothing)
-        self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None
-    ) -> None:
-        """Learn what `score_rows` needs.  What ``needs`` names is there and widths agree."""
+    def learn(self, shared: Shared) -> None:  # noqa: B027  (most scores learn nothing)
+        """Learn what `score_rows` needs, from what is shared.  What ``needs`` names is there and widths agree."""
+
+    def estimate(self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None) -> None:
+        """Learn what `score_rows` needs by oneself, in place of `learn`."""
+        from .shared import Shared
+
+        self.learn(Shared([self], train, val, head))
 
     # --- arrays in, arrays out
 
@@ -137,6 +148,18 @@ class Postprocessor(ABC):
         Raises:
             UserError: when a set that the score needs is missing or empty, or widths disagree.
         """
+        from .plan import fit_alone
+
+        fit_alone(self, train, val, head, ScoringOptions(chunk_rows=self.chunk_rows))
+        return self
+
+    def fit_shared(self, shared: Shared) -> None:
+        """Do what `fit` does, with what other scores have computed already; `plan.fit_all` calls it.
+
+        Raises:
+            UserError: as `fit`.
+        """
+        train, val, head = shared.train, shared.val, shared.head
         for wanted, given in (("train", train), ("val", val)):
             fallback = wanted == "val" and train is not None
             if wanted in self.needs and given is None and not fallback:
@@ -149,11 +172,13 @@ class Postprocessor(ABC):
         self.fitted = False  # a fit that fails leaves nothing half-made to score with
         self.notes = []
         self.head = head
-        self.estimate(train, val, head)
+        if type(self).estimate is Postprocessor.estimate:
+            self.learn(shared)
+        else:
+            self.estimate(train, val, head)
         if self.fit_reads_params:  # to fit again when they change; else the arrays are let go
             self._fitted_with = (train, val, head)
         self.fitted = True
-        return self
 
     def score(self, embeddings: Embeddings) -> Scores:
         """Score a set: pred int64 ``[N]`` and conf float64 ``[N]``, higher = more ID.
@@ -163,16 +188,18 @@ class Postprocessor(ABC):
         Raises:
             UserError: before `fit`, for a wrong width, for NaN or infinite values.
         """
+        from .plan import score_alone
+
+        return score_alone(self, embeddings, ScoringOptions(chunk_rows=self.chunk_rows))
+
+    def check_ready(self, embeddings: Embeddings) -> None:
+        """Raise `UserError` unless the score is fitted, and to embeddings of this width."""
         if not self.fitted:
             raise UserError(f"the postprocessor '{self.name}' was asked to score before fit().")
         self._check_widths(embeddings, self.head, "")
-        pred: NDArray[np.int64] = np.empty(len(embeddings), dtype=np.int64)
-        conf: NDArray[np.float64] = np.empty(len(embeddings), dtype=np.float64)
-        for where in block_slices(len(embeddings), self._width(embeddings), self.chunk_rows):
-            pred[where], conf[where] = self.score_rows(Rows(embeddings, where, self.head))
-        return Scores(pred, conf)
 
-    def _width(self, embeddings: Embeddings) -> int:
+    def block_width(self, embeddings: Embeddings) -> int:
+        """Return the widest row that scoring makes, for the size of a block."""
         classes = self.head.num_classes if self.head is not None else 1
         return max(embeddings.dim, classes if embeddings.logits is None else embeddings.logits.shape[1])
 

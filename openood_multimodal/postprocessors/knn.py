@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..arrays import Embeddings, LinearHead, Scores
+from ..arrays import Scores
 from ..errors import UserError
+from ..naming import did_you_mean
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
+from .indexes import INDEXES, ApproximateIndex
+from .neighbours import Neighbours
 from .params import ScoreInfo, require_whole
-from .rows import Rows, feature_blocks
+from .rows import Floats, Rows
+from .training import Needs
 
-Floats32 = NDArray[np.float32]
+if TYPE_CHECKING:
+    from .shared import Shared
 
 
 @POSTPROCESSORS.register("knn")
 class KNN(Postprocessor):
     """Minus the squared Euclidean distance to the K-th nearest training sample, both of unit norm.
 
-    Exact search, in float32 (faiss's flat index), as OpenOOD's.  Predictions are the head's.
+    The search is exact (see `neighbours`) unless ``index`` asks for less; the recall of an approximate one is
+    measured and noted.  Predictions are the head's.  The training features are kept, not copied: arrays must
+    not change between `fit` and `score`, and memory maps stay on the disk.
     """
 
     name = "knn"
@@ -36,46 +40,64 @@ class KNN(Postprocessor):
     )
     presets: ClassVar[Mapping[str, Preset]] = {"openood": OPENOOD_DEFAULTS, "multiood": {"K": 10}}
     needs = frozenset({"train"})
+    uses = frozenset({Needs.NORMS})
     sweep = {"K_list": (50, 100, 200, 500, 1000)}  # noqa: RUF012
 
     @dataclass(frozen=True)
     class Params(Postprocessor.Params):
-        """Parameters: ``K``, the neighbour whose distance counts; at most the number of training rows."""
+        """Parameters: ``K``, the neighbour whose distance counts; at most the number of training rows.
+
+        ``index``: ``"flat"`` (exact), or faiss's approximate ``"ivf"`` or ``"hnsw"``.
+        """
 
         K: int = 50
+        index: str = "flat"
 
         def __post_init__(self) -> None:
             require_whole("K", self.K, 1)
+            if self.index not in INDEXES:
+                raise UserError(f"knn.index is '{self.index}'.{did_you_mean(str(self.index), INDEXES)}")
 
     params: Params
-    index: Any
+    neighbours: Neighbours
+    approximate: ApproximateIndex | None
 
-    def estimate(self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None) -> None:
-        """Index the normalised training features.
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters in force; ``index`` only where the search isn't exact, since it changes results then."""
+        found = super().parameters
+        if found["index"] == "flat":
+            del found["index"]
+        return found
+
+    def learn(self, shared: Shared) -> None:
+        """Take the training rows to be searched.
 
         Raises:
             UserError: where K exceeds the number of training rows.
         """
-        import faiss  # here, because it takes a second to load and no other score wants it
-
-        assert train is not None
+        train = shared.train_set
         self._check_size(len(train))
-        self.index = faiss.IndexFlatL2(train.dim)
-        for _, block in feature_blocks(train.features):
-            self.index.add(normalised(block))
+        self.neighbours = Neighbours(train.features, shared.norms, shared.arithmetic)
+        self.approximate = None
+        if self.params.index != "flat":
+            self.approximate = ApproximateIndex(self.params.index, train.features, self.params.K)
+            recall, rows = self.approximate.recall(train.features, self.params.K)
+            self.notes.append(
+                f"knn: approximate search ({self.params.index}); recall@{self.params.K} is {recall:.4f}, "
+                f"measured on {rows} training rows."
+            )
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the squared distance to the K-th neighbour."""
-        self._check_size(self.index.ntotal)
-        distances, _ = self.index.search(normalised(rows.features), self.params.K)
-        return Scores(rows.pred, -distances[:, -1].astype(np.float64))
+        self._check_size(len(self.neighbours))
+        if self.approximate is not None:
+            return Scores(rows.pred, -self.approximate.squared_distance(rows.features, self.params.K))
+        distances: Floats = self.neighbours.squared_distance(
+            rows.stored, rows.norms, self.params.K, rows.set_rows
+        )
+        return Scores(rows.pred, -distances)
 
     def _check_size(self, rows: int) -> None:
         if rows < self.params.K:
             raise UserError(f"knn: K={self.params.K} exceeds the {rows} training rows; set a smaller knn.K.")
-
-
-def normalised(features: NDArray[Any]) -> Floats32:
-    """Return float32 ``x / ‖x‖ + 1e-10`` of ``[B, D]`` features; a row of zeros stays at 1e-10."""
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.ascontiguousarray(features / np.where(norms > 0.0, norms, 1.0) + 1e-10, dtype=np.float32)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..arrays import Embeddings, LinearHead, Scores
+from ..arrays import Scores
 from ..errors import UserError
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number
-from .rows import Rows, as_float64, block_slices, check_slices, largest
+from .rows import Rows, block_slices, check_slices, largest, require_finite
 from .softmax import logsumexp
 from .statistics import percentile
+
+if TYPE_CHECKING:
+    from .shared import Shared
 
 
 @POSTPROCESSORS.register("react")
@@ -52,30 +55,32 @@ class ReAct(Postprocessor):
     thresholds: dict[str, float]
     """Modality (or ``"all"``) → threshold."""
 
-    def estimate(self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None) -> None:
-        """Take the thresholds from ``val``, or from ``train`` where there is none.
+    def learn(self, shared: Shared) -> None:
+        """Take the thresholds from the validation set, or from the training set where there is none.
 
         Raises:
             UserError: without a head; where ``per_modality`` is asked for and the slices are unknown.
         """
-        chosen = val if val is not None else train
-        assert chosen is not None
-        if head is None:
+        chosen = shared.val if shared.val is not None else shared.train_set
+        if shared.head is None:
             raise UserError("react needs the head: weight [C, D] and bias [C].")
-        if val is None:
+        if shared.val is None:
             self.notes.append(
                 "react: no validation features; the threshold comes from the training features."
             )
         if not len(chosen):
             raise UserError("react: the embeddings to take the threshold from are empty.")
-        for where in block_slices(len(chosen), chosen.dim):  # a NaN has no place in an order
-            as_float64(chosen.features[where], "features", where.start)
+        if not shared.options.checked:  # a NaN has no place in an order
+            for where in block_slices(len(chosen), chosen.dim, shared.options.chunk_rows):
+                require_finite(chosen.features[where], "features", where.start)
         self._slices = {"all": (0, chosen.dim)}
         if self.params.per_modality:
             self._slices = dict(chosen.slices)
             check_slices(self._slices, chosen.dim, self.name)
         self.thresholds = {
-            modality: percentile(chosen.features, self.params.percentile, slice(*columns))
+            modality: percentile(
+                chosen.features, self.params.percentile, slice(*columns), shared.options.chunk_rows
+            )
             for modality, columns in self._slices.items()
         }
         self._limits = np.concatenate(

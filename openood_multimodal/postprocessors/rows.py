@@ -23,10 +23,23 @@ BLOCK_BYTES = 64 * 2**20
 
 
 def block_slices(count: int, dim: int, rows: int | None = None) -> Iterator[slice]:
-    """Yield slices that cover ``count`` rows of width ``dim`` in order."""
-    step = rows if rows is not None else max(1, BLOCK_BYTES // (8 * max(1, dim)))
-    for start in range(0, count, step):
+    """Yield slices that cover ``count`` rows of width ``dim`` in order: nearly even ones, of ``rows`` at most."""
+    limit = rows if rows is not None else max(1, BLOCK_BYTES // (8 * max(1, dim)))
+    blocks = -(-count // limit)
+    step = -(-count // max(1, blocks))
+    for start in range(0, count, max(1, step)):
         yield slice(start, min(start + step, count))
+
+
+def require_finite(block: NDArray[Any], what: str, first_row: int = 0) -> None:
+    """Raise `UserError` where ``block`` [B, W] holds NaN or infinity; the message names row and column."""
+    finite = np.isfinite(block)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise UserError(
+            f"{what} hold {block[row, column]} at row {first_row + row}, column {column}; "
+            "leave such rows out, or find out why the network made them."
+        )
 
 
 def as_float64(block: NDArray[Any], what: str, first_row: int = 0) -> Floats:
@@ -35,15 +48,8 @@ def as_float64(block: NDArray[Any], what: str, first_row: int = 0) -> Floats:
     Raises:
         UserError: when a value is NaN or infinite; the message names its row and column.
     """
-    values = np.asarray(block, dtype=np.float64)
-    finite = np.isfinite(values)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise UserError(
-            f"{what} hold {values[row, column]} at row {first_row + row}, column {column}; "
-            "leave such rows out, or find out why the network made them."
-        )
-    return values
+    require_finite(block, what, first_row)
+    return np.asarray(block, dtype=np.float64)
 
 
 def feature_blocks(features: NDArray[Any], rows: int | None = None) -> Iterator[tuple[slice, Floats]]:
@@ -55,19 +61,35 @@ def feature_blocks(features: NDArray[Any], rows: int | None = None) -> Iterator[
 class Rows:
     """One block of an embedding set while it is scored.  Its arrays are made on demand and are read-only.
 
+    All scores of a run get the same object, so that what several of them read is computed once.
+
     Args:
         embeddings: the set.
         where: the rows meant.
         head: the fusion head, or None where it isn't known.
+        checked: whether the set is known to be finite.
     """
 
-    def __init__(self, embeddings: Embeddings, where: slice, head: LinearHead | None) -> None:
+    def __init__(
+        self, embeddings: Embeddings, where: slice, head: LinearHead | None, checked: bool = False
+    ) -> None:
         self._embeddings = embeddings
         self._where = where
         self._head = head
+        self._checked = checked
 
     def __len__(self) -> int:
         return self._where.stop - self._where.start
+
+    @property
+    def head(self) -> LinearHead | None:
+        """The fusion head, or None."""
+        return self._head
+
+    @property
+    def set_rows(self) -> int:
+        """The number of rows of the whole set."""
+        return len(self._embeddings)
 
     @property
     def slices(self) -> dict[str, tuple[int, int]]:
@@ -75,16 +97,36 @@ class Rows:
         return dict(self._embeddings.slices)
 
     @cached_property
+    def stored(self) -> NDArray[Any]:
+        """``[B, D]`` features in the precision they are stored in, finite."""
+        block = np.asarray(self._embeddings.features[self._where])
+        if not self._checked:
+            require_finite(block, "features", self._where.start)
+        return _frozen(block)
+
+    @cached_property
     def features(self) -> Floats:
         """Float64 ``[B, D]``."""
-        return _frozen(as_float64(self._embeddings.features[self._where], "features", self._where.start))
+        return _frozen(np.asarray(self.stored, dtype=np.float64))
+
+    @cached_property
+    def norms(self) -> Floats:
+        """Float64 ``[B]``, Euclidean norms of the features."""
+        return row_norms(self.features)
 
     @cached_property
     def logits(self) -> Floats:
         """Float64 ``[B, C]``: the stored ones, or the head's."""
         if self._embeddings.logits is not None:
-            stored = self._embeddings.logits[self._where]
-            return _frozen(as_float64(stored, "logits", self._where.start))
+            stored = np.asarray(self._embeddings.logits[self._where])
+            if not self._checked:
+                require_finite(stored, "logits", self._where.start)
+            return _frozen(np.asarray(stored, dtype=np.float64))
+        return self.own_logits
+
+    @cached_property
+    def own_logits(self) -> Floats:
+        """Float64 ``[B, C]``: the head's, of the features as they are, whatever logits are stored."""
         return self.head_logits(self.features)
 
     def head_logits(self, features: Floats) -> Floats:
@@ -95,7 +137,7 @@ class Rows:
             )
         return _frozen(as_float64(self._head.logits(features), "logits", self._where.start))
 
-    @property
+    @cached_property
     def pred(self) -> NDArray[np.int64]:
         """Int64 ``[B]``: the class of the largest logit, the first one of several."""
         return largest(self.logits)
@@ -106,7 +148,27 @@ def largest(logits: Floats) -> NDArray[np.int64]:
     return np.argmax(logits, axis=1).astype(np.int64, copy=False)
 
 
-def _frozen(array: Floats) -> Floats:
+def row_norms(block: NDArray[Any]) -> Floats:
+    """Return float64 ``[B]`` Euclidean norms of ``[B, W]``, right to float64 also where squares would underflow."""
+    values = np.asarray(block, dtype=np.float64)
+    squares = np.einsum("ij,ij->i", values, values)
+    norms = np.sqrt(squares)
+    extreme = (squares < 1e-280) | ~np.isfinite(squares)
+    if extreme.any():
+        norms[extreme] = np.linalg.norm(_scaled(values[extreme]), axis=1) * _largest_size(values[extreme])
+    return np.asarray(norms)
+
+
+def _largest_size(values: Floats) -> Floats:
+    return np.abs(values).max(axis=1, initial=0.0)
+
+
+def _scaled(values: Floats) -> Floats:
+    size = _largest_size(values)
+    return values / np.where(size > 0.0, size, 1.0)[:, None]
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view

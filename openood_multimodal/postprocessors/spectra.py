@@ -1,4 +1,4 @@
-"""Symmetric solvers that stay right with fewer samples than dimensions and with bad conditioning.
+"""Symmetric eigenproblems: partial ones, with fewer rows than columns, and with one eigenvalue far above the rest.
 
 Tolerance, everywhere: an eigenvalue counts when it exceeds D · 2.2e-16 times the largest one, D being the
 width of the features.  It is `scipy.linalg.pinvh`'s cutoff for a D × D covariance in float64, which is also
@@ -12,106 +12,254 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
-from .rows import Floats
-from .statistics import Centred
+from .arithmetic import Floats
 
 EPS = float(np.finfo(np.float64).eps)
 
-DOMINANT = 1e6
-"""A squared offset this many times the total variance is factored rather than squared."""
+DOMINANT = 1e3
+"""A squared offset this many times the total variance is split off before the rest is decomposed."""
+
+KRYLOV_FROM = 1024
+"""Order of a matrix from which on few eigenvectors are sought by block Lanczos."""
+
+CONVERGED = 1e-5
+"""Bound on the angle of each sought eigenvector to the sought subspace: residual norm over spectral gap."""
 
 
-class Whitening(NamedTuple):
-    """``matrix`` ``[D, r]`` with ``matrix @ matrix.T`` the pseudo-inverse of a second moment of rank r."""
+class Eigen(NamedTuple):
+    """``vectors`` ``[D, r]``, orthonormal, and ``values`` ``[r]`` of a second moment on its numerical range."""
 
-    matrix: Floats
-    eigenvalues: Floats
-
-    @property
-    def rank(self) -> int:
-        """r, the numerical rank."""
-        return len(self.eigenvalues)
+    values: Floats
+    vectors: Floats
 
 
-def whitening(centred: Centred) -> Whitening:
-    """Return the whitening of the second moment of ``centred`` rows.
+def on_range(values: Floats, vectors: Floats, dim: int) -> Eigen:
+    """Return the eigenpairs that count, for features of width ``dim``."""
+    kept = values > dim * EPS * values.max(initial=0.0)
+    return Eigen(values[kept], vectors[:, kept])
 
-    With N <= D it comes from a singular value decomposition of the rows, which needs no D × D matrix and
-    doesn't square their condition; with N > D from the symmetric eigendecomposition of the scatter.
+
+def eigen_of_matrix(matrix: Floats) -> Eigen:
+    """Return the eigenpairs of a symmetric ``[D, D]`` matrix that count, ascending."""
+    values, vectors = linalg.eigh(matrix, check_finite=False)
+    return on_range(values, vectors, len(matrix))
+
+
+def eigen_of_rows(rows: Floats) -> Eigen:
+    """Return the eigenpairs that count of ``rowsᵀ rows / N``, from the N × N products of the rows.
+
+    For N <= D: nothing of size D × D is made.
     """
-    count, dim = centred.shape
-    if count <= dim:
-        _, singular, right = linalg.svd(
-            centred.rows(), full_matrices=False, overwrite_a=True, check_finite=False
-        )
-        eigenvalues, vectors = singular**2 / count, right.T
-    else:
-        eigenvalues, vectors = linalg.eigh(centred.scatter(), overwrite_a=True, check_finite=False)
-    kept = eigenvalues > dim * EPS * eigenvalues.max()
-    return Whitening(vectors[:, kept] / np.sqrt(eigenvalues[kept]), eigenvalues[kept])
+    count, dim = rows.shape
+    squares, left = linalg.eigh(rows @ rows.T, check_finite=False, overwrite_a=True)
+    kept = squares > dim * EPS * squares.max(initial=0.0)
+    squares, left = squares[kept], left[:, kept]
+    vectors = rows.T @ (left / np.sqrt(squares))
+    return Eigen(squares / count, vectors)
 
 
 class Subspace(NamedTuple):
-    """Orthonormal ``basis`` ``[D, k]``, falling ``eigenvalues`` ``[k]``, mean squared norm ``scale``."""
+    """The leading eigenvectors of a second moment around a point u, with mean m of the rows.
+
+    Attributes:
+        basis: orthonormal ``[D, k]``.
+        values: ``[k]`` eigenvalues, falling.
+        outside: ``[D]``, what the basis leaves of m - u; exact also where m - u is huge.
+        scale: mean squared distance of the rows to u.
+    """
 
     basis: Floats
-    eigenvalues: Floats
+    values: Floats
+    outside: Floats
     scale: float
 
     def rank(self, dim: int) -> int:
         """Return how many of the directions carry anything, among features of width ``dim``."""
-        return int((self.eigenvalues > dim * EPS * self.eigenvalues.max(initial=0.0)).sum())
+        return int((self.values > dim * EPS * self.values.max(initial=0.0)).sum())
 
 
-def leading_subspace(about_mean: Centred, offset: Floats, size: int) -> Subspace:
-    """Return the ``size`` leading eigenvectors of the second moment of the rows plus ``offset``.
+def leading_subspace(covariance: Floats, offset: Floats, size: int) -> Subspace:
+    """Return the ``size`` leading eigenvectors of ``covariance + offset offsetᵀ``.
 
     Args:
-        about_mean: rows minus their mean.
-        offset: ``[D]``, mean minus the origin that the second moment is taken around.
-        size: below D.
+        covariance: symmetric ``[D, D]``; may be written to.
+        offset: ``[D]``, mean minus the point that the second moment is taken around.
+        size: at most D.
 
-    A huge offset (the origin of a nearly singular head is far away) would drown the rest of the spectrum
-    in the rounding of D × D sums; the factor of the matrix is then decomposed instead of the matrix.
+    A huge offset (the origin of a nearly singular head is far away) would drown the rest of the spectrum in
+    the rounding of the sum; its eigenvector is then split off first.
     """
-    count, dim = about_mean.shape
-    squared_offset = float(offset @ offset)
-    if count <= dim:
-        rows = about_mean.rows()
-        rows += offset
-        _, singular, right = linalg.svd(rows, full_matrices=False, overwrite_a=True, check_finite=False)
-        eigenvalues, vectors = singular**2 / count, right.T
-        return Subspace(vectors[:, :size], eigenvalues[:size], float(eigenvalues.sum()))
-    covariance = about_mean.scatter()
-    scale = float(np.trace(covariance)) + squared_offset
-    if squared_offset > DOMINANT * np.trace(covariance):
-        values, vectors = linalg.eigh(covariance, overwrite_a=True, check_finite=False)
-        factor = np.vstack([np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T, offset])
-        _, singular, right = linalg.svd(factor, full_matrices=False, overwrite_a=True, check_finite=False)
-        return Subspace(right[:size].T, singular[:size] ** 2, scale)
+    squared = float(offset @ offset)
+    variance = float(np.trace(covariance))
+    if squared > DOMINANT * variance:
+        return _leading_with_far_offset(covariance, offset, size, variance + squared)
     covariance += np.outer(offset, offset)
+    values, basis = leading_eigenpairs(covariance, size)
+    return Subspace(basis, values, _outside(offset, basis), variance + squared)
+
+
+def leading_subspace_of_rows(rows: Floats, offset: Floats, size: int) -> Subspace:
+    """Return the same from rows ``[N, D]`` around their mean, N <= D, without a D × D matrix."""
+    values, vectors = eigen_of_rows(rows)
+    inside = vectors.T @ offset
+    left = _outside(offset, vectors)
+    length = float(np.linalg.norm(left))
+    if length > len(offset) * EPS * np.linalg.norm(offset):
+        vectors = np.column_stack([vectors, _outside(left / length, vectors)])
+        values, inside = np.append(values, 0.0), np.append(inside, length)
+    small = leading_subspace(np.diag(values), inside, min(size, len(values)))
+    basis = vectors @ small.basis
+    return Subspace(basis, small.values, vectors @ small.outside, small.scale)
+
+
+def _outside(vector: Floats, basis: Floats) -> Floats:
+    for _ in range(2):  # the second time takes away what rounding left of the first
+        vector = vector - basis @ (basis.T @ vector)
+    return vector
+
+
+def _leading_with_far_offset(covariance: Floats, offset: Floats, size: int, scale: float) -> Subspace:
+    """Return the leading subspace where |offset|² is far above the trace of the covariance.
+
+    A reflection H turns the offset into the first axis: H (C + o oᵀ) H = [[a, cᵀ], [c, E]] with a = |o|² + e.
+    Its first eigenvector is (1, t), with t = (c + E t - t cᵀt) / a, which converges at the rate trace / |o|²;
+    the others are those of the matrix on the complement of (1, t), where |o|² enters only through t.
+    """
+    dim = len(offset)
+    length = float(np.linalg.norm(offset))
+    axis = offset / length
+    sign = -1.0 if axis[0] > 0 else 1.0
+    mirror = axis.copy()
+    mirror[0] -= sign
+    mirror /= np.linalg.norm(mirror)  # H = I - 2 m mᵀ takes the axis to sign · e1
+    rotated = _reflected(covariance, mirror)
+    corner, column, rest = float(rotated[0, 0]), rotated[1:, 0].copy(), rotated[1:, 1:]
+    top = length**2 + corner
+    tilt = column / top
+    for _ in range(100):
+        before = tilt
+        tilt = (column + rest @ tilt - tilt * float(column @ tilt)) / top
+        if np.linalg.norm(tilt - before) <= EPS * np.linalg.norm(tilt):
+            break
+    norm = float(np.sqrt(1.0 + tilt @ tilt))
+    first = np.concatenate([[1.0], tilt]) / norm
+    value = top + float(column @ tilt)
+    # the complement of (1, t): the columns but the first of a second reflection, which takes e1 to (1, t)
+    second = first.copy()
+    second[0] += 1.0
+    second /= np.linalg.norm(second)
+    leaning = -2.0 * second[0] * second[1:]  # first row of those columns: all that |o|² sees
+    inner = _reflected(rotated, second)[1:, 1:]
+    inner += length**2 * np.outer(leaning, leaning)
+    values, vectors = leading_eigenpairs(inner, size - 1)
+    whole = np.zeros((dim, size))
+    whole[:, 0] = first
+    whole[1:, 1:] = vectors
+    whole[:, 1:] -= 2.0 * np.outer(second, second @ whole[:, 1:])
+    basis = whole - 2.0 * np.outer(mirror, mirror @ whole)
+    # |o| (e1 - (1, t) / norm²), each entry without a difference of nearly equal numbers
+    left = np.concatenate([[float(tilt @ tilt)], -tilt]) * (sign * length / norm**2)
+    left = _outside(left, whole[:, 1:])
+    left -= 2.0 * mirror * float(mirror @ left)
+    return Subspace(basis, np.concatenate([[value], values]), left, scale)
+
+
+def _reflected(matrix: Floats, mirror: Floats) -> Floats:
+    """Return (I - 2 m mᵀ) A (I - 2 m mᵀ) of a symmetric A."""
+    image = matrix @ mirror
+    half = 2.0 * image - 2.0 * float(mirror @ image) * mirror
+    return np.asarray(matrix - np.outer(half, mirror) - np.outer(mirror, half))
+
+
+def leading_eigenpairs(matrix: Floats, size: int) -> Eigen:
+    """Return the ``size`` largest eigenvalues of a symmetric matrix, falling, and their vectors.
+
+    Block Lanczos where few are wanted of many, checked by residuals, else (and where it does not get there)
+    LAPACK.
+    """
+    order = len(matrix)
+    if size < 1:
+        return Eigen(np.zeros(0), np.zeros((order, 0)))
+    if order >= KRYLOV_FROM and 16 * size <= order:
+        found = block_lanczos(matrix, size)
+        if found is not None:
+            return found
+    values, vectors = linalg.eigh(matrix, check_finite=False, subset_by_index=[order - size, order - 1])
+    return Eigen(values[::-1], vectors[:, ::-1])
+
+
+def block_lanczos(matrix: Floats, size: int, tolerance: float = CONVERGED) -> Eigen | None:
+    """Return the ``size`` leading eigenpairs of a symmetric matrix, or None if they don't converge.
+
+    A block Krylov basis from a fixed random start, orthogonalised in full; converged where every residual
+    norm is below ``tolerance`` times the distance of its eigenvalue to the next one that isn't sought (which
+    bounds the sine of its angle to the sought subspace).
+    """
+    order = len(matrix)
+    width = max(16, size // 8)
+    limit = min(8 * size, order // 2)
+    basis = np.empty((order, limit + width), order="F")
+    image = np.empty_like(basis)
+    block = np.random.default_rng(0).standard_normal((order, width))
+    block, _ = np.linalg.qr(block)
+    filled = 0
+    check_at = 7 * size // 2
+    while True:
+        basis[:, filled : filled + width] = block
+        image[:, filled : filled + width] = matrix @ block
+        filled += width
+        if filled >= check_at or filled >= limit:
+            found = _ritz_pairs(basis[:, :filled], image[:, :filled], size, tolerance)
+            if found is not None:
+                return found
+            check_at = filled + max(width, size // 2)
+        if filled >= limit:
+            return None
+        block = image[:, filled - width : filled]
+        for _ in range(2):
+            block = block - basis[:, :filled] @ (basis[:, :filled].T @ block)
+        block, triangle = np.linalg.qr(block)
+        if np.abs(np.diag(triangle)).min() <= EPS * np.abs(triangle).max():
+            return None  # the Krylov space is exhausted: a matter for LAPACK
+
+
+def _ritz_pairs(basis: Floats, image: Floats, size: int, tolerance: float) -> Eigen | None:
+    small = basis.T @ image
+    filled = len(small)
     values, vectors = linalg.eigh(
-        covariance, overwrite_a=True, check_finite=False, subset_by_index=[dim - size, dim - 1]
+        0.5 * (small + small.T), check_finite=False, subset_by_index=[filled - size - 1, filled - 1]
     )
-    return Subspace(vectors[:, ::-1], values[::-1], scale)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    found = basis @ vectors[:, :size]
+    residual = image @ vectors[:, :size] - found * values[:size]
+    norms = np.sqrt(np.einsum("ij,ij->j", residual, residual))
+    if (norms > tolerance * (values[:size] - values[size])).any():
+        return None
+    return Eigen(values[:size].copy(), found)
 
 
 def nearest_squared_distance(points: Floats, centres: Floats) -> Floats:
     """Return ``[B]``: squared distances of ``points`` ``[B, r]`` to the nearest of ``centres`` ``[C, r]``.
 
     The products expand the square to find the nearest; its distance is then taken from the difference
-    itself, as is that of every centre within the expansion's rounding, so that nothing cancels.
+    itself, as is that of every centre within the expansion's rounding, so that nothing cancels.  Points may be
+    float32: their differences are then float32, summed in float64.
     """
     size = points.shape[1]
+    centres = centres.astype(points.dtype, copy=False)
+    eps = float(np.finfo(points.dtype).eps)
+    # float32: what rounding makes likely rather than what it makes possible, or every centre would be close
+    spread = size + 4 if points.dtype == np.float64 else np.sqrt(size + 4)
     point_norms = np.einsum("ij,ij->i", points, points)
     centre_norms = np.einsum("ij,ij->i", centres, centres)
-    expanded = point_norms[:, None] - 2.0 * (points @ centres.T) + centre_norms[None, :]
-    slack = 4.0 * EPS * (size + 4) * (point_norms + centre_norms.max(initial=0.0))
+    expanded = centre_norms[None, :] - 2.0 * (points @ centres.T)
+    slack = 4.0 * eps * spread * (point_norms + centre_norms.max(initial=0.0))
     close = expanded <= (expanded.min(axis=1) + slack)[:, None]
     best = np.full(len(points), np.inf)
     rows, columns = np.nonzero(close)
-    for start in range(0, len(rows), max(1, len(points))):
-        row, column = rows[start : start + len(points)], columns[start : start + len(points)]
-        difference = points[row] - centres[column]
+    step = max(1, 2**20 // max(1, size))  # a few megabytes: stays in the cache
+    for start in range(0, len(rows), step):
+        row, column = rows[start : start + step], columns[start : start + step]
+        difference = (points[row] - centres[column]).astype(np.float64, copy=False)
         np.minimum.at(best, row, np.einsum("ij,ij->i", difference, difference))
     return best

@@ -1,21 +1,19 @@
-"""What the fitted scores read off the training features: class means, scatters, order statistics.
-
-All in float64 and a block of rows at a time.  Scatters take a second pass around their own centre: one pass
-with the means subtracted afterwards loses everything where the classes are far apart and tight, as they are
-in a well-trained network.
-"""
+"""Class means, and order statistics of arrays of any length."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from ..errors import UserError
-from .rows import Floats, block_slices, check_labels, feature_blocks
+from .rows import Floats, block_slices
+
+COPY_BYTES = 256 * 2**20
+"""Size of a copy that is still sorted in memory."""
+
+SAMPLE = 2**20
+"""Values of a sample that bounds order statistics."""
 
 
 class ClassMeans(NamedTuple):
@@ -25,111 +23,87 @@ class ClassMeans(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def class_means(features: NDArray[Any], labels: NDArray[np.int64], num_classes: int) -> ClassMeans:
-    """Return the mean of every class of ``features`` ``[N, D]``.
-
-    Raises:
-        UserError: for a label outside the classes, or a class without a row.
-    """
-    check_labels(labels, num_classes)
-    counts = np.bincount(labels, minlength=num_classes).astype(np.int64)
-    if not counts.all():
-        missing = int(np.flatnonzero(counts == 0)[0])
-        raise UserError(
-            f"class {missing} of {num_classes} has 0 of the {len(labels)} training rows; "
-            "its mean can't be estimated."
-        )
-    sums = np.zeros((num_classes, features.shape[1]))
-    for where, block in feature_blocks(features):
-        size = len(block)
-        member = sparse.csr_matrix(
-            (np.ones(size), (labels[where], np.arange(size))), shape=(num_classes, size)
-        )
-        sums += member @ block
-    return ClassMeans(sums / counts[:, None], counts)
-
-
-def mean(features: NDArray[Any]) -> Floats:
-    """Return the float64 mean ``[D]`` of ``features`` ``[N, D]``."""
-    total = np.zeros(features.shape[1])
-    for _, block in feature_blocks(features):
-        total += block.sum(axis=0)
-    return total / len(features)
-
-
-class Centred:
-    """The rows of ``features`` ``[N, D]`` minus a centre each, never held all at once unless asked for.
-
-    Args:
-        features: ``[N, D]``.
-        centres: ``[K, D]``.
-        which: int64 ``[N]``, the centre of every row; None: all rows take the only one.
-    """
-
-    def __init__(
-        self, features: NDArray[Any], centres: Floats, which: NDArray[np.int64] | None = None
-    ) -> None:
-        self.features = features
-        self.centres = centres
-        self.which = which
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, D)."""
-        return len(self.features), int(self.features.shape[1])
-
-    def blocks(self) -> Iterator[tuple[slice, Floats]]:
-        """Yield ``(slice, centred block)``."""
-        for where, block in feature_blocks(self.features):
-            yield where, block - (self.centres if self.which is None else self.centres[self.which[where]])
-
-    def rows(self) -> Floats:
-        """Return all of them, ``[N, D]``."""
-        out = np.empty(self.shape)
-        for where, block in self.blocks():
-            out[where] = block
-        return out
-
-    def scatter(self) -> Floats:
-        """Return their second moment, ``[D, D]``: the mean outer product."""
-        count, dim = self.shape
-        total = np.zeros((dim, dim))
-        for _, block in self.blocks():
-            total += block.T @ block
-        return total / count
-
-
-def percentile(array: NDArray[Any], percent: float, columns: slice = slice(None)) -> float:
+def percentile(
+    array: NDArray[Any], percent: float, columns: slice = slice(None), chunk_rows: int | None = None
+) -> float:
     """Return the ``percent``-th percentile of ``array[:, columns]``, as `numpy.percentile` does (linear).
 
-    The order statistics are found digit by digit (16 bits a pass over the rows), so that the array may be
-    a memory map of any length: memory is one block and one table of 65 536 counts.
+    A copy of up to 256 MB is partitioned.  Above that, the array may be a memory map of any length: a sample
+    says between which values the order statistics lie, and one pass collects what is there (at most so much
+    again); where that fails, they are found digit by digit, 16 bits a pass over the rows.
 
     Args:
         array: ``[N, D]``; floats of other widths than 32 and 64 bits are read as float64.
         percent: 0 to 100.
         columns: the columns meant.
+        chunk_rows: rows a block, or None to let the width decide.
     """
     width = array[:1, columns].shape[1]
     count = len(array) * width
     position = percent / 100.0 * (count - 1)
     below = int(np.floor(position))
-    low = _order_statistic(array, columns, below)
     weight = position - below
-    if weight == 0.0:
-        return low
-    high = _order_statistic(array, columns, below + 1)
+    above = below + 1 if weight else below
+    value_type = np.float32 if array.dtype == np.float32 else np.float64
+    if count * np.dtype(value_type).itemsize <= COPY_BYTES:
+        values = np.array(array[:, columns], dtype=value_type, order="C").reshape(-1)
+        values.partition([below, above])
+        low, high = float(values[below]), float(values[above])
+    else:
+        found = _between_bounds(array, columns, (below, above), chunk_rows)
+        if found is None:
+            found = tuple(_order_statistic(array, columns, rank, chunk_rows) for rank in (below, above))
+        low, high = found
     return low + (high - low) * weight
 
 
-def _order_statistic(array: NDArray[Any], columns: slice, rank: int) -> float:
+def _between_bounds(
+    array: NDArray[Any], columns: slice, ranks: tuple[int, int], chunk_rows: int | None
+) -> tuple[float, ...] | None:
+    """Return the values of two neighbouring ranks, or None if a sample's bounds don't hold them."""
+    value_type = np.float32 if array.dtype == np.float32 else np.float64
+    width = array[:1, columns].shape[1]
+    total = len(array) * width
+    chosen = np.linspace(0, len(array) - 1, min(len(array), max(64, SAMPLE // width))).astype(np.int64)
+    sample = np.sort(np.asarray(array[chosen][:, columns], dtype=value_type), axis=None)
+    size = len(sample)
+    share = ranks[0] / total
+    # values of one row go together, so a sample of rows is less sure than as many values would be
+    slack = 2 + int(10.0 * np.sqrt(size * share * (1.0 - share) * min(width, 16)))
+    first, last = int(share * size) - slack, int(share * size) + 1 + slack
+    low = sample[first] if first >= 0 else value_type(-np.inf)
+    high = sample[last] if last < size else value_type(np.inf)
+    below = at_low = at_high = held = 0
+    inside = []
+    for where in block_slices(len(array), array.shape[1], chunk_rows):
+        values = np.asarray(array[where, columns], dtype=value_type).reshape(-1)
+        above_low = values > low
+        at_most_low = values.size - int(np.count_nonzero(above_low))
+        below_low = int(np.count_nonzero(values < low))
+        below, at_low = below + below_low, at_low + at_most_low - below_low
+        at_high += int(np.count_nonzero(values == high)) if high > low else 0
+        inside.append(values[above_low & (values < high)])
+        held += inside[-1].nbytes
+        if held > COPY_BYTES:
+            return None
+    middle = np.sort(np.concatenate(inside))
+    found = []
+    for rank in ranks:
+        place = rank - below - at_low
+        if rank < below or place >= len(middle) + at_high:
+            return None
+        found.append(float(low if place < 0 else middle[place] if place < len(middle) else high))
+    return tuple(found)
+
+
+def _order_statistic(array: NDArray[Any], columns: slice, rank: int, chunk_rows: int | None) -> float:
     """Return the value of 0-based ``rank`` in ascending order of ``array[:, columns]``."""
     value_type = np.float32 if array.dtype == np.float32 else np.float64
     bits = np.dtype(value_type).itemsize * 8
     prefix = 0
     for shift in range(bits - 16, -1, -16):
         counts = np.zeros(1 << 16, dtype=np.int64)
-        for where in block_slices(len(array), array.shape[1]):
+        for where in block_slices(len(array), array.shape[1], chunk_rows):
             keys = _ordered_keys(array[where, columns].astype(value_type, copy=False))
             if shift + 16 < bits:  # only values that begin with the digits found so far
                 keys = keys[(keys >> np.asarray(shift + 16, keys.dtype)) == prefix]

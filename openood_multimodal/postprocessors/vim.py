@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import linalg
 
-from ..arrays import Embeddings, LinearHead, Scores
+from ..arrays import LinearHead, Scores
 from ..errors import UserError
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_whole
-from .rows import Floats, Rows, feature_blocks, largest
+from .rows import Floats, Rows, largest
 from .softmax import logsumexp
-from .spectra import EPS, Subspace, leading_subspace
-from .statistics import Centred, mean
+from .spectra import EPS, Subspace
+from .training import Needs
+
+if TYPE_CHECKING:
+    from .shared import Shared
+
+CANCELS = 1e-4
+"""A squared residual below this share of what it is the difference of is computed from the vector."""
 
 
 @POSTPROCESSORS.register("vim")
@@ -35,6 +42,7 @@ class ViM(Postprocessor):
         url="https://arxiv.org/abs/2203.10807",
     )
     needs = frozenset({"train"})
+    uses = frozenset({Needs.SCATTER, Needs.LARGEST_LOGIT})
     fit_reads_params = True
     sweep = {"dim_list": (256, 1000)}  # noqa: RUF012
 
@@ -49,16 +57,17 @@ class ViM(Postprocessor):
 
     params: Params
     origin: Floats
+    mean: Floats
     subspace: Subspace
     alpha: float
 
-    def estimate(self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None) -> None:
-        """Estimate origin, principal subspace and α from ``train`` and ``head``.
+    def learn(self, shared: Shared) -> None:
+        """Take origin, principal subspace and α from the training embeddings and the head.
 
         Raises:
             UserError: without a head; where ``dim`` isn't below D, or leaves nothing of the features.
         """
-        assert train is not None
+        train, head = shared.train_set, shared.head
         if head is None:
             raise UserError("vim needs the head: weight [C, D] and bias [C].")
         dim = self.params.dim
@@ -72,30 +81,39 @@ class ViM(Postprocessor):
                 "vim: the head is singular within float32 rounding, so its origin u is far away "
                 f"(|u| = {np.linalg.norm(self.origin):.3g}) and rests on the weights' last digits."
             )
-        average = mean(train.features)
-        self.subspace = leading_subspace(Centred(train.features, average[None]), average - self.origin, dim)
-        residual_sum = logit_sum = 0.0
-        for _, block in feature_blocks(train.features):
-            residual_sum += float(self.residual_norms(block).sum())
-            logit_sum += float(np.max(head.logits(block), axis=1).sum())
-        residual = residual_sum / len(train)
+        self.mean = shared.mean
+        self.subspace = shared.subspace(self.origin, dim)
+        # the mean of norms is in no moment: it takes the rows a second time
+        residual = sum(float(self.residual_norms(block).sum()) for block in shared.feature_blocks(train))
+        residual /= len(train)
         if residual <= train.dim * EPS * np.sqrt(self.subspace.scale):
             raise UserError(
                 f"vim: dim={dim} leaves no residual: the {len(train)} training rows span only "
                 f"{self.subspace.rank(train.dim)} dimensions; set a smaller vim.dim."
             )
-        self.alpha = (logit_sum / len(train)) / residual
+        self.alpha = shared.largest_logit / residual
 
     def residual_norms(self, features: Floats) -> Floats:
-        """Return ``[B]``, the norm of ``features - origin`` outside the principal subspace."""
-        shifted = features - self.origin
-        # the difference of vectors, not of squared norms: the latter cancels where the residual is small
-        shifted -= (shifted @ self.subspace.basis) @ self.subspace.basis.T
-        return np.sqrt(np.einsum("ij,ij->i", shifted, shifted))
+        """Return ``[B]``, the norm of ``features - origin`` outside the principal subspace.
+
+        With x - u = (x - m) + (m - u), m the training mean, the huge part of u of a nearly singular head
+        has gone into the subspace already: what is left of m - u is small, and known exactly.
+        """
+        basis, outside = self.subspace.basis, self.subspace.outside
+        about = features - self.mean
+        inside = about @ basis
+        whole = np.einsum("ij,ij->i", about, about)
+        fixed = float(outside @ outside)
+        squared = whole - np.einsum("ij,ij->i", inside, inside) + 2.0 * (about @ outside) + fixed
+        lost = squared < CANCELS * (whole + fixed)
+        if lost.any():
+            residual = about[lost] - inside[lost] @ basis.T + outside
+            squared[lost] = np.einsum("ij,ij->i", residual, residual)
+        return np.sqrt(squared)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return energy minus the virtual logit."""
-        logits = rows.head_logits(rows.features)
+        logits = rows.own_logits
         return Scores(largest(logits), logsumexp(logits) - self.alpha * self.residual_norms(rows.features))
 
 

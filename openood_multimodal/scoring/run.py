@@ -5,17 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from ..arrays import Embeddings, LinearHead, Slices
+from ..arrays import Embeddings, LinearHead, Scores, Slices
 from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.metrics import Metric, compute_ood_metrics, mean_metrics
 from ..evaluators.outputs import SetScores, file_name
+from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, computing
+from ..postprocessors.base import Postprocessor
+from ..postprocessors.plan import fit_all, score_all
 from .choice import Job
 from .inputs import InputSet, as_slices, check_classes
 
@@ -265,42 +268,86 @@ def run_jobs(
     *,
     intervals: bool,
     seed: int = 0,
+    settings: ScoringSettings | None = None,
     progress: bool = False,
 ) -> tuple[list[Result], Warnings]:
-    """Fit and evaluate every score.
+    """Fit and evaluate every score; native ones together, so that what they share is computed once.
 
     Args:
         jobs: the scores.
-        task: what to score.
+        task: what to score; its sets hold finite values.
         fit_on: ``"train"`` or ``"val"``: the set that fitted scores learn from.
         intervals: whether to compute 95 % intervals.
         seed: of the bootstrap intervals.
-        progress: whether to show a bar (on a terminal).
+        settings: threads, device, rows held at once, precision.
+        progress: whether to show bars (on a terminal), with rows per second.
 
     Raises:
-        UserError: when a score can't be fitted to the data, for instance K > N.
+        UserError: when a score can't be fitted to the data, for instance K > N; for a device that isn't there.
     """
     caught = Warnings()
+    given = asdict(settings if settings is not None else ScoringSettings())
+    options = ScoringOptions(**given, progress=progress, checked=True)
     fit, val = _embeddings(task.val if fit_on == "val" else task.train), _embeddings(task.val)
+    sets = {"id": task.test, **task.ood}
     results = []
-    with tqdm(jobs, desc="Score", unit="score", leave=False, disable=None if progress else True) as bar:
-        for job in bar:
-            bar.set_postfix_str(job.name)
-            with caught.at(job.name), _named(job, jobs):
-                job.score.fit(fit, val, task.head)
-                scores = {"id": _scored(job, task.test)}
-                scores |= {name: _scored(job, each) for name, each in task.ood.items()}
-            metrics = {}
-            for name in task.ood:
-                with caught.at(f"{job.name} on {name}"):
-                    metrics[name] = _metrics(job.name, name, scores["id"], scores[name], intervals, seed)
-            notes = list(job.score.notes)
-            if task.shaped:
-                notes.append(f"{job.name}: features already shaped by {task.shaped}, scored by their energy.")
-            results.append(
-                Result(job.name, job.score.parameters, scores, metrics, tuple(notes), engine_of(job.score))
-            )
+    with computing(options):
+        known = _native_scores(jobs, fit, val, task, sets, options, caught)
+        with tqdm(
+            jobs, desc="Evaluate", unit="score", leave=False, disable=None if progress else True
+        ) as bar:
+            for job in bar:
+                bar.set_postfix_str(job.name)
+                if id(job) in known:
+                    scores = known[id(job)]
+                else:
+                    with caught.at(job.name), _named(job, jobs):
+                        job.score.fit(fit, val, task.head)
+                        scores = {name: _labelled(job.score.score(each.embeddings), each)
+                                  for name, each in sets.items()}  # fmt: skip
+                metrics = {}
+                for name in task.ood:
+                    with caught.at(f"{job.name} on {name}"):
+                        metrics[name] = _metrics(job.name, name, scores["id"], scores[name], intervals, seed)
+                notes = list(job.score.notes)
+                if task.shaped:
+                    notes.append(
+                        f"{job.name}: features already shaped by {task.shaped}, scored by their energy."
+                    )
+                results.append(
+                    Result(
+                        job.name, job.score.parameters, scores, metrics, tuple(notes), engine_of(job.score)
+                    )
+                )
     return results, caught
+
+
+def _native_scores(
+    jobs: Sequence[Job],
+    fit: Embeddings | None,
+    val: Embeddings | None,
+    task: Task,
+    sets: Mapping[str, InputSet],
+    options: ScoringOptions,
+    caught: Warnings,
+) -> dict[int, dict[str, SetScores]]:
+    """Fit and apply the native scores together; return the job's identity → set → scores."""
+    native = [job for job in jobs if isinstance(job.score, Postprocessor)]
+    by_score = {id(job.score): job for job in native}
+    scores = [job.score for job in native]
+
+    @contextmanager
+    def around(score: Postprocessor) -> Iterator[None]:
+        job = by_score[id(score)]
+        with caught.at(job.name), _named(job, jobs):
+            yield
+
+    fit_all(scores, fit, val, task.head, options, around)
+    found = score_all(scores, {name: each.embeddings for name, each in sets.items()}, options, around)
+    return {
+        id(job): {name: _labelled(found[name][i], each) for name, each in sets.items()}
+        for i, job in enumerate(native)
+    }
 
 
 @contextmanager
@@ -319,9 +366,8 @@ def _embeddings(each: InputSet | None) -> Embeddings | None:
     return None if each is None else each.embeddings
 
 
-def _scored(job: Job, each: InputSet) -> SetScores:
-    pred, conf = job.score.score(each.embeddings)
-    return SetScores(pred, conf, np.asarray(each.embeddings.labels, dtype=np.int64))
+def _labelled(scores: Scores, each: InputSet) -> SetScores:
+    return SetScores(scores.pred, scores.conf, np.asarray(each.embeddings.labels, dtype=np.int64))
 
 
 def _metrics(

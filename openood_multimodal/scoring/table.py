@@ -10,6 +10,7 @@ from ..engines import ENGINES
 from ..errors import UserError
 from ..evaluators.metrics import METRICS
 from ..naming import did_you_mean
+from ..postprocessors.arithmetic import ScoringSettings, arithmetic_for
 from .choice import Job, Parameters, build_jobs, require_inputs, require_slices, score_names
 from .inputs import read_head, read_set
 from .run import Result, Task, check_ood_names, make_task, run_jobs
@@ -81,6 +82,11 @@ def evaluate(
     parameters: Parameters | None = None,
     intervals: bool = False,
     seed: int = 0,
+    threads: int | None = None,
+    device: str = "cpu",
+    chunk_rows: int | None = None,
+    precision: str = "auto",
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Score an in-distribution test set against OOD sets and return a table.
 
@@ -107,6 +113,11 @@ def evaluate(
         parameters: score → parameters, e.g. ``{"knn": {"K": 10}}``.
         intervals: add ``<metric>_ci_low`` and ``<metric>_ci_high``, 95 % bounds (a second or so a score).
         seed: of the bootstrap behind these.
+        threads: threads to compute with; None: as many as the libraries take by themselves.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``, where the large products are computed.
+        chunk_rows: rows of embeddings held at once; None: some 64 MB.
+        precision: ``"auto"``, ``"float32"`` or ``"float64"``: of the large products (``docs/scores.md``).
+        progress: show bars with rows per second, on a terminal.
 
     Returns:
         One row a score and OOD set, and a row ``average`` a score where there are several sets.  Columns:
@@ -126,10 +137,14 @@ def evaluate(
         raise UserError(f"there is no engine '{engine}'.{did_you_mean(engine, ENGINES)}")
     if not isinstance(ood, Mapping):
         raise UserError(f"ood must be a dict, name → set, got {type(ood).__name__}.")
+    settings = ScoringSettings(threads, device, chunk_rows, precision)
+    arithmetic_for(settings.device)  # a device that isn't there is told before anything is read
     names = score_names(postprocessors, engine)
     sources = Sources(train, val, test, list(ood.items()), head, slices)
     task, jobs = prepare(sources, names, preset, parameters or {}, fit_on, engine)
-    results, caught = run_jobs(jobs, task, fit_on, intervals=intervals, seed=seed)
+    results, caught = run_jobs(
+        jobs, task, fit_on, intervals=intervals, seed=seed, settings=settings, progress=progress
+    )
     for line in caught.lines():
         warnings.warn(line, stacklevel=2)
     table = pd.DataFrame(percent_rows(results, intervals))

@@ -1,4 +1,4 @@
-"""Class means, scatters, order statistics and nearest distances against NumPy."""
+"""Order statistics against NumPy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from openood_multimodal.errors import UserError
 from openood_multimodal.postprocessors import rows as rows_module
 from openood_multimodal.postprocessors import statistics as stats
-from openood_multimodal.postprocessors.spectra import nearest_squared_distance
 
 
 @given(
@@ -27,51 +25,51 @@ from openood_multimodal.postprocessors.spectra import nearest_squared_distance
 @settings(max_examples=150, deadline=None)
 def test_percentile_is_numpys(array: np.ndarray, percent: float) -> None:
     expected = np.percentile(array.astype(np.float64), percent)
-    assert stats.percentile(array, percent) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    for limit, sample in ((2**28, 1), (8, 1), (0, 1)):  # a copy, from a sample's bounds, digit by digit
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stats, "COPY_BYTES", limit)
+            patch.setattr(stats, "SAMPLE", sample)
+            assert stats.percentile(array, percent) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 def test_percentile_in_blocks_and_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "BLOCK_BYTES", 8 * 11 * 3)  # three rows a block
+    monkeypatch.setattr(stats, "COPY_BYTES", 0)
     array = np.random.default_rng(0).standard_normal((50, 11)).astype(np.float32)
     assert stats.percentile(array, 87.5, slice(3, 9)) == pytest.approx(
         np.percentile(array[:, 3:9].astype(float), 87.5), rel=1e-12
     )
 
 
-def test_class_means_and_scatter_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "BLOCK_BYTES", 8 * 6 * 4)
-    rng = np.random.default_rng(0)
-    features, labels = rng.standard_normal((31, 6)).astype(np.float32), rng.permutation(np.arange(31) % 5)
-    means, counts = stats.class_means(features, labels, 5)
-    for c in range(5):
-        np.testing.assert_allclose(means[c], features[labels == c].astype(float).mean(axis=0), rtol=1e-12)
-        assert counts[c] == (labels == c).sum()
-    centred = features - means[labels]
-    source = stats.Centred(features, means, labels)
-    np.testing.assert_allclose(source.rows(), centred, atol=1e-15)
-    np.testing.assert_allclose(source.scatter(), centred.T @ centred / 31, atol=1e-14)
-    np.testing.assert_allclose(stats.mean(features), features.astype(float).mean(axis=0), atol=1e-15)
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("percent", [0, 50, 87.5, 99.9, 100])
+def test_copies_and_digits_agree(dtype: str, percent: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(1).standard_normal((300, 7)).astype(dtype)
+    copied = stats.percentile(array, percent, slice(1, 6))
+    monkeypatch.setattr(stats, "COPY_BYTES", 0)
+    for chunk_rows in (None, 11):
+        assert stats.percentile(array, percent, slice(1, 6), chunk_rows) == copied
+    assert copied == pytest.approx(np.percentile(array[:, 1:6].astype(float), percent), rel=1e-12)
 
 
-def test_labels_are_checked() -> None:
-    features = np.zeros((4, 2))
-    with pytest.raises(UserError, match="label 7 at training row 2 is none of the head's 3 classes"):
-        stats.class_means(features, np.array([0, 1, 7, 2]), 3)
-    with pytest.raises(UserError, match="label -1 at training row 0"):
-        stats.class_means(features, np.array([-1, 1, 1, 2]), 3)
-    with pytest.raises(UserError, match="class 1 of 3 has 0 of the 4 training rows"):
-        stats.class_means(features, np.array([0, 2, 2, 0]), 3)
-
-
-@pytest.mark.parametrize("spread", [1.0, 1e6])
-def test_nearest_distance_does_not_cancel(spread: float) -> None:
-    rng = np.random.default_rng(0)
-    centres = spread * rng.standard_normal((7, 9))
-    points = centres[np.arange(40) % 7] + 1e-3 * rng.standard_normal((40, 9))
-    literal = np.square(points[:, None] - centres[None]).sum(axis=2).min(axis=1)
-    np.testing.assert_allclose(nearest_squared_distance(points, centres), literal, rtol=1e-12)
-
-
-def test_nearest_distance_of_equal_points_is_zero() -> None:
-    centres = np.full((129, 5), 1e5)
-    np.testing.assert_array_equal(nearest_squared_distance(centres[:3], centres), 0.0)
+@pytest.mark.parametrize("kind", ["normal", "mostly zeros", "sorted", "constant"])
+@pytest.mark.parametrize("percent", [0, 3, 50, 90, 99.99, 100])
+def test_bounds_from_a_sample(kind: str, percent: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(2).standard_normal((5000, 3)).astype(np.float32)
+    if kind == "mostly zeros":
+        array = np.maximum(array, 0)
+    if kind == "sorted":
+        array = np.sort(array, axis=0)
+    if kind == "constant":
+        array[:] = 3.0
+    monkeypatch.setattr(stats, "SAMPLE", 600)
+    monkeypatch.setattr(stats, "COPY_BYTES", array.nbytes - 1)
+    digits = []
+    original = stats._order_statistic
+    monkeypatch.setattr(stats, "_order_statistic", lambda *given: digits.append(1) or original(*given))
+    expected = np.percentile(array.astype(float), percent)
+    for chunk_rows in (None, 77):
+        assert stats.percentile(array, percent, slice(None), chunk_rows) == pytest.approx(expected, rel=1e-12)
+    assert not digits
+    monkeypatch.setattr(stats, "COPY_BYTES", 0)
+    assert stats.percentile(array, percent) == pytest.approx(expected, rel=1e-12)

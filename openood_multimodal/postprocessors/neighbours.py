@@ -1,0 +1,339 @@
+"""The exact squared distance to the K-th nearest training row, all rows of unit norm.
+
+Two steps.  A *screen* multiplies blocks of queries with blocks of training rows in low precision, and keeps the
+nearest few of every query.  Its error is bounded, so the rows within the bound of the K-th are the only ones
+that may be it; their distances are computed again from differences in float64.  So the result neither depends
+on how the screen multiplies, nor on the blocks, and small distances don't cancel.
+
+Memory is one block of each side and their product; the prepared training rows are kept where they take up to
+512 MB, and made again for each block of queries where they take more.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arithmetic import Arithmetic, Floats, load_torch, values_below
+from .rows import block_slices, row_norms
+
+CACHE_BYTES = 512 * 2**20
+SIDE_BYTES = 64 * 2**20
+"""Size of a prepared block of training rows, in float32; 8192 rows at most."""
+
+PRODUCT_BYTES = 128 * 2**20
+"""Size of the product of two blocks."""
+
+SPARE = 64
+"""Rows kept beyond K: as many may be within the screen's error above the K-th."""
+
+TORCH_WORK = 2.5e11
+"""Operations from which on it pays to load torch, to see whether it multiplies faster; a tenth if it is loaded."""
+
+U64, U32, U16 = 2.0**-53, 2.0**-24, 2.0**-9  # unit roundoff of float64, float32 and bfloat16
+
+
+class Block:
+    """Prepared training rows: ``rows`` in the screen's form, ``half`` ``[n]`` ½|y|², bounds of norms."""
+
+    def __init__(self, start: int, rows: Any, half: NDArray[Any], length: float, error: float) -> None:
+        self.start = start
+        self.rows = rows
+        self.half = half
+        self.length = length
+        self.error = error
+
+
+class Screen:
+    """Products in float32, by BLAS or on a GPU.
+
+    Args:
+        arithmetic: where to compute.
+
+    Attributes:
+        dtype: of prepared rows, and of what products are summed in.
+        roundoff: of that type.
+        itemsize: bytes of a prepared number.
+    """
+
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+    roundoff = U32
+    itemsize = 4
+
+    def __init__(self, arithmetic: Arithmetic) -> None:
+        self.arithmetic = arithmetic
+
+    def put(self, rows: NDArray[Any]) -> Any:
+        """Return rows in the form that `values` multiplies."""
+        return self.arithmetic.put(rows, self.dtype)
+
+    def errors(self, rows: NDArray[Any], put: Any) -> Floats:
+        """Return ``[n]``, bounds of the norm of what `put` and the rows' own preparation rounded away."""
+        return np.full(len(rows), 4.0 * self.roundoff)
+
+    def values(self, queries: Any, block: Block) -> Any:
+        """Return ``[B, n]`` ½|y|² - q · y."""
+        half = self.arithmetic.put(block.half, self.dtype)
+        product = queries @ block.rows.T
+        product *= -1.0
+        product += half
+        return product
+
+    def rounding(self, near: Floats) -> Floats:
+        """Return what rounding of the products themselves adds to the error, for products of size ``near``."""
+        return np.zeros_like(near)
+
+    def smallest(
+        self, values: Any, count: int, below: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the smallest values of each row, and their columns; see `Arithmetic.smallest`."""
+        return self.arithmetic.smallest(values, count, below)
+
+    def finer(self) -> Screen | None:
+        """Return a screen for rows that this one can't tell apart."""
+        return DoubleScreen(self.arithmetic)
+
+
+class DoubleScreen(Screen):
+    """Products in float64, for training rows that lie closer together than float32 can tell."""
+
+    dtype = np.dtype(np.float64)
+    roundoff = U64
+    itemsize = 8
+
+    def finer(self) -> Screen | None:
+        """Return None."""
+        return None
+
+
+class ShortScreen(Screen):
+    """Products of bfloat16, by torch on the CPU: several times faster where the CPU knows them."""
+
+    itemsize = 2
+
+    def put(self, rows: NDArray[Any]) -> Any:
+        """Return a bfloat16 tensor."""
+        return load_torch().from_numpy(np.ascontiguousarray(rows)).bfloat16()
+
+    def errors(self, rows: NDArray[Any], put: Any) -> Floats:
+        """Return the norms of what rounding to bfloat16 took, and float32's share."""
+        lost = put.float().numpy()
+        np.subtract(rows, lost, out=lost)
+        return np.sqrt(np.einsum("ij,ij->i", lost, lost).astype(np.float64)) + 4.0 * U32
+
+    def values(self, queries: Any, block: Block) -> Any:
+        """Return ``[B, n]`` float32, from products rounded to bfloat16."""
+        torch = load_torch()
+        return torch.sub(torch.from_numpy(block.half), queries @ block.rows.T)
+
+    def rounding(self, near: Floats) -> Floats:
+        """Return the half unit in the last place of a bfloat16 of that size."""
+        return 1.01 * U16 * near
+
+    def smallest(
+        self, values: Any, count: int, below: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the smallest values of each row, and their columns."""
+        few = None if below is None else values_below(values.numpy(), below, count)
+        if few is not None:
+            return few
+        kept, columns = load_torch().topk(
+            values, min(count, values.shape[1]), dim=1, largest=False, sorted=False
+        )
+        return kept.numpy(), columns.numpy()
+
+    def finer(self) -> Screen | None:
+        """Return the float32 screen."""
+        return Screen(self.arithmetic)
+
+
+class Neighbours:
+    """The training rows, to be searched.
+
+    Args:
+        features: ``[N, D]``; kept, not copied, and may be memory-mapped: they must not change.
+        norms: float64 ``[N]``.
+        arithmetic: where to compute.
+    """
+
+    def __init__(self, features: NDArray[Any], norms: Floats, arithmetic: Arithmetic) -> None:
+        self.features = features
+        self.norms = norms
+        self._arithmetic = arithmetic
+        self._inverse = 1.0 / np.where(norms > 0.0, norms, 1.0)
+        count = len(features)
+        chosen = np.linspace(0, count - 1, min(count, 512)).astype(np.int64)
+        # distances don't change with a shift, and shorter vectors are multiplied with a smaller error
+        self._shift = self._unit(chosen).mean(axis=0).astype(np.float32)
+        # far from float32's range, where its products overflow or vanish
+        positive = norms[norms > 0.0]
+        self._ordinary = len(positive) == 0 or bool(positive.max() < 1e15 and positive.min() > 1e-15)
+        self._screen: Screen | None = None
+        self._blocks: list[Block] | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_screen": None, "_blocks": None}
+
+    def squared_distance(
+        self, features: NDArray[Any], norms: Floats, rank: int, expected: int | None = None
+    ) -> Floats:
+        """Return float64 ``[B]``, the squared distance of each row to its ``rank``-th nearest training row.
+
+        Args:
+            features: ``[B, D]``.
+            norms: their norms.
+            rank: K, 1 to N.
+            expected: rows that will be asked for in all, to choose the screen by.
+        """
+        if self._screen is None:
+            self._screen = self._choose_screen(expected or len(features))
+        inverse = 1.0 / np.where(norms > 0.0, norms, 1.0)
+        out = np.empty(len(features))
+        step = max(1, PRODUCT_BYTES // (4 * max(1, self._block_rows())))
+        for where in block_slices(len(features), 1, step):
+            out[where] = self._searched(features[where], inverse[where], rank, self._screen)
+        return out
+
+    def _choose_screen(self, queries: int) -> Screen:
+        plain = Screen(self._arithmetic)
+        count, dim = self.features.shape
+        enough = TORCH_WORK / 10 if "torch" in sys.modules else TORCH_WORK
+        if self._arithmetic.device != "cpu" or 2.0 * count * dim * queries < enough:
+            return plain
+        short = ShortScreen(self._arithmetic)
+        return short if _faster(short, plain, dim) else plain
+
+    def _searched(self, features: NDArray[Any], inverse: Floats, rank: int, screen: Screen) -> Floats:
+        unit = self._prepared(features, inverse, screen.dtype)
+        queries = screen.put(unit)
+        width = min(rank + SPARE + rank // 4, len(self))
+        values = np.empty((len(unit), 0), dtype=screen.dtype)
+        columns = np.empty((len(unit), 0), dtype=np.int64)
+        longest = largest_error = 0.0
+        low, high = np.inf, 0.0
+        for block in self._prepared_blocks(screen):
+            below = values.max(axis=1) if values.shape[1] >= width else None
+            found, where = screen.smallest(screen.values(queries, block), width, below)
+            values = np.concatenate([values, found], axis=1)
+            columns = np.concatenate([columns, where + block.start], axis=1)
+            if values.shape[1] > width:
+                kept = np.argpartition(values, width - 1, axis=1)[:, :width]
+                values = np.take_along_axis(values, kept, axis=1)
+                columns = np.take_along_axis(columns, kept, axis=1)
+            longest, largest_error = max(longest, block.length), max(largest_error, block.error)
+            low, high = min(low, float(block.half.min())), max(high, float(block.half.max()))
+        threshold = np.partition(values, rank - 1, axis=1)[:, rank - 1].astype(np.float64)
+        lengths = row_norms(unit)
+        margin = screen.errors(unit, queries) * longest + (lengths + largest_error) * largest_error
+        sums = np.sqrt(unit.shape[1]) * lengths * longest + high + np.abs(threshold)
+        margin += 4.0 * screen.roundoff * sums
+        margin += screen.rounding(np.maximum(np.abs(high - threshold), np.abs(low - threshold)) + margin)
+        out = np.empty(len(unit))
+        rest = np.ones(len(unit), dtype=bool)
+        finer = screen.finer()
+        if values.shape[1] < len(self) and finer is not None:
+            crowded = values.max(axis=1) <= threshold + 2.0 * margin
+            if crowded.any():
+                if crowded.mean() > 0.25 and isinstance(screen, ShortScreen):
+                    self._screen, self._blocks = finer, None  # for good: it would be no better next time
+                out[crowded] = self._searched(features[crowded], inverse[crowded], rank, finer)
+                rest = ~crowded
+        for row in np.flatnonzero(rest):
+            gap = values[row] - threshold[row]
+            near = np.abs(gap) <= 2.0 * margin[row]
+            nearer = int(np.count_nonzero(gap < -2.0 * margin[row]))
+            many = isinstance(screen, ShortScreen)
+            out[row] = self._exact(features[row], inverse[row], columns[row, near], rank - nearer, many)
+        return out
+
+    def _exact(
+        self, query: NDArray[Any], inverse: float, candidates: NDArray[np.int64], rank: int, many: bool
+    ) -> float:
+        """Return the ``rank``-th smallest squared distance of a row to the candidates."""
+        if many and len(candidates) > 4 and self._ordinary:
+            # float32 products first: of the rows that bfloat16 can't tell apart, most need no more
+            stored = np.asarray(self.features[candidates], dtype=np.float32)
+            scale = self._inverse[candidates]
+            unit = (query * inverse).astype(np.float32)
+            values = 0.5 * (self.norms[candidates] > 0.0) - (stored @ unit) * scale
+            threshold = np.partition(values, rank - 1)[rank - 1]
+            margin = 8.0 * U32 * (np.sqrt(len(unit)) + 1.0)
+            nearer = np.count_nonzero(values < threshold - margin)
+            candidates = candidates[np.abs(values - threshold) <= margin]
+            rank -= int(nearer)
+        difference = self._unit(candidates) - np.asarray(query, dtype=np.float64) * inverse
+        squared = np.einsum("ij,ij->i", difference, difference)
+        return float(squared[0] if len(squared) == 1 else np.partition(squared, rank - 1)[rank - 1])
+
+    def _unit(self, rows: NDArray[np.int64]) -> Floats:
+        stored = np.asarray(self.features[rows], dtype=np.float64)
+        return np.asarray(stored * self._inverse[rows][:, None])
+
+    def _prepared(self, features: NDArray[Any], inverse: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return unit rows minus the shift."""
+        out = np.empty(features.shape, dtype=dtype)
+        if features.dtype.itemsize <= 4 and self._ordinary and dtype == np.float32:
+            np.multiply(features, inverse.astype(np.float32)[:, None], out=out)
+        else:
+            np.multiply(features, inverse[:, None], out=out, dtype=np.float64, casting="unsafe")
+        out -= self._shift
+        return out
+
+    def _block_rows(self) -> int:
+        count, dim = self.features.shape
+        return max(1, min(count, 8192, SIDE_BYTES // (4 * dim)))
+
+    def _prepared_blocks(self, screen: Screen) -> Iterator[Block]:
+        if self._blocks is not None and screen is self._screen:
+            yield from self._blocks
+            return
+        count, dim = self.features.shape
+        keep = screen is self._screen and count * dim * screen.itemsize <= CACHE_BYTES
+        made: list[Block] = []
+        for where in block_slices(count, 1, self._block_rows()):
+            unit = self._prepared(np.asarray(self.features[where]), self._inverse[where], screen.dtype)
+            squares = np.einsum("ij,ij->i", unit, unit)
+            rows = screen.put(unit)
+            block = Block(
+                where.start,
+                rows,
+                0.5 * squares,
+                float(np.sqrt(squares.max())),
+                float(screen.errors(unit, rows).max()),
+            )
+            if keep:
+                made.append(block)
+            yield block
+        if keep:
+            self._blocks = made
+
+
+_speeds: dict[tuple[str, int], float] = {}
+
+
+def _faster(one: Screen, other: Screen, dim: int) -> bool:
+    """Return whether ``one`` multiplies clearly faster than ``other`` on this machine, at this width."""
+    return _seconds(one, dim) < 0.75 * _seconds(other, dim)
+
+
+def _seconds(screen: Screen, dim: int) -> float:
+    key = (type(screen).__name__, dim)
+    if key not in _speeds:
+        rows = np.random.default_rng(0).standard_normal((1024, dim), dtype=np.float32)
+        block = Block(0, screen.put(rows), np.zeros(len(rows), dtype=np.float32), 1.0, 1.0)
+        queries = screen.put(rows[:256])
+        times = []
+        for _ in range(3):
+            start = perf_counter()
+            screen.values(queries, block)
+            times.append(perf_counter() - start)
+        _speeds[key] = min(times)
+    return _speeds[key]

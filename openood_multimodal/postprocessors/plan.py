@@ -1,0 +1,215 @@
+"""The planner: several scores fitted and applied together, with what they share computed once.
+
+A score says what it reads off the training embeddings (`Postprocessor.uses`, a set of `Needs`) and takes it from
+the `Shared` that its `learn` is given:
+
+    @POSTPROCESSORS.register("rmds")
+    class RMDS(Postprocessor):
+        needs = frozenset({"train"})
+        uses = frozenset({Needs.CLASS_MEANS, Needs.WITHIN_SCATTER, Needs.SCATTER})
+
+        def learn(self, shared):
+            self.within = shared.whitening()          # the factorisation that MDS uses too
+            self.centres = self.within.exact_rows(shared.class_means.means)
+            self.mean = shared.mean
+            self.covariance = shared.covariance()     # S_w plus the class means' scatter: no pass, no products
+
+`fit_all` reads the training rows once for all scores' needs together, `score_all` hands every block of a scored
+set to all of them, so that logits, norms and conversions are shared (see `Rows`).  A score that knows nothing of
+this writes `estimate` and `score_rows`, and runs beside the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..arrays import Embeddings, LinearHead, Scores
+from .arithmetic import ScoringOptions, computing
+from .rows import Rows, block_slices
+from .shared import Shared
+
+if TYPE_CHECKING:
+    from .base import Postprocessor
+
+Around = Callable[["Postprocessor"], AbstractContextManager[Any]]
+"""Score → the context that its own work runs in, e.g. to say whose an error is."""
+
+
+def _nothing_around(score: Postprocessor) -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def fit_all(
+    scores: Sequence[Postprocessor],
+    train: Embeddings | None,
+    val: Embeddings | None,
+    head: LinearHead | None,
+    options: ScoringOptions | None = None,
+    around: Around = _nothing_around,
+) -> None:
+    """Fit scores together; the same as `Postprocessor.fit` of each, with what they share computed once.
+
+    Args:
+        scores: not fitted yet, or to be fitted again.
+        train: training embeddings ``[N, D]``.
+        val: validation embeddings.
+        head: fusion head.
+        options: how to compute.
+        around: the context that each score's fitting runs in.
+
+    Raises:
+        UserError: as `Postprocessor.fit`; for a device that isn't there.
+    """
+    _fit(scores, [_plain(score, "fit") for score in scores], train, val, head, options, around)
+
+
+def fit_alone(
+    score: Postprocessor,
+    train: Embeddings | None,
+    val: Embeddings | None,
+    head: LinearHead | None,
+    options: ScoringOptions,
+) -> None:
+    """Do what `Postprocessor.fit` does."""
+    _fit([score], [True], train, val, head, options, _nothing_around)
+
+
+def _plain(score: Postprocessor, method: str) -> bool:
+    """Return whether a score leaves a method as it is; one that doesn't has to be asked by that method."""
+    from .base import Postprocessor
+
+    return getattr(type(score), method) is getattr(Postprocessor, method)
+
+
+def _fit(
+    scores: Sequence[Postprocessor],
+    plain: Sequence[bool],
+    train: Embeddings | None,
+    val: Embeddings | None,
+    head: LinearHead | None,
+    options: ScoringOptions | None,
+    around: Around,
+) -> None:
+    options = options if options is not None else ScoringOptions()
+    planned = [score for score, ours in zip(scores, plain, strict=True) if ours]
+    with computing(options), _bar("Fit", 0, options) as bar:
+
+        def advance(rows: int) -> None:
+            bar.total = max(bar.total or 0, bar.n + rows)
+            bar.update(rows)
+
+        shared = Shared(planned, train, val, head, options, advance)
+        for score, ours in zip(scores, plain, strict=True):
+            with around(score):
+                bar.set_postfix_str(score.name)
+                if ours:
+                    score.fit_shared(shared)
+                else:
+                    score.fit(train, val, head)
+        shared.release()
+
+
+def score_all(
+    scores: Sequence[Postprocessor],
+    sets: Mapping[str, Embeddings],
+    options: ScoringOptions | None = None,
+    around: Around = _nothing_around,
+) -> dict[str, list[Scores]]:
+    """Score sets with several fitted scores; every block of rows is read once for all of them.
+
+    Returns:
+        Name of the set → one `Scores` a score, in their order.
+
+    Raises:
+        UserError: as `Postprocessor.score`.
+    """
+    options = options if options is not None else ScoringOptions()
+    plain = [_plain(score, "score") for score in scores]
+    ours = [score for score, is_plain in zip(scores, plain, strict=True) if is_plain]
+    found: dict[str, list[Scores]] = {}
+    with computing(options), _bar("Score", sum(map(len, sets.values())), options) as bar:
+        for name, embeddings in sets.items():
+            planned = iter(_score_blocks(ours, embeddings, options, around, bar.update))
+            found[name] = []
+            for score, is_plain in zip(scores, plain, strict=True):
+                if is_plain:
+                    found[name].append(next(planned))
+                else:
+                    with around(score):
+                        found[name].append(score.score(embeddings))
+    return found
+
+
+def score_alone(score: Postprocessor, embeddings: Embeddings, options: ScoringOptions) -> Scores:
+    """Do what `Postprocessor.score` does."""
+    with computing(options):
+        return _score_blocks([score], embeddings, options, _nothing_around, lambda rows: None)[0]
+
+
+def _score_blocks(
+    scores: Sequence[Postprocessor],
+    embeddings: Embeddings,
+    options: ScoringOptions,
+    around: Around,
+    progress: Callable[[int], object],
+) -> list[Scores]:
+    count = len(embeddings)
+    found = []
+    for score in scores:
+        with around(score):
+            score.check_ready(embeddings)
+        found.append(Scores(np.empty(count, dtype=np.int64), np.empty(count, dtype=np.float64)))
+    width = max((score.block_width(embeddings) for score in scores), default=1)
+    for where in block_slices(count, width, options.chunk_rows):
+        blocks: list[Rows] = []  # one a head; scores that were fitted together have the same
+        for score, out in zip(scores, found, strict=True):
+            rows = next((each for each in blocks if each.head is score.head), None)
+            if rows is None:
+                rows = Rows(embeddings, where, score.head, options.checked)
+                blocks.append(rows)
+            with around(score):
+                out.pred[where], out.conf[where] = score.score_rows(rows)
+        progress(where.stop - where.start)
+    return found
+
+
+class ScoredAlready:
+    """A fitted score whose results on some sets are known, behind OpenOOD's `inference`; else the score itself.
+
+    Args:
+        score: the score.
+        known: sets and their scores.
+    """
+
+    def __init__(self, score: Postprocessor, known: Sequence[tuple[Embeddings, Scores]]) -> None:
+        self._score = score
+        self._known = list(known)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("_score", "_known"):
+            raise AttributeError(name)
+        return getattr(self._score, name)
+
+    def inference(self, net: Any, data_loader: Any, progress: bool = True) -> tuple[Any, Any, Any]:
+        """Return pred, conf and label of a loader's stored embeddings, looked up where they are known."""
+        stored = getattr(data_loader, "embeddings", None)
+        for embeddings, scores in self._known:
+            if embeddings is stored:
+                return scores.pred, scores.conf, np.asarray(embeddings.labels, dtype=np.int64)
+        return self._score.inference(net, data_loader, progress)
+
+
+def _bar(description: str, total: int, options: ScoringOptions) -> Any:
+    return tqdm(
+        total=total,
+        desc=description,
+        unit="row",
+        unit_scale=True,
+        leave=False,
+        disable=None if options.progress else True,
+    )

@@ -1,0 +1,111 @@
+"""The same products in torch, for a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .arithmetic import Arithmetic, Floats, load_torch, mirror
+
+
+def _type_of(dtype: Any) -> Any:
+    return getattr(load_torch(), np.dtype(dtype).name)
+
+
+class TorchArithmetic(Arithmetic):
+    """Dense products of torch on one device.
+
+    Args:
+        device: ``"cuda"``, ``"cuda:<n>"``; also ``"cpu"``, which is for tests: BLAS is faster there.
+
+    Raises:
+        UserError: when torch sees no such device.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        torch = load_torch()
+        if device.startswith("cuda"):
+            if not torch.cuda.is_available():
+                raise UserError(
+                    f"device is '{device}', and torch sees no CUDA device here; use --device cpu (in Python "
+                    "device='cpu'), or install a torch built for CUDA."
+                )
+            number = int(device.partition(":")[2] or 0)
+            if number >= torch.cuda.device_count():
+                raise UserError(
+                    f"device is '{device}', and there are {torch.cuda.device_count()} CUDA devices."
+                )
+
+    def put(self, array: NDArray[Any], dtype: Any) -> Any:
+        """Return a tensor on the device."""
+        torch = load_torch()
+        # a copy: torch warns of memory that it must not write to, and memory maps are such
+        return torch.from_numpy(np.array(array, dtype=dtype, order="C")).to(self.device)
+
+    def get(self, array: Any) -> NDArray[Any]:
+        """Return a tensor's values in NumPy's memory."""
+        return np.asarray(array.cpu().numpy())
+
+    def zeros(self, dim: int, dtype: Any) -> Any:
+        """Return a ``[dim, dim]`` tensor of 0."""
+        torch = load_torch()
+        return torch.zeros((dim, dim), dtype=_type_of(dtype), device=self.device)
+
+    def add_gram(self, total: Any, rows: Any) -> Any:
+        """Return ``total + rowsᵀ rows``, in place."""
+        return total.addmm_(rows.T, rows)
+
+    def add(self, total: Any, part: Any) -> None:
+        """Add ``part``, in place."""
+        total.add_(part)
+
+    def clear(self, total: Any) -> None:
+        """Set to 0, in place."""
+        total.zero_()
+
+    def add_outer(self, total: Any, left: Floats, right: Floats) -> Any:
+        """Return ``total + left rightᵀ + right leftᵀ``, in place."""
+        one, other = self.put(left, np.float64), self.put(right, np.float64)
+        return total.addmm_(one, other.T).addmm_(other, one.T)
+
+    def symmetric(self, total: Any) -> Floats:
+        """Return the sum in NumPy's memory, exactly symmetric."""
+        full = self.get(total).astype(np.float64)
+        mirror(full)
+        return full
+
+    def forms(self, total: Any, probes: Floats) -> Floats:
+        """Return wᵀ A w for every probe w."""
+        vectors = self.put(probes, np.float64)
+        return self.get(((vectors @ self.cast(total, np.float64)) * vectors).sum(dim=1))
+
+    def cholesky(self, matrix: Floats) -> Any | None:
+        """Return the lower factor, or None."""
+        torch = load_torch()
+        factor, failed = torch.linalg.cholesky_ex(self.put(matrix, np.float64))
+        return None if int(failed) else factor
+
+    def cast(self, factor: Any, dtype: Any) -> Any:
+        """Return a factor in another precision."""
+        return factor.to(_type_of(dtype))
+
+    def solve(self, factor: Any, rows: Any) -> Any:
+        """Return L⁻¹ x for every row x."""
+        return load_torch().linalg.solve_triangular(factor, rows.T, upper=False).T
+
+    def solve_transposed(self, factor: Any, rows: Any) -> Any:
+        """Return L⁻ᵀ x for every row x."""
+        return load_torch().linalg.solve_triangular(factor.T, rows.T, upper=True).T
+
+    def smallest(
+        self, values: Any, count: int, below: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the smallest values of every row, and their columns."""
+        kept, columns = load_torch().topk(
+            values, min(count, values.shape[1]), dim=1, largest=False, sorted=False
+        )
+        return self.get(kept), self.get(columns)

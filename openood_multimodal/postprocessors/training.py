@@ -1,0 +1,249 @@
+"""One pass over the training embeddings that collects what all scores need.
+
+Scores say what they need (`Needs`); `training_pass` reads the rows once, a block at a time, and returns
+`TrainingStatistics`.  Outer products are summed around *pilot* centres, the means of a small sample of each
+class (of all rows, where classes don't matter), so that nothing cancels afterwards: with n_c rows, mean μ_c and
+pilot p_c of class c,
+
+    within-class scatter  S_w = Σ (x - p_c)(x - p_c)ᵀ - Σ n_c (μ_c - p_c)(μ_c - p_c)ᵀ,
+
+and the second term is small.  The scatter around any other centre u adds Σ n_c (μ_c - u)(μ_c - u)ᵀ to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ..arrays import Embeddings, LinearHead
+from ..errors import UserError
+from .arithmetic import Arithmetic, Floats, ScoringOptions
+from .moments import MomentSum, leading_directions
+from .rows import block_slices, check_labels, require_finite, row_norms
+
+PILOT_ROWS = 1024
+"""Rows of the pilot sample, besides one a class."""
+
+
+CHECK_ROWS = 512
+"""Rows that float32 products are checked on."""
+
+
+class Needs(Enum):
+    """What a score may ask the training pass for."""
+
+    NORMS = "norms"
+    """The norm of every row."""
+    CLASS_MEANS = "class means"
+    """Mean and number of rows of every class; needs labels."""
+    WITHIN_SCATTER = "within-class scatter"
+    """Second moment around the class means; needs labels."""
+    SCATTER = "scatter"
+    """Second moment around the mean of all rows, and hence around any point."""
+    LARGEST_LOGIT = "largest logit"
+    """The mean of each row's largest logit; needs the head."""
+
+
+@dataclass
+class TrainingStatistics:
+    """What the pass found.  What nobody asked for is None.
+
+    Attributes:
+        count: N.
+        dim: D.
+        norms: float64 ``[N]``.
+        means: float64 ``[K, D]`` class means, or the one mean of all rows (K = 1).
+        counts: int64 ``[K]``.
+        by_class: whether the groups are the classes.
+        which: int64 ``[N]``, the group of every row.
+        largest_logit: the mean over rows of the largest logit.
+        within: float64 ``[D, D]`` mean outer product around the groups' means; where N > D.
+        residuals: float64 ``[N, D]``, the rows minus their group's mean; where N <= D.
+        moment_type: precision of the products behind ``within``.
+        sample: some hundred rows minus their group's mean, to check float32 products with; else None.
+        directions: see `moments`.
+    """
+
+    count: int
+    dim: int
+    means: Floats
+    counts: NDArray[np.int64]
+    by_class: bool
+    which: NDArray[np.int64]
+    norms: Floats | None = None
+    largest_logit: float | None = None
+    within: Floats | None = None
+    residuals: Floats | None = None
+    moment_type: np.dtype[Any] | None = None
+    sample: NDArray[np.float32] | None = None
+    directions: NDArray[np.float32] | None = None
+
+    @property
+    def mean(self) -> Floats:
+        """Float64 ``[D]``, the mean of all rows."""
+        return np.asarray(self.counts @ self.means / self.count)
+
+
+def class_counts(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+    """Return int64 ``[C]``, the rows of every class.
+
+    Raises:
+        UserError: for a label outside the classes, or a class without a row.
+    """
+    check_labels(labels, num_classes)
+    counts = np.bincount(labels, minlength=num_classes).astype(np.int64)
+    if not counts.all():
+        missing = int(np.flatnonzero(counts == 0)[0])
+        raise UserError(
+            f"class {missing} of {num_classes} has 0 of the {len(labels)} training rows; "
+            "its mean can't be estimated."
+        )
+    return counts
+
+
+def training_pass(
+    train: Embeddings,
+    needs: frozenset[Needs],
+    num_classes: int | None,
+    head: LinearHead | None,
+    arithmetic: Arithmetic,
+    options: ScoringOptions,
+    float64: bool = False,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> TrainingStatistics:
+    """Read the training rows once.
+
+    Args:
+        train: the embeddings; may be memory-mapped.
+        needs: what to collect.
+        num_classes: C, where groups are to be classes; labels are checked by then.
+        head: for `Needs.LARGEST_LOGIT`.
+        arithmetic: where to compute.
+        options: block size, precision, whether the rows are known to be finite.
+        float64: insist on float64 products.
+        progress: called with the number of rows after every block.
+
+    Raises:
+        UserError: for values that aren't finite.
+    """
+    count, dim = train.features.shape
+    by_class = num_classes is not None
+    which = np.asarray(train.labels) if by_class else np.zeros(count, dtype=np.int64)
+    groups = num_classes if num_classes is not None else 1
+    found = TrainingStatistics(
+        count, dim, np.zeros((groups, dim)), np.bincount(which, minlength=groups), by_class, which
+    )
+    squares = bool(needs & {Needs.WITHIN_SCATTER, Needs.SCATTER})
+    centred = squares or Needs.CLASS_MEANS in needs
+    dtype = np.dtype(np.float64 if float64 or options.float64_throughout(count, dim) else np.float32)
+    if not squares or count <= dim:
+        dtype = np.dtype(np.float64)
+    pilots, sample = _pilots(train.features, which, groups, options) if centred else (None, None)
+    moment = None
+    if squares and count > dim:
+        if not options.float64_throughout(count, dim) and sample is not None:
+            found.directions = leading_directions(sample)
+        moment = MomentSum(dim, arithmetic, dtype, found.directions)
+        found.moment_type = dtype
+    del sample
+    if squares and count <= dim:
+        found.residuals = np.empty((count, dim))
+    if Needs.NORMS in needs:
+        found.norms = np.empty(count)
+    logit_sum = 0.0
+    sums = np.zeros((groups, dim))
+    last: NDArray[Any] | None = None
+    for where in block_slices(count, dim, options.chunk_rows):
+        stored = np.asarray(train.features[where])
+        if not options.checked:
+            require_finite(stored, "features", where.start)
+        if found.norms is not None:
+            found.norms[where] = row_norms(stored)
+        if Needs.LARGEST_LOGIT in needs:
+            assert head is not None
+            block = stored.astype(np.promote_types(dtype, np.float32), copy=False)
+            logit_sum += float(head.logits(block).max(axis=1).sum(dtype=np.float64))
+        if pilots is not None:
+            last = _minus(stored, pilots, which[where], dtype, None if last is None else last)
+            sums += _member(which[where], groups) @ last
+            if moment is not None:
+                moment.add(last)
+            if found.residuals is not None:
+                found.residuals[where] = last
+        progress(where.stop - where.start)
+    if Needs.LARGEST_LOGIT in needs:
+        found.largest_logit = logit_sum / count
+    if pilots is not None:
+        shift = sums / np.maximum(found.counts, 1)[:, None]
+        found.means = pilots + shift
+        if moment is not None:
+            total = moment.total(-0.5 * (shift * found.counts[:, None]).T, shift.T)
+            total /= count
+            found.within = total
+            if not options.float64_throughout(count, dim):
+                found.sample = _sample(train.features, found)
+        if found.residuals is not None:
+            for where in block_slices(count, dim, options.chunk_rows):
+                found.residuals[where] -= shift[which[where]]
+    return found
+
+
+def _pilots(
+    features: NDArray[Any], which: NDArray[np.int64], groups: int, options: ScoringOptions
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a centre for every group, ``[K, D]``, and the sample it comes from minus the centres."""
+    count = len(features)
+    spread = np.linspace(0, count - 1, min(count, PILOT_ROWS)).astype(np.int64)
+    first = np.unique(which, return_index=True)[1]
+    chosen = np.unique(np.concatenate([spread, first]))
+    rows = np.asarray(features[chosen])
+    if not options.checked and not np.isfinite(rows).all():
+        rows = np.where(np.isfinite(rows), rows, 0)  # the pass itself will say where
+    rows = rows.astype(np.promote_types(rows.dtype, np.float32), copy=False)
+    member = which[chosen]
+    sizes = np.bincount(member, minlength=groups)
+    centres = (_member(member, groups) @ rows.astype(np.float64)) / np.maximum(sizes, 1)[:, None]
+    centres = centres.astype(rows.dtype)
+    about = centres[member]
+    alone = sizes[member] == 1
+    if alone.any():  # a row is no deviation from itself
+        about[alone] = rows.mean(axis=0)
+    return centres, rows - about
+
+
+def _sample(features: NDArray[Any], found: TrainingStatistics) -> NDArray[np.float32]:
+    # between the pilot's rows, since those are what the directions were fitted to
+    chosen = np.linspace(0, found.count - 1, 2 * CHECK_ROWS + 1)[1::2].astype(np.int64)
+    rows = np.asarray(features[chosen])
+    return (rows - found.means[found.which[chosen]]).astype(np.float32)
+
+
+def _minus(
+    stored: NDArray[Any],
+    centres: NDArray[Any],
+    which: NDArray[np.int64],
+    dtype: np.dtype[Any],
+    room: NDArray[Any] | None,
+) -> NDArray[Any]:
+    """Return ``stored - centres[which]`` as ``dtype``, in ``room`` where it is large enough."""
+    out = room[: len(stored)] if room is not None and len(room) >= len(stored) else None
+    if out is None:
+        out = np.empty(stored.shape, dtype=dtype)
+    step = max(1, 2**18 // max(1, stored.shape[1]))  # a megabyte: stays in the cache
+    # float64 products get float64 differences, and float32 ones the difference rounded, not rounded operands
+    wide = np.float32 if dtype == np.float32 and stored.dtype.itemsize <= 4 else np.float64
+    for start in range(0, len(stored), step):
+        part = slice(start, start + step)
+        np.subtract(stored[part], centres[which[part]], out=out[part], dtype=wide, casting="unsafe")
+    return out
+
+
+def _member(which: NDArray[np.int64], groups: int) -> sparse.csr_matrix:
+    size = len(which)
+    return sparse.csr_matrix((np.ones(size), (which, np.arange(size))), shape=(groups, size))

@@ -1,0 +1,348 @@
+"""Scores together: the same as each alone, with what they share computed once, in little memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from openood_multimodal.arrays import Embeddings, LinearHead, Scores
+from openood_multimodal.errors import UserError
+from openood_multimodal.postprocessors import (
+    MDS,
+    MSP,
+    Postprocessor,
+    Rows,
+    ScoreInfo,
+    ViM,
+    neighbours,
+    shared,
+)
+from openood_multimodal.postprocessors.arithmetic import ScoringOptions
+from openood_multimodal.postprocessors.plan import ScoredAlready, fit_all, score_all
+from openood_multimodal.postprocessors.shared import Shared
+from openood_multimodal.postprocessors.spectra import nearest_squared_distance
+from openood_multimodal.postprocessors.torch_arithmetic import TorchArithmetic
+from openood_multimodal.postprocessors.training import CHECK_ROWS, PILOT_ROWS, Needs
+from openood_multimodal.registry import POSTPROCESSORS
+
+NAMES = ("msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim")
+SMALL: dict[str, dict[str, Any]] = {"vim": {"dim": 6}, "knn": {"K": 5}}
+
+
+def nine() -> list[Postprocessor]:
+    return [POSTPROCESSORS.get(name)(**SMALL.get(name, {})) for name in NAMES]
+
+
+class Counting(np.ndarray):
+    """An array that counts the rows read from it, by slice and by index."""
+
+    sliced = 0
+    picked = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        where = key[0] if isinstance(key, tuple) else key
+        if isinstance(where, slice) and type(self) is Counting and self.ndim == 2:
+            self.sliced += len(found)
+        elif isinstance(where, np.ndarray):
+            self.picked += len(found)
+        return np.asarray(found)
+
+
+def counted(embeddings: Embeddings) -> tuple[Embeddings, Counting]:
+    features = embeddings.features.view(Counting)
+    return Embeddings(features, embeddings.labels, slices=embeddings.slices), features
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("chunk_rows", [None, 11])
+def test_together_as_alone(make_problem: Any, chunk_rows: int | None, precision: str) -> None:
+    problem = make_problem(rows=200)
+    options = ScoringOptions(chunk_rows=chunk_rows, precision=precision)
+    together = nine()
+    fit_all(together, problem.train, problem.val, problem.head, options)
+    found = score_all(together, {"test": problem.test, "val": problem.val}, options)
+    assert list(found) == ["test", "val"]
+    for i, score in enumerate(nine()):
+        score.fit(problem.train, problem.val, problem.head)
+        for name, embeddings in (("test", problem.test), ("val", problem.val)):
+            alone = score.score(embeddings)
+            np.testing.assert_array_equal(found[name][i].pred, alone.pred)
+            np.testing.assert_allclose(
+                found[name][i].conf,
+                alone.conf,
+                rtol=1e-9 if precision == "float64" else 1e-5,
+                atol=1e-9 if precision == "float64" else 1e-5,
+            )
+        assert together[i].notes == score.notes
+
+
+def test_the_training_rows_are_read_once(make_problem: Any) -> None:
+    problem = make_problem(rows=3000, dim=96)
+    options = ScoringOptions(precision="float32", chunk_rows=250, checked=True)
+    train, features = counted(problem.train)
+    scores = [POSTPROCESSORS.get(name)(**SMALL.get(name, {})) for name in NAMES if name != "vim"]
+    fit_all(scores, train, problem.val, problem.head, options)
+    assert features.sliced == 3000
+    assert features.picked <= PILOT_ROWS + 3 + CHECK_ROWS + 512  # pilot, check, and knn's sample
+    # vim's mean residual norm is in no moment of the rows: one more pass
+    train, features = counted(problem.train)
+    fit_all(nine(), train, problem.val, problem.head, options)
+    assert features.sliced == 6000
+
+
+def test_scored_sets_are_read_once_and_shared_work_is_done_once(
+    make_problem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem()
+    scores = nine()
+    fit_all(scores, problem.train, problem.val, problem.head)
+    test, features = counted(problem.test)
+    calls = {"logits": 0, "finite": 0}
+    logits = LinearHead.logits
+
+    def count_logits(head: LinearHead, given: Any) -> Any:
+        calls["logits"] += 1
+        return logits(head, given)
+
+    from openood_multimodal.postprocessors import rows
+
+    finite = rows.require_finite
+
+    def count_finite(*given: Any) -> None:
+        calls["finite"] += given[1] == "features"
+        finite(*given)
+
+    monkeypatch.setattr(LinearHead, "logits", count_logits)
+    monkeypatch.setattr(rows, "require_finite", count_finite)
+    score_all(scores, {"test": test}, ScoringOptions(chunk_rows=20))
+    assert features.sliced == 40
+    assert calls == {"logits": 2 * 3, "finite": 2}  # as they are, clipped, shaped; two blocks
+    calls.update(logits=0, finite=0)
+    score_all(scores, {"test": problem.test}, ScoringOptions(checked=True))
+    assert calls == {"logits": 3, "finite": 0}
+
+
+def test_one_factorisation_serves_all_who_ask(make_problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Relative(Postprocessor):
+        """The docstring's example, made whole: distance to the nearest class, less that to all data."""
+
+        name = "relative"
+        info = ScoreInfo("A test", "Nobody", "nowhere", 2021, "https://example.org")
+        needs = frozenset({"train"})
+        uses = frozenset({Needs.CLASS_MEANS, Needs.WITHIN_SCATTER, Needs.SCATTER})
+
+        def learn(self, shared: Shared) -> None:
+            self.within = shared.whitening()
+            self.centres = self.within.exact_rows(shared.class_means.means)
+            self.mean = shared.mean
+            self.precision = np.linalg.inv(shared.covariance())
+
+        def score_rows(self, rows: Rows) -> Scores:
+            about = rows.features - self.mean
+            background = np.einsum("ij,jk,ik->i", about, self.precision, about)
+            near = nearest_squared_distance(self.within.rows(rows.stored), self.centres)
+            return Scores(rows.pred, background - near)
+
+    problem = make_problem(rows=300)
+    made = []
+    original = shared.within_class_whitening
+    monkeypatch.setattr(shared, "within_class_whitening", lambda *given: made.append(1) or original(*given))
+    scores: list[Postprocessor] = [MDS(), Relative(), ViM(dim=5)]
+    fit_all(scores, problem.train, None, problem.head)
+    assert made == [1]
+    mds, relative, _ = score_all(scores, {"test": problem.test})["test"]
+    x, t = problem.train.features.astype(float), problem.test.features.astype(float)
+    about = t - x.mean(axis=0)
+    literal = np.einsum("ij,jk,ik->i", about, np.linalg.inv(np.cov(x.T, bias=True)), about)
+    np.testing.assert_allclose(relative.conf - mds.conf, literal, rtol=1e-8)
+    alone = Relative().fit(problem.train, None, problem.head).score(problem.test)
+    np.testing.assert_allclose(alone.conf, relative.conf, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("asks", "named"),
+    [
+        (lambda shared: shared.norms, "Needs.NORMS"),
+        (lambda shared: shared.largest_logit, "Needs.LARGEST_LOGIT"),
+        (lambda shared: shared.mean, "Needs.CLASS_MEANS"),
+        (lambda shared: shared.class_means, "Needs.CLASS_MEANS"),
+        (lambda shared: shared.whitening(), "Needs.WITHIN_SCATTER"),
+        (lambda shared: shared.covariance(), "Needs.SCATTER"),
+    ],
+)
+def test_what_was_not_asked_for_is_a_mistake_of_the_score(make_problem: Any, asks: Any, named: str) -> None:
+    class Forgetful(MSP):
+        def learn(self, shared: Shared) -> None:
+            asks(shared)
+
+    problem = make_problem()
+    with pytest.raises(RuntimeError, match=rf"{named}, which its `uses` doesn't name"):
+        Forgetful().fit(problem.train, None, problem.head)
+
+
+def test_scores_that_know_nothing_of_the_planner(make_problem: Any) -> None:
+    class Old(Postprocessor):
+        name = "old"
+        info = ScoreInfo("A test", "Nobody", "nowhere", 2020, "https://example.org")
+        needs = frozenset({"train"})
+
+        def estimate(self, train: Any, val: Any, head: Any) -> None:
+            self.centre = train.features.mean(axis=0, dtype=float)
+
+        def score_rows(self, rows: Rows) -> Scores:
+            return Scores(rows.pred, -np.linalg.norm(rows.features - self.centre, axis=1))
+
+    class Own(Old):
+        """Does more in fit and score than the base class."""
+
+        def fit(self, train: Any = None, val: Any = None, head: Any = None) -> Any:
+            self.seen = len(train)
+            return super().fit(train, val, head)
+
+        def score(self, embeddings: Any) -> Scores:
+            pred, conf = super().score(embeddings)
+            return Scores(pred, 2 * conf)
+
+    class Extended(MDS):
+        """Written when scores had `estimate` only."""
+
+        def estimate(self, train: Any, val: Any, head: Any) -> None:
+            super().estimate(train, val, head)
+            self.notes.append("extended")
+
+    problem = make_problem()
+    scores: list[Postprocessor] = [Old(), Own(), MDS(), Extended()]
+    fit_all(scores, problem.train, None, problem.head)
+    old, own, mds, extended = score_all(scores, {"test": problem.test}, ScoringOptions(chunk_rows=7))["test"]
+    centre = problem.train.features.mean(axis=0, dtype=float)
+    np.testing.assert_allclose(old.conf, -np.linalg.norm(problem.test.features - centre, axis=1))
+    np.testing.assert_array_equal(own.conf, 2 * old.conf)
+    assert scores[1].seen == 90
+    np.testing.assert_allclose(extended.conf, mds.conf, rtol=1e-12)
+    assert scores[3].notes == ["extended"]
+
+
+def test_an_error_is_that_of_the_score_that_cannot_run(make_problem: Any) -> None:
+    problem = make_problem()
+    current: list[str] = []
+
+    @contextmanager
+    def around(score: Postprocessor) -> Iterator[None]:
+        current.append(score.name)
+        yield
+
+    wider = LinearHead(np.ones((5, 24), "f4"), np.zeros(5, "f4"))
+    with pytest.raises(UserError, match="class 3 of 5 has 0 of the 90"):
+        fit_all(nine(), problem.train, problem.val, wider, around=around)
+    assert current[-1] == "mds"
+    # the others don't ask for classes: they run
+    others = [score for score in nine() if score.name != "mds"]
+    fit_all(others, problem.train, problem.val, wider)
+    assert all(score.fitted for score in others)
+    # nor does a label that is none keep them from what they share with it
+    current.clear()
+    order = [*others, MDS()]
+    with pytest.raises(UserError, match="class 3 of 5"):
+        fit_all(order, problem.train, problem.val, wider, around=around)
+    assert current[-1] == "mds"
+
+
+def test_torch_computes_the_same(make_problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem(rows=400, dim=80)
+    options = ScoringOptions(precision="float32")
+    results = []
+    for arithmetic in (shared.arithmetic_for, lambda device: TorchArithmetic("cpu")):
+        monkeypatch.setattr(shared, "arithmetic_for", arithmetic)
+        scores = nine()
+        fit_all(scores, problem.train, problem.val, problem.head, options)
+        results.append(score_all(scores, {"test": problem.test}, options)["test"])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one.pred, other.pred)
+        np.testing.assert_allclose(one.conf, other.conf, rtol=1e-5)
+
+
+def test_the_bar_counts_rows(make_problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from openood_multimodal.postprocessors import plan
+
+    made = []
+
+    class Bar:
+        def __init__(self, **given: Any) -> None:
+            self.given, self.n, self.total = given, 0, given["total"]
+            made.append(self)
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def update(self, rows: int) -> None:
+            self.n += rows
+
+        def set_postfix_str(self, text: str) -> None:
+            pass
+
+    monkeypatch.setattr(plan, "tqdm", Bar)
+    problem = make_problem(rows=200)
+    scores = nine()
+    options = ScoringOptions(progress=True, chunk_rows=30)
+    fit_all(scores, problem.train, problem.val, problem.head, options)
+    score_all(scores, {"a": problem.test, "b": problem.val}, options)
+    fit, score = made
+    assert (fit.given["unit"], fit.given["disable"], fit.n) == ("row", None, 400)  # the pass, and vim's own
+    assert (score.given["unit"], score.n, score.total) == ("row", 70, 70)
+
+
+def test_scored_already(make_problem: Any) -> None:
+    problem = make_problem()
+    score = MSP().fit(head=problem.head)
+    known = Scores(np.zeros(40, dtype=np.int64), np.arange(40.0))
+    ready = ScoredAlready(score, [(problem.test, known)])
+    pred, conf, label = ready.inference(None, SimpleNamespace(embeddings=problem.test))
+    assert pred is known.pred
+    assert conf is known.conf
+    np.testing.assert_array_equal(label, problem.test.labels)
+    assert (ready.name, ready.parameters, ready.notes) == ("msp", {}, [])
+    net = SimpleNamespace(
+        parameters=lambda: iter(()), get_fc=lambda: (problem.head.weight, problem.head.bias)
+    )
+    other = ready.inference(net, SimpleNamespace(embeddings=problem.val))
+    np.testing.assert_array_equal(other[1], MSP().fit(head=problem.head).score(problem.val).conf)
+    with pytest.raises(AttributeError):
+        ready.nothing  # noqa: B018
+
+
+def test_memory_is_set_by_the_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dim, classes = 64, 4
+    monkeypatch.setattr(neighbours, "CACHE_BYTES", 0)
+    monkeypatch.setattr(neighbours, "SIDE_BYTES", 4 * dim * 500)
+    monkeypatch.setattr(neighbours, "PRODUCT_BYTES", 4 * 500 * 200)
+    rng = np.random.default_rng(0)
+    head = LinearHead(rng.standard_normal((classes, dim)).astype("f4"), np.zeros(classes, "f4"))
+    peaks = []
+    for rows in (5_000, 40_000):
+        path = tmp_path / f"{rows}.npy"
+        np.save(path, rng.standard_normal((rows, dim)).astype("f4"))
+        train = Embeddings(np.load(path, mmap_mode="r"), np.arange(rows) % classes)
+        test = Embeddings(rng.standard_normal((200, dim)).astype("f4"), np.full(200, -1))
+        scores = [POSTPROCESSORS.get(name)(**SMALL.get(name, {})) for name in ("mds", "knn", "vim", "react")]
+        options = ScoringOptions(precision="float32", chunk_rows=500)
+        monkeypatch.setattr("openood_multimodal.postprocessors.statistics.COPY_BYTES", 2**18)
+        monkeypatch.setattr("openood_multimodal.postprocessors.statistics.SAMPLE", 2**12)
+        tracemalloc.start()
+        fit_all(scores, train, None, head, options)
+        score_all(scores, {"test": test}, options)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    features = 4 * dim * (40_000 - 5_000)
+    assert peaks[1] - peaks[0] < 0.25 * features  # norms, their inverses and class numbers: 24 bytes a row
+    assert peaks[1] < 6 * 2**20

@@ -1,0 +1,128 @@
+"""The one pass over the training rows, against NumPy in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from openood_multimodal.arrays import Embeddings, LinearHead
+from openood_multimodal.errors import UserError
+from openood_multimodal.postprocessors.arithmetic import Arithmetic, ScoringOptions
+from openood_multimodal.postprocessors.torch_arithmetic import TorchArithmetic
+from openood_multimodal.postprocessors.training import Needs, TrainingStatistics, class_counts, training_pass
+
+ALL = frozenset(Needs)
+
+
+def draw(rows: int, dim: int, classes: int, apart: float = 1.0, dtype: str = "f4") -> Embeddings:
+    rng = np.random.default_rng(3)
+    centres = apart * rng.standard_normal((classes, dim))
+    labels = rng.permutation(np.arange(rows) % classes)
+    turn = rng.standard_normal((dim, dim)) / np.sqrt(dim) * np.arange(1, dim + 1)[:, None] ** -0.7
+    return Embeddings((centres[labels] + rng.standard_normal((rows, dim)) @ turn).astype(dtype), labels)
+
+
+def run(
+    train: Embeddings, classes: int | None, needs: frozenset[Needs] = ALL, **options: Any
+) -> TrainingStatistics:
+    rng = np.random.default_rng(4)
+    head = LinearHead(rng.standard_normal((5, train.dim)).astype("f4"), rng.standard_normal(5).astype("f4"))
+    arithmetic = options.pop("arithmetic", Arithmetic())
+    return training_pass(train, needs, classes, head, arithmetic, ScoringOptions(**options))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("chunk_rows", [1, 64, None])
+@pytest.mark.parametrize("arithmetic", [Arithmetic(), TorchArithmetic("cpu")], ids=["blas", "torch"])
+def test_everything(arithmetic: Arithmetic, chunk_rows: int | None, precision: str, dtype: str) -> None:
+    train = draw(500, 70, 5, dtype=dtype)
+    found = run(train, 5, arithmetic=arithmetic, chunk_rows=chunk_rows, precision=precision)
+    x, y = train.features.astype(float), train.labels
+    means = np.stack([x[y == c].mean(axis=0) for c in range(5)])
+    close = 1e-6 if precision == "float32" else 1e-12
+    np.testing.assert_allclose(found.means, means, atol=close)
+    np.testing.assert_array_equal(found.counts, np.bincount(y))
+    np.testing.assert_allclose(found.mean, x.mean(axis=0), atol=close)
+    assert found.norms is not None
+    np.testing.assert_allclose(found.norms, np.linalg.norm(x, axis=1), rtol=1e-14)
+    centred = x - means[y]
+    assert found.within is not None
+    np.testing.assert_allclose(found.within, centred.T @ centred / 500, atol=close)
+    rng = np.random.default_rng(4)
+    weight, bias = rng.standard_normal((5, 70)).astype("f4"), rng.standard_normal(5).astype("f4")
+    assert found.largest_logit == pytest.approx((x @ weight.T + bias).max(axis=1).mean(), rel=1e-5)
+    assert found.residuals is None
+    assert (found.sample is not None) == (precision == "float32")
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_nothing_cancels_where_classes_are_tight_and_far_apart(precision: str) -> None:
+    train = draw(600, 40, 6, apart=1e5, dtype="f8")
+    found = run(train, 6, precision=precision)
+    means = np.stack([train.features[train.labels == c].mean(axis=0) for c in range(6)])
+    centred = train.features - means[train.labels]
+    assert found.within is not None
+    np.testing.assert_allclose(
+        found.within, centred.T @ centred / 600, atol=1e-6 if precision == "float32" else 1e-12
+    )
+
+
+def test_without_classes_there_is_one_group() -> None:
+    train = draw(300, 30, 4)
+    train = Embeddings(train.features, np.full(300, -1))
+    found = run(train, None, frozenset({Needs.SCATTER}))
+    x = train.features.astype(float)
+    np.testing.assert_allclose(found.means, x.mean(axis=0)[None], atol=1e-13)
+    assert found.within is not None
+    np.testing.assert_allclose(found.within, np.cov(x.T, bias=True), atol=1e-13)
+    assert found.norms is None
+    assert found.largest_logit is None
+
+
+@pytest.mark.parametrize("rows", [20, 60])
+def test_fewer_rows_than_columns_are_kept_as_rows(rows: int) -> None:
+    train = draw(rows, 60, 4)
+    found = run(train, 4, chunk_rows=7, precision="float32")
+    means = np.stack([train.features[train.labels == c].mean(axis=0, dtype=float) for c in range(4)])
+    assert found.within is None
+    assert found.residuals is not None
+    np.testing.assert_allclose(found.residuals, train.features - means[train.labels], atol=1e-14)
+
+
+def test_only_what_is_needed() -> None:
+    found = run(draw(50, 8, 2), 2, frozenset({Needs.NORMS}))
+    assert found.norms is not None
+    assert (found.within, found.residuals, found.largest_logit) == (None, None, None)
+
+
+def test_a_class_of_one_row_that_the_pilot_would_miss() -> None:
+    train = draw(5000, 12, 3)
+    labels = train.labels.copy()
+    labels[4321] = 3
+    features = train.features.copy()
+    features[4321] = 1e4
+    found = run(Embeddings(features, labels), 4, precision="float32")
+    means = np.stack([features[labels == c].mean(axis=0, dtype=float) for c in range(4)])
+    centred = features - means[labels]
+    assert found.within is not None
+    np.testing.assert_allclose(found.within, centred.T @ centred / 5000, atol=1e-6)
+
+
+def test_values_that_are_no_numbers() -> None:
+    features = draw(90, 8, 3).features.copy()
+    features[77, 3] = np.nan
+    with pytest.raises(UserError, match="features hold nan at row 77, column 3"):
+        run(Embeddings(features, np.arange(90) % 3), 3, chunk_rows=10)
+
+
+def test_labels_are_checked() -> None:
+    with pytest.raises(UserError, match="label 7 at training row 2 is none of the head's 3 classes"):
+        class_counts(np.array([0, 1, 7, 2]), 3)
+    with pytest.raises(UserError, match="label -1 at training row 0"):
+        class_counts(np.array([-1, 1, 1, 2]), 3)
+    with pytest.raises(UserError, match="class 1 of 3 has 0 of the 4 training rows"):
+        class_counts(np.array([0, 2, 2, 0]), 3)
+    np.testing.assert_array_equal(class_counts(np.array([1, 0, 1]), 2), [1, 2])
