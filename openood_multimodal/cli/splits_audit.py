@@ -1,0 +1,75 @@
+"""``openood-mm splits audit``: what splits leak, as a table, JSON and a plot."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from .main import subparser
+
+EXAMPLES = """  # imported or generated splits, one or all; the authors' lists as they are
+  openood-mm splits audit splits/hmdb51_25_26
+  openood-mm splits audit splits --json audit.json --plot audit.png
+  openood-mm splits audit MultiOOD
+
+  # manifests of your own (train.csv, val.csv, test.csv, nearood_<set>.csv, farood_<set>.csv), with their files
+  openood-mm splits audit my/train.csv my/test.csv my/nearood_x.csv --root /data/my
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Audit what the paths name; print, and write JSON and plot where asked for.  0 whatever is found."""
+    options = _parser().parse_args(list(argv))
+
+    from tqdm import tqdm
+
+    from ..atomic import write_json
+    from ..datasets.auditing import audit_split, load_splits
+    from ..errors import MissingPackageError, UserError
+    from ..reporting.audit import audit_document, audit_text, plot_audit
+
+    root = None if options.root is None else Path(options.root)
+    if root is not None and not root.is_dir():
+        raise UserError(f"--root {root} is not a folder.")
+    splits = load_splits([Path(path) for path in options.paths])
+    audits = [
+        audit_split(split, root)
+        for split in tqdm(splits, desc="Audit", unit="split", leave=False, disable=None)
+    ]
+    print(audit_text(audits))
+    if options.json:
+        write_json(options.json, audit_document(audits))
+        print(f"Written: {options.json}")
+    if options.plot:
+        path = Path(options.plot)
+        if path.suffix.lower() != ".png":
+            raise UserError(f"--plot {path}: the plot is a PNG; end its name in .png.")
+        if plot_audit(audits, path) is None:
+            raise MissingPackageError(
+                '--plot needs matplotlib; install it: pip install "openood-multimodal[report]"'
+            )
+        print(f"Written: {path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = subparser(
+        "splits audit",
+        "Say what a split leaks: clips twice, recordings on both sides, OOD recordings seen in training,\n"
+        "segments that overlap; ID and OOD classes of one name, or of one meaning; classes that Kinetics-400 taught\n"
+        "the encoders; missing files; balance.",
+        EXAMPLES,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="folders with a split.json (or of such folders), the authors' lists, or manifests of one split",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw leakage and overlaps, a row a split")
+    parser.add_argument(
+        "--root", metavar="DIR", help="look for the clips' files there (or in DIR/<data set>)"
+    )
+    return parser

@@ -1,0 +1,135 @@
+"""``openood-mm splits generate``: clips → a split with no recording on two sides."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .main import subparser
+
+if TYPE_CHECKING:
+    from ..datasets.grouped_splits import GroupedSplit, Pool
+
+SHOWN = 5  # classes that are farthest from their share
+DEFAULT_GAP = 10.0
+SEED_LIMIT = 2**32
+
+EXAMPLES = """  # from the authors' lists: <out>/hmdb51_25_26_grouped/
+  openood-mm splits generate --track grouped --benchmark hmdb51_25_26 --from MultiOOD --out splits
+
+  # another of the possible splits, with a larger test side: <out>/hmdb51_25_26_grouped_65_15_20_seed1/
+  openood-mm splits generate --track grouped --benchmark hmdb51_25_26 --from MultiOOD --seed 1 --test 20 --out splits
+
+  # from imported manifests, or from the clips on disk (openood-mm prepare writes <dataset>_all.csv)
+  openood-mm splits generate --track grouped --from splits/ucf101_50_51 --out splits
+  openood-mm splits generate --track grouped --benchmark ucf101_50_51 --from splits/ucf101_all.csv --out splits
+
+  # EPIC-Kitchens' recordings cut into blocks of three minutes, sides 20 seconds apart
+  openood-mm splits generate --track grouped --benchmark epic_kitchens_4_4 --from MultiOOD --block 180 --gap 20
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make the split, write it, and say how even it is and what was left out."""
+    options = _parser().parse_args(list(argv))
+
+    from ..datasets.grouped import Shares
+    from ..datasets.grouped_pools import pool_from
+    from ..datasets.grouped_splits import make_grouped
+    from ..datasets.time_blocks import TimeBlocks
+    from ..errors import UserError
+
+    if options.block is None and options.gap is not None:
+        raise UserError("--gap is the time between blocks; give --block as well.")
+    if not 0 <= options.seed < SEED_LIMIT:
+        raise UserError(f"--seed {options.seed}: a seed is 0 to {SEED_LIMIT - 1}.")
+    shares = Shares.of(options.val, options.test)
+    gap = DEFAULT_GAP if options.gap is None else options.gap
+    blocks = None if options.block is None else TimeBlocks(options.block, gap)
+    pool = pool_from([Path(path) for path in options.sources], options.benchmark, options.accept_changed)
+    split = make_grouped(pool, shares, options.seed, blocks)
+    folder = split.write(Path(options.out))
+    _report(pool, split, folder)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = subparser(
+        "splits generate",
+        "Make a split with no recording on two sides (train, val, and test with the OOD sets), its classes as even\n"
+        "as the recordings allow, and write manifests and card into OUT/<benchmark>_grouped[...]/. The same clips\n"
+        "and seed give the same split on any machine.",
+        EXAMPLES,
+    )
+    parser.add_argument("--track", choices=("grouped",), default="grouped", help="default %(default)s")
+    parser.add_argument(
+        "--from",
+        dest="sources",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="a checkout of MultiOOD or a folder of its lists; a folder of imported manifests; or manifests",
+    )
+    parser.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help="whose classes are in-distribution (default: the folder's; of bare manifests, all classes are)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default %(default)s")
+    parser.add_argument("--val", type=int, default=15, metavar="PERCENT", help="default %(default)s")
+    parser.add_argument("--test", type=int, default=15, metavar="PERCENT", help="default %(default)s")
+    parser.add_argument(
+        "--block",
+        type=float,
+        metavar="SECONDS",
+        help="cut recordings into blocks of this length, and place the blocks (clips need start and stop)",
+    )
+    parser.add_argument(
+        "--gap",
+        type=float,
+        metavar="SECONDS",
+        help=f"least time between clips of two sides in one recording, with --block (default {DEFAULT_GAP:g})",
+    )
+    parser.add_argument(
+        "--accept-changed",
+        action="store_true",
+        help="take lists that are not the authors'; marked as modified",
+    )
+    parser.add_argument("--out", default="splits", metavar="DIR", help="default %(default)s")
+    return parser
+
+
+def _report(pool: Pool, split: GroupedSplit, folder: Path) -> None:
+    from tabulate import tabulate
+
+    total = sum(len(each) for key, each in split.manifests.items() if key not in pool.ood)
+    rows = []
+    for key, manifest in split.manifests.items():
+        in_distribution = key not in pool.ood
+        rows.append(
+            {
+                "split": key,
+                "clips": len(manifest),
+                "share": f"{100 * len(manifest) / total:.1f} %" if in_distribution else "",
+                "classes": len(manifest.class_counts()),
+                "recordings": len(set(manifest.groups) - {""}),
+                "left out": "" if in_distribution else split.dropped[key],
+            }
+        )
+    print(tabulate(rows, headers="keys", tablefmt="simple"))
+    uneven = sorted(split.balance, key=lambda each: -each.deviation / each.clips)
+    beyond = sum(not each.within for each in split.balance)
+    worst = uneven[0]
+    print(
+        f"Classes: {len(split.balance)}; farthest from its share: {worst.class_name}, "
+        f"{100 * worst.deviation / worst.clips:.1f} points ({worst.deviation:.1f} of {worst.clips} clips)."
+    )
+    if beyond:
+        print(f"Beyond the bound (half of a class's largest recording, at least one clip): {beyond} classes.")
+    else:
+        print("All classes are within the bound: half of a class's largest recording, at least one clip.")
+    for note in split.card.notes:
+        print(f"Note: {note}.")
+    print(f"Written: {folder}{'  (modified)' if split.card.modified else ''}")

@@ -1,0 +1,157 @@
+"""What is to be audited: folders with a split card, the authors' lists, single manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import UserError
+from ..clip_benchmarks import ClipBenchmark, available_clip_benchmarks, load_clip_benchmark
+from ..layouts.clip_layouts import CLIP_LAYOUTS
+from ..manifest import Manifest
+from ..multiood_lists import find_lists, import_benchmark, missing_lists
+from ..recordings import original_name, recording_of
+from ..split_card import FILE_NAME, ID_SPLITS, OOD_GROUPS, SplitCard
+
+_BY_PRECISION = (
+    "hac",
+    "hmdb51",
+    "ucf101",
+    "epic_kitchens",
+    "kinetics600",
+)  # HAC's names could be of Kinetics-600
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSplit:
+    """The manifests of one split.
+
+    Attributes:
+        name: of the benchmark, or of the files.
+        path: where it was found.
+        manifests: ``train``, ``val``, ``test``, ``nearood_<set>``, ... or a file's name without ``.csv``.
+        track: the card's; "" without one.
+        modified: the card's.
+        seed: the card's.
+    """
+
+    name: str
+    path: str
+    manifests: Mapping[str, Manifest]
+    track: str = ""
+    modified: bool = False
+    seed: int | None = None
+
+    @property
+    def benchmark(self) -> ClipBenchmark | None:
+        """The packaged benchmark of this name, or None."""
+        return load_clip_benchmark(self.name) if self.name in available_clip_benchmarks() else None
+
+
+def load_splits(paths: Sequence[Path]) -> list[LoadedSplit]:
+    """Return the splits at ``paths``, each once.
+
+    A path is a folder with a split card; a folder of such folders; a folder of manifests named as a card's are; a
+    checkout of MultiOOD or a folder of its lists, of which every benchmark is taken whose lists are all there; or a
+    manifest.  Manifests that are named together make one split; their files' names (``train.csv``,
+    ``nearood_x.csv``) tell which set they are.
+
+    Raises:
+        UserError: when a path is none of these, or two manifests have one name.
+    """
+    found: list[LoadedSplit] = []
+    files: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"there is no file or folder {path}.")
+        if path.is_dir():
+            found += _of_folder(path)
+        elif path.stem in files and files[path.stem] != path:
+            raise UserError(f"{files[path.stem]} and {path} have one name; audit them one at a time.")
+        else:
+            files[path.stem] = path
+    if files:
+        first = next(iter(files.values()))
+        name = first.stem if len(files) == 1 else first.parent.resolve().name
+        manifests = {stem: _with_recordings(Manifest.read(path)) for stem, path in files.items()}
+        found.append(LoadedSplit(name, str(first if len(files) == 1 else first.parent), manifests))
+    return list({(each.path, each.name): each for each in found}.values())
+
+
+def dataset_of(manifest: Manifest) -> str:
+    """Return the data set whose names the clips have, or "" where they are of none or of several."""
+    names = [original_name(clip) for clip in manifest.clips]
+    for dataset in _BY_PRECISION:
+        if names and all(CLIP_LAYOUTS[dataset].words(name) is not None for name in names):
+            return dataset
+    return ""
+
+
+def is_ood(key: str) -> bool:
+    """Tell whether a manifest of this name holds OOD clips."""
+    return key.partition("_")[0] in OOD_GROUPS
+
+
+def _of_folder(folder: Path) -> list[LoadedSplit]:
+    if (folder / FILE_NAME).is_file():
+        return [_of_card(folder)]
+    below = sorted(path for path in folder.iterdir() if (path / FILE_NAME).is_file())
+    if below:
+        return [_of_card(path) for path in below]
+    manifests = [path for path in sorted(folder.glob("*.csv")) if path.stem in ID_SPLITS or is_ood(path.stem)]
+    if manifests:
+        read = {path.stem: _with_recordings(Manifest.read(path)) for path in manifests}
+        return [LoadedSplit(folder.resolve().name, str(folder), _ordered(read))]
+    benchmarks = [load_clip_benchmark(name) for name in available_clip_benchmarks()]
+    lists = find_lists([folder], [each for one in benchmarks for each in one.lists().values()])
+    complete = [each for each in benchmarks if not missing_lists(each, lists)]
+    if not complete:
+        raise UserError(
+            f"{folder} has neither a split card ({FILE_NAME}), nor manifests, nor the lists of a benchmark of MultiOOD."
+        )
+    imported = [import_benchmark(each, lists, accept_changed=True) for each in complete]
+    return [
+        LoadedSplit(
+            each.benchmark.name, str(folder), each.manifests, each.card.track, each.card.modified, None
+        )
+        for each in imported
+    ]
+
+
+def _of_card(folder: Path) -> LoadedSplit:
+    card = SplitCard.read(folder)
+    manifests = {key: Manifest.read(folder / entry.manifest) for key, entry in card.splits.items()}
+    changed = any(each.digest() != card.splits[key].sha256 for key, each in manifests.items())
+    return LoadedSplit(
+        card.benchmark or folder.resolve().name,
+        str(folder),
+        {key: _with_recordings(each) for key, each in manifests.items()},
+        card.track,
+        card.modified or changed,
+        card.seed,
+    )
+
+
+def _ordered(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
+    keys = [*(key for key in ID_SPLITS if key in manifests), *(key for key in manifests if is_ood(key))]
+    return {key: manifests[key] for key in keys}
+
+
+def _with_recordings(manifest: Manifest) -> Manifest:
+    """Return the manifest with the recordings that its clips' names tell, where its own column is empty."""
+    if not len(manifest) or any(manifest.groups):
+        return manifest
+    dataset = dataset_of(manifest)
+    if not dataset:
+        return manifest
+    return Manifest.create(
+        clips=manifest.clips,
+        labels=manifest.labels,
+        class_names=manifest.class_names,
+        files=manifest.files,
+        groups=[recording_of(dataset, clip) for clip in manifest.clips],
+        starts=manifest.starts,
+        stops=manifest.stops,
+        source=manifest.source,
+    )
