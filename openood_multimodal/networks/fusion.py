@@ -144,6 +144,21 @@ class MultimodalNetwork(nn.Module):
         return self.fc
 
 
+def check_modalities(modalities: Sequence[str], known: Mapping[str, Any], where: str) -> None:
+    """Check that every modality has its entry in ``known``, and is named once.
+
+    Raises:
+        UserError: naming the modality, and ``where`` the entries stand in the config.
+    """
+    unknown = [name for name in modalities if name not in known]
+    if unknown:
+        raise UserError(
+            f"network.modalities names {', '.join(unknown)}, which {where} does not have; it has {', '.join(known)}."
+        )
+    if len(set(modalities)) != len(modalities):
+        raise UserError(f"network.modalities names a modality twice: {', '.join(modalities)}.")
+
+
 @NETWORKS.register("mlp_fusion")
 class MLPFusionNet(MultimodalNetwork):
     """`MultimodalNetwork` with an `MLPEncoder` for every modality.
@@ -167,14 +182,7 @@ class MLPFusionNet(MultimodalNetwork):
         hidden_dim: int = 256,
         embedding_dim: int = 512,
     ) -> None:
-        unknown = [name for name in modalities if name not in input_dims]
-        if unknown:
-            raise UserError(
-                f"network.modalities names {', '.join(unknown)}, which network.input_dims does not have; "
-                f"it has {', '.join(input_dims)}."
-            )
-        if len(set(modalities)) != len(modalities):
-            raise UserError(f"network.modalities names a modality twice: {', '.join(modalities)}.")
+        check_modalities(modalities, input_dims, "network.input_dims")
         super().__init__(
             {name: MLPEncoder(input_dims[name], hidden_dim, embedding_dim) for name in modalities},
             num_classes,

@@ -10,7 +10,7 @@ from typing import Any
 from ...config import bind
 from ...errors import UserError
 from ...registry import NETWORKS
-from ..fusion import MultimodalNetwork
+from ..fusion import MultimodalNetwork, check_modalities
 from .catalogue import EncoderOptions, build_encoder
 from .weights import WeightsReport, load_encoder
 
@@ -57,14 +57,7 @@ class ClipFusionNet(MultimodalNetwork):
     def __init__(
         self, num_classes: int, modalities: Sequence[str], encoders: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        unknown = [name for name in modalities if name not in encoders]
-        if unknown:
-            raise UserError(
-                f"network.modalities names {', '.join(unknown)}, which network.encoders does not have; it has "
-                f"{', '.join(encoders)}."
-            )
-        if len(set(modalities)) != len(modalities):
-            raise UserError(f"network.modalities names a modality twice: {', '.join(modalities)}.")
+        check_modalities(modalities, encoders, "network.encoders")
         sections = {
             name: bind(encoders[name], EncoderSection, where=f"network.encoders.{name}", ignore=())
             for name in modalities
