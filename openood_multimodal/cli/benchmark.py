@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--partitions", type=int, metavar="N", help="class partitions 0 to N-1 (default 4)")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 (default 3)")
-    parser.add_argument("--evaluator", choices=["near_ood", "far_ood"], help="default near_ood")
+    parser.add_argument(
+        "--evaluator", nargs="+", choices=["near_ood", "far_ood"], help="one or both (default near_ood)"
+    )
     parser.add_argument(
         "--postprocessors", nargs="+", metavar="NAME", help="scores (openood-mm list postprocessors)"
     )
@@ -141,6 +143,7 @@ def _check_suite(suite: Mapping[str, Any]) -> None:
         "network",
         "evaluator",
         "postprocessors",
+        "postprocessor_args",
         "preset",
         "settings",
         "description",
@@ -161,3 +164,18 @@ def _report(jobs: Sequence[Any], output_dir: Path) -> None:
     print("Written:")
     for path in report.files:
         print(f"  {path}")
+    for job in jobs:
+        for line in _outputs(output_dir / job.folder, job.evaluators):
+            print(f"  {line}")
+
+
+def _outputs(folder: Path, evaluators: Sequence[str]) -> list[str]:
+    """Return what is worth naming of a job that keeps its embedding stores, one line each; else nothing."""
+    stores = folder / "embeddings"
+    if not stores.is_dir():
+        return []
+    names = sorted(path.parent.name for path in stores.glob("*/meta.json"))
+    lines = [f"{stores} (stores of {', '.join(names)})"]
+    for evaluator in evaluators:
+        lines.append(f"{folder / evaluator / 'results.csv'}, and records/ beside it")
+    return lines

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import Embeddings, Slices
 from ..errors import UserError
+from .skipped import SkippedClip
 from .store_format import (
     DONE,
     META,
@@ -150,6 +151,11 @@ class EmbeddingStore:
         """Whether every row is done and the store is sealed."""
         return self._meta.complete
 
+    @property
+    def skipped(self) -> tuple[SkippedClip, ...]:
+        """The rows that a complete store lacks, because their clips couldn't be read; `embeddings` leaves them out."""
+        return self._meta.skipped
+
     def __len__(self) -> int:
         return self._meta.num_samples
 
@@ -221,43 +227,64 @@ class EmbeddingStore:
                 )
         return checked
 
-    def finish(self) -> None:
+    def finish(self, skipped: Sequence[SkippedClip] = ()) -> None:
         """Seal the store: compute its digest and mark it complete.  Does nothing if it is complete.
 
+        Args:
+            skipped: rows that are to stay out, with the reasons; `meta` lists them.
+
         Raises:
-            UserError: when rows are pending.
+            UserError: when other rows are pending, or no row is left.
         """
         if self.complete:
             return
         pending = self.pending()
-        if len(pending):
-            row = int(pending[0])
+        reasons = {each.row: each for each in skipped}
+        missing = [row for row in pending.tolist() if row not in reasons]
+        if missing:
+            row = missing[0]
             raise UserError(
-                f"{self.path} can't be finished: {len(pending)} of {len(self)} rows are not written, "
+                f"{self.path} can't be finished: {len(missing)} of {len(self)} rows are not written, "
                 f"the first is row {row} ('{self.clips[row]}')."
             )
+        left_out = tuple(SkippedClip(row, self.clips[row], reasons[row].reason) for row in pending.tolist())
+        if len(left_out) == len(self):
+            raise UserError(
+                f"{self.path} would be empty: none of its {len(self)} clips can be read. The first: "
+                f"{left_out[0].reason}"
+            )
+        for name in self._meta.arrays() if left_out else ():
+            # whoever reads the files without `done` is not to take zeros for embeddings
+            self._arrays[name][pending] = -1 if name == "labels" else np.nan
         for array in self._arrays.values():
             array.flush()
-        sealed = replace(self._meta, complete=True, digest=self._content_digest())
+        sealed = replace(self._meta, complete=True, digest=self._content_digest(), skipped=left_out)
         sealed.write(self.path / META)
         self._meta = sealed
 
     def embeddings(self) -> Embeddings:
-        """Return the arrays, memory-mapped and read only.
+        """Return the arrays without skipped rows; memory-mapped and read only, where none is skipped.
 
         Raises:
             UserError: when the store is not complete.
         """
         self._require_complete()
         layout = self._meta.arrays()
-        views = {name: map_array(self.path / f"{name}.npy", *layout[name], "r") for name in layout}
+        views: dict[str, NDArray[Any]] = {
+            name: map_array(self.path / f"{name}.npy", *layout[name], "r") for name in layout
+        }
+        clips = self.clips
+        if self.skipped:
+            rows = np.flatnonzero(self._arrays[DONE])
+            views = {name: view[rows] for name, view in views.items()}
+            clips = tuple(clips[row] for row in rows)
         return Embeddings(
             features=views["features"],
             labels=np.array(views["labels"], dtype=np.int64),
             logits=views["logits"],
             modality_logits=views.get("modality_logits"),
             slices=dict(self._meta.slices),
-            clips=self.clips,
+            clips=clips,
         )
 
     def digest(self) -> str:
@@ -283,24 +310,27 @@ class EmbeddingStore:
             )
 
     def _content_digest(self) -> str:
+        """Return the digest of the rows that are done: that of a store which had no others."""
+        rows = np.flatnonzero(self._arrays[DONE])
         digest = hashlib.sha256()
         for name, (dtype, shape) in self._meta.arrays().items():
-            digest.update(f"{name} {dtype.str} {shape}\n".encode())
-            for start in range(0, len(self), _BLOCK_ROWS):
-                block = np.ascontiguousarray(self._arrays[name][start : start + _BLOCK_ROWS])
+            digest.update(f"{name} {dtype.str} {(len(rows), *shape[1:])}\n".encode())
+            for start in range(0, len(rows), _BLOCK_ROWS):
+                block = np.ascontiguousarray(self._arrays[name][rows[start : start + _BLOCK_ROWS]])
                 digest.update(block.data)
-        digest.update(json.dumps([self._meta.slices, self.clips], ensure_ascii=False).encode())
+        clips = [self.clips[row] for row in rows]
+        digest.update(json.dumps([self._meta.slices, clips], ensure_ascii=False).encode())
         return digest.hexdigest()
 
     def _require_complete(self) -> None:
-        pending = len(self.pending())
-        if self.complete and pending:
+        pending = self.pending().tolist()
+        if self.complete and pending != [each.row for each in self.skipped]:
             raise UserError(
-                f"{self.path} is damaged: it is marked complete, yet {pending} rows are not done. "
+                f"{self.path} is damaged: it is marked complete, yet {len(pending)} rows are not done. "
                 "Delete the folder and extract the embeddings again."
             )
         if not self.complete:
             raise UserError(
-                f"{self.path} is not complete: {len(self) - pending} of {len(self)} clips are done. "
+                f"{self.path} is not complete: {len(self) - len(pending)} of {len(self)} clips are done. "
                 "Run the extraction again; it goes on where it stopped."
             )

@@ -14,8 +14,9 @@ import numpy as np
 
 from .. import __version__, atomic
 from ..errors import UserError
+from .skipped import SkippedClip
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 META, CLIPS, DONE = "meta.json", "clips.txt", "done"
 REMEDY = "delete the folder and extract the embeddings again."
 
@@ -34,6 +35,7 @@ class StoreMeta:
         digests: what the embeddings were made from, e.g. ``{"checkpoint", "manifest", "config"}`` → SHA-256.
         complete: whether every row is done and the store is sealed.
         digest: SHA-256 over the content; None until complete.
+        skipped: the rows that a complete store lacks, because their clips couldn't be read.
         package_version: version that created the store.
         schema_version: version of this format.
     """
@@ -45,6 +47,7 @@ class StoreMeta:
     digests: dict[str, str]
     complete: bool = False
     digest: str | None = None
+    skipped: tuple[SkippedClip, ...] = ()
     package_version: str = __version__
     schema_version: int = SCHEMA_VERSION
     dim: int = field(init=False)
@@ -62,14 +65,19 @@ class StoreMeta:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             version = raw.pop("schema_version")
-            if version != SCHEMA_VERSION:
+            if version == 1:
+                raw["skipped"] = []  # it knew none
+            elif version != SCHEMA_VERSION:
                 raise UserError(
-                    f"{path}: this store has schema version {version}; this package reads {SCHEMA_VERSION}. "
+                    f"{path}: this store has schema version {version}; this package reads 1 to {SCHEMA_VERSION}. "
                     "Update openood-multimodal, or extract the embeddings again."
                 )
             dim = raw.pop("dim")
             raw["slices"] = {name: (int(a), int(b)) for name, (a, b) in raw["slices"].items()}
-            meta = cls(**raw, schema_version=version)
+            raw["skipped"] = tuple(
+                SkippedClip(int(row), str(clip), str(reason)) for row, clip, reason in raw["skipped"]
+            )
+            meta = cls(**raw)
             check_slices(meta.slices)
             counts = (meta.num_samples, meta.num_classes)
             if meta.dim != dim or not all(type(n) is int and n > 0 for n in counts):
@@ -78,6 +86,9 @@ class StoreMeta:
                 raise ValueError("a flag is not true or false")
             if not isinstance(meta.digests, dict) or (meta.complete and not isinstance(meta.digest, str)):
                 raise ValueError("a digest is missing")
+            rows = [each.row for each in meta.skipped]
+            if rows != sorted({row for row in rows if 0 <= row < meta.num_samples}):
+                raise ValueError("its skipped rows are wrong")
         except UserError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:

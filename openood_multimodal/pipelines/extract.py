@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -12,14 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..arrays import Embeddings
 from ..atomic import write_npz
 from ..config import Config
 from ..datasets.loaders import build_loaders, build_ood_loaders
+from ..datasets.skipped import SkippedClip, skip_note
 from ..datasets.store import EmbeddingStore
+from ..errors import UserError
 from ..networks import build_network
 from ..registry import PIPELINES
 from .checks import check_config, check_trained
@@ -43,7 +46,10 @@ class _Rows(NamedTuple):
 def _embed(net: nn.Module, loader: DataLoader[Any], description: str, quiet: bool) -> Iterator[_Rows]:
     net.eval()
     device = next(net.parameters()).device
-    for batch in tqdm(loader, desc=description, unit="batch", leave=False, disable=True if quiet else None):
+    unit = {"unit": "batch", "leave": False, "disable": True if quiet else None}
+    for batch in tqdm(loader, desc=description, **unit):
+        if not len(batch["label"]):  # all of its clips were skipped
+            continue
         output = net.forward_modalities(batch["data"].to(device))  # type: ignore[operator]
         yield _Rows(
             batch["index"].numpy(),
@@ -58,15 +64,20 @@ def _embed(net: nn.Module, loader: DataLoader[Any], description: str, quiet: boo
 def extract_embeddings(
     net: nn.Module, loader: DataLoader[Any], description: str = "Extract", quiet: bool = True
 ) -> Embeddings:
-    """Return the embeddings of all samples of ``loader``'s data set, in memory.
+    """Return the embeddings of all samples of ``loader``'s data set, in memory; those that it skips are left out.
 
     Args:
         net: a `MultimodalNetwork`.
         loader: in the data set's own order (not shuffled), without augmentation.
         description: what the progress bar says.
         quiet: no progress bar.
+
+    Raises:
+        UserError: when every clip is skipped.
     """
     parts = list(_embed(net, loader, description, quiet))
+    if not parts:
+        raise UserError(f"none of the {len(loader.dataset)} clips of {description} can be read.")  # type: ignore[arg-type]
     columns = [np.concatenate([part[i] for part in parts]) for i in range(5)]
     order = np.argsort(columns[0], kind="stable")
     features, logits, modality_logits, labels = (column[order] for column in columns[1:])
@@ -91,8 +102,11 @@ def extract_to_store(
 ) -> EmbeddingStore:
     """Extract into the store at ``folder``, which may exist in part; what is there already isn't computed again.
 
+    A batch that lacks a row is computed whole, so that its rows don't depend on where an earlier run stopped.
+
     Raises:
-        UserError: when the store belongs to another checkpoint, manifest or config.
+        UserError: when the store belongs to another checkpoint, manifest or config; when it lacks clips that could
+            not be read, and the data set is not to skip any.
     """
     dataset: Any = loader.dataset
     store = EmbeddingStore.create(
@@ -105,14 +119,37 @@ def extract_to_store(
         modality_logits=True,
     )
     if not store.complete:
-        pending = store.pending()
-        rest = DataLoader(
-            Subset(dataset, pending.tolist()), batch_size=loader.batch_size, num_workers=loader.num_workers
+        for part in _embed(net, _rest(loader, store.pending()), description, quiet):
+            new = np.isin(part.rows, store.pending())
+            store.write(*(values[new] for values in part[:5]))
+        store.finish(skipped_clips(dataset))
+    elif store.skipped and getattr(dataset, "on_error", "skip") == "raise":
+        raise UserError(
+            f"{folder} lacks clips that could not be read ({len(store.skipped)} of {len(store)}; the first: "
+            f"{store.skipped[0].reason}). Delete the folder to extract them now, or set on_error: skip."
         )
-        for part in _embed(net, rest, description, quiet):
-            store.write(part.rows, part.features, part.logits, part.modality_logits, part.labels)
-        store.finish()
     return store
+
+
+def skipped_clips(dataset: Any) -> tuple[SkippedClip, ...]:
+    """Return the clips that a data set has left out so far; none where it can't."""
+    return tuple(getattr(dataset, "skipped", ()))
+
+
+def _rest(loader: DataLoader[Any], pending: NDArray[np.int64]) -> DataLoader[Any]:
+    """Return a loader of those of ``loader``'s batches, as it forms them without shuffling, that have pending rows."""
+    size, total = int(loader.batch_size or 1), len(loader.dataset)  # type: ignore[arg-type]
+    wanted = np.unique(pending // size).tolist()
+    batches = [list(range(each * size, min((each + 1) * size, total))) for each in wanted]
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=batches,
+        num_workers=loader.num_workers if len(batches) > 1 else 0,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+    )
 
 
 def store_digests(config: Mapping[str, Any], dataset: Any) -> dict[str, str]:
@@ -155,11 +192,22 @@ class ExtractPipeline:
         self.folder.mkdir(parents=True, exist_ok=True)
         if isinstance(config, Config):
             config.dump(self.folder.parent / "config.yml")
-        for name, loader in loaders.items():
+        for number, (name, loader) in enumerate(loaders.items(), 1):
+            began = time.monotonic()
             store = extract_to_store(
-                net, loader, self.folder / name, store_digests(config, loader.dataset), name, quiet=False
+                net,
+                loader,
+                self.folder / name,
+                store_digests(config, loader.dataset),
+                f"{name} ({number} of {len(loaders)} sets)",
+                quiet=False,
             )
-            print(f"{self.folder / name}: {len(store)} clips", flush=True)
+            seconds = time.monotonic() - began
+            print(
+                f"{self.folder / name}: {len(store) - len(store.skipped)} clips ({seconds:.0f} s)", flush=True
+            )
+            if store.skipped:
+                print(f"Note: {skip_note(name, store.skipped)}. Reasons: meta.json there.", flush=True)
         weight, bias = net.get_fc()  # type: ignore[operator]
         write_npz(self.folder / "head.npz", {"weight": weight, "bias": bias})
         return self.folder

@@ -24,6 +24,9 @@ from ..registry import EVALUATORS, TRAINERS
 from ..resources import benchmark_splits_dir
 from .digest import effective_config, file_digest
 
+SHARED_SECTIONS = ("data_root", "dataset", "ood_dataset", "network", "preprocessor")
+"""Settings of these keys hold in a job's training and in its tests."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -36,9 +39,10 @@ class Job:
         partition: class partition.
         seed: of the training (and, where the split depends on it, of the split).
         network: config of the network below ``networks/``.
-        evaluator: ``near_ood`` or ``far_ood``.
+        evaluator: ``near_ood`` or ``far_ood``; or both with a comma, from one extraction.
         postprocessors: scores.
         preset: of the scores' parameters.
+        postprocessor_args: score → parameters that differ from the preset's.
         settings: overrides of the training config, dotted key → text.
     """
 
@@ -51,7 +55,13 @@ class Job:
     evaluator: str = "near_ood"
     postprocessors: tuple[str, ...] = ("msp", "ebo", "mls")
     preset: str = "openood"
+    postprocessor_args: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def evaluators(self) -> tuple[str, ...]:
+        """The evaluators, in order."""
+        return tuple(part.strip() for part in self.evaluator.split(",") if part.strip())
 
     @property
     def folder(self) -> Path:
@@ -63,8 +73,9 @@ class Job:
 
     def digest(self) -> str:
         """SHA-256 of all that decides the job's result: the content of its configs, this package's version."""
-        training, test = job_configs(self, Path())
-        content = [effective_config(training), effective_config(test), _benchmark_digest(training)]
+        training, *tests = job_configs(self, Path())
+        content = [*(effective_config(each) for each in (training, *tests)), _benchmark_digest(training)]
+        content += _manifest_digests(tests[0])
         text = json.dumps([__version__, asdict(self), *content], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -76,13 +87,14 @@ class Job:
 class Run:
     """One entry of a suite's ``runs``; as in `Job`, with lists of trainings and of sets of modalities.
 
-    Its ``postprocessors`` take the place of the suite's.
+    Its ``postprocessors`` take the place of the suite's; its ``settings`` hold beside the suite's, which win.
     """
 
     benchmark: str
     trainings: list[str]
     modalities: list[list[str]] = field(default_factory=list)
     postprocessors: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:
@@ -100,15 +112,18 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         where = (job.benchmark, job.modalities, job.training, job.postprocessors)
         for key in varied.keys() & job.settings.keys():
             raise UserError(f"--{key} is what {varied[key]} varies; give {varied[key]} alone.")
-        training, test = job_configs(job, Path())
+        if not job.evaluators:
+            raise UserError("evaluator is empty; set near_ood, far_ood, or both: near_ood,far_ood.")
+        training, *tests = job_configs(job, Path())
         name = str(training["dataset"].get("benchmark") or "")
         if name:
             load_benchmark(name).partition(job.partition)
         if where not in seen:
             seen.add(where)
             TRAINERS.get(training["trainer"]["name"])
-            EVALUATORS.get(test["evaluator"]["name"])
-            TestOptions.from_config(test).build_postprocessors()
+            for test in tests:
+                EVALUATORS.get(test["evaluator"]["name"])
+                TestOptions.from_config(test).build_postprocessors()
 
 
 def is_done(job: Job, output_dir: Path) -> bool:
@@ -128,8 +143,20 @@ def _benchmark_digest(config: Mapping[str, Any]) -> str:
     return file_digest(path) if path.is_file() else ""
 
 
-def job_configs(job: Job, folder: Path) -> tuple[Config, Config]:
-    """Return the training and the test config of a job whose outputs go to ``folder``.
+def _manifest_digests(config: Mapping[str, Any]) -> list[str]:
+    """Return the SHA-256 of the manifest files that a config names, where they are; clips can be prepared anew."""
+    found: list[str] = []
+    for section in (config["dataset"], config.get("ood_dataset") or {}):
+        for key, value in Config(section).leaves():
+            if key.endswith("imglist_pth.manifest") and Path(str(value)).is_file():
+                found.append(f"{key} {file_digest(str(value))}")
+    return found
+
+
+def job_configs(job: Job, folder: Path) -> tuple[Config, ...]:
+    """Return the training's config, and a test's for each evaluator, of a job whose outputs go to ``folder``.
+
+    Several evaluators share one folder of embedding stores; a single one keeps none.
 
     Raises:
         UserError: for a config, key or value that doesn't exist.
@@ -154,18 +181,27 @@ def job_configs(job: Job, folder: Path) -> tuple[Config, Config]:
     alike = [
         word
         for key, value in job.settings.items()
-        if key.partition(".")[0] in ("dataset", "network")
+        if key.partition(".")[0] in SHARED_SECTIONS
         for word in (f"--{key}", value)
     ]
-    test = load_config(
-        [*data, f"pipelines/test/{job.evaluator}.yml"],
-        [
-            *(*common, *alike, "--exp_name", "test", "--network.checkpoint", str(checkpoint)),
-            *("--preset", job.preset, "--postprocessors", *job.postprocessors),
-        ],
-    )
-    test["recorder"] = {"quiet": True, "save_scores": False, "save_csv": True, "save_embeddings": False}
-    return training, test
+    shared = len(job.evaluators) > 1
+    tests = []
+    for evaluator in job.evaluators:
+        test = load_config(
+            [*data, f"pipelines/test/{evaluator}.yml"],
+            [
+                *(*common, *alike, "--exp_name", evaluator if shared else "test"),
+                *("--network.checkpoint", str(checkpoint), "--preset", job.preset),
+                *("--postprocessors", *job.postprocessors),
+            ],
+        )
+        chosen = {name: args for name, args in job.postprocessor_args.items() if name in job.postprocessors}
+        test["postprocessor_args"] = {**(test.get("postprocessor_args") or {}), **chosen}
+        test["recorder"] = {"quiet": True, "save_scores": False, "save_csv": True, "save_embeddings": shared}
+        if shared:
+            test["recorder"]["embeddings"] = str(folder / "embeddings")
+        tests.append(test)
+    return training, *tests
 
 
 def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
@@ -174,10 +210,11 @@ def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
     from .train import TrainPipeline
 
     folder = output_dir / job.folder
-    training, test = job_configs(job, folder)
+    training, *tests = job_configs(job, folder)
     shutil.rmtree(folder, ignore_errors=True)
     TrainPipeline(training).run()
-    TestPipeline(test).run()
+    for test in tests:
+        TestPipeline(test).run()
     if not keep_checkpoints:
         for path in (folder / "training").glob("*.ckpt"):
             path.unlink()
@@ -200,12 +237,16 @@ def job_settings(words: list[str]) -> dict[str, str]:
     return settings
 
 
+def _comma_list(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
     """Return the jobs of a suite: ``runs`` x ``partitions`` x ``seeds``, ordered so that every setting fills evenly.
 
     Keys of a suite: ``runs`` (each ``benchmark``, ``trainings`` and optionally ``modalities``, a list of lists),
-    ``partitions``, ``seeds``, and optionally ``network``, ``evaluator``, ``postprocessors``, ``preset``,
-    ``settings``.
+    ``partitions``, ``seeds``, and optionally ``network``, ``evaluator`` (one, or a list), ``postprocessors``,
+    ``postprocessor_args``, ``preset``, ``settings``.
 
     Raises:
         UserError: when a run names no benchmark or no list of trainings, has an unknown key, or a count is none.
@@ -218,14 +259,12 @@ def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
     runs = [bind(run, Run, where=f"runs[{i}]", ignore=()) for i, run in enumerate(suite["runs"])]
     shared = {
         "network": suite.get("network", "mlp_fusion"),
-        "evaluator": suite.get("evaluator", "near_ood"),
+        "evaluator": _comma_list(suite.get("evaluator", "near_ood")),
         "preset": suite.get("preset", "openood"),
-        "settings": {
-            key: ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            for key, value in Config(suite.get("settings") or {}).leaves()
-        },
+        "postprocessor_args": suite.get("postprocessor_args") or {},
     }
     scores = suite.get("postprocessors", ("msp", "ebo", "mls"))
+    settings = suite.get("settings") or {}
     jobs = [
         Job(
             benchmark=run.benchmark,
@@ -234,6 +273,9 @@ def plan_from_mapping(suite: Mapping[str, Any]) -> list[Job]:
             seed=seed,
             modalities=tuple(modalities),
             postprocessors=tuple(run.postprocessors or scores),
+            settings={
+                key: _comma_list(value) for key, value in Config({**run.settings, **settings}).leaves()
+            },
             **shared,
         )
         for partition in range(suite["partitions"])

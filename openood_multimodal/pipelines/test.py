@@ -150,9 +150,10 @@ class TestPipeline:
     ) -> list[Any]:
         """Fit the native scores together and apply them, so that what they share is computed once.
 
-        Others, and all of them where parameters are searched for, stay as they are.
+        Others stay as they are; so do all of them where parameters are searched for, and where there is no test set,
+        which the evaluator says.
         """
-        if (self.config.get("postprocessor") or {}).get("APS_mode"):
+        if (self.config.get("postprocessor") or {}).get("APS_mode") or "test" not in id_sets:
             return list(scores)
         native = [
             each
@@ -283,10 +284,9 @@ class TestPipeline:
         _report_unseen(records, width)
         for note in dict.fromkeys(note for record in records for note in record.notes):
             print(f"Note: {note.rstrip('.')}.")
-        print(
-            f"Written: {self.folder / 'results.csv'}, and records/, scores/, embeddings/ beside it",
-            flush=True,
-        )
+        print(f"Written: {self.folder / 'results.csv'}, and records/ and scores/ beside it", flush=True)
+        if self.save_embeddings:
+            print(f"Embeddings: {self.stores}", flush=True)
 
 
 def _remove_previous(folder: Path, records: Sequence[ResultRecord]) -> None:

@@ -141,7 +141,10 @@ class TrainPipeline:
                 timing = getattr(trainer, "timing", {})
                 log.append({**row, "seconds": round(time.monotonic() - began, 3), **timing})
                 bar.set_postfix(
-                    epoch=epoch_idx, loss=f"{metrics['loss']:.3f}", val_acc=f"{validation['acc']:.3f}"
+                    epoch=epoch_idx,
+                    loss=f"{metrics['loss']:.3f}",
+                    val_acc=f"{validation['acc']:.3f}",
+                    **_shown(timing),
                 )
                 last = epoch_idx == epochs
                 if last or (self.state_interval and epoch_idx % self.state_interval == 0):
@@ -267,6 +270,16 @@ class TrainPipeline:
     def _say(self, text: str) -> None:
         if not self.quiet:
             print(text, flush=True)
+
+
+def _shown(timing: Mapping[str, float]) -> dict[str, str]:
+    """Return what the progress bar says of an epoch's time."""
+    if not timing:
+        return {}
+    return {
+        "samples/s": f"{timing['samples_per_second']:.1f}",
+        "data_wait": f"{100 * timing['data_wait']:.0f}%",
+    }
 
 
 def _save(path: Path, content: Mapping[str, Any]) -> None:

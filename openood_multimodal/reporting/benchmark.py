@@ -45,6 +45,9 @@ def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
     frame = records_frame(record for folder in folders for record in load_records(folder))
     if frame.empty:
         raise UserError(f"there are no records below {output_dir}.")
+    if frame["setting"].nunique() > 1:  # near and far are never averaged
+        frame["benchmark"] += " " + frame["setting"] + "-OOD"
+        frame = frame.sort_values("setting", key=lambda column: column != "near", kind="stable")
     summaries = summary(frame)
     differences = paired_differences(pd.concat([frame, over_scores(frame)]))
     between_modalities = modality_differences(frame)

@@ -29,7 +29,7 @@ COMPARISONS = (
 
 
 def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
-    """Return one row a record: cell, partition, seed, OOD set, and the metrics in percent."""
+    """Return one row a record: cell, partition, seed, setting, OOD set, and the metrics in percent."""
     rows: list[dict[str, Any]] = []
     for record in records:
         row: dict[str, Any] = {
@@ -40,6 +40,7 @@ def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
             "postprocessor": record.postprocessor,
             "partition": record.partition,
             "seed": record.seed,
+            "setting": record.setting,
             "ood_set": record.ood_set,
         }
         row |= {name: 100 * record.metrics[name]["value"] for name in record.metrics}

@@ -13,6 +13,7 @@ import pytest
 
 import openood_multimodal
 from openood_multimodal.datasets import store_format
+from openood_multimodal.datasets.skipped import SkippedClip
 from openood_multimodal.datasets.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 
@@ -85,7 +86,7 @@ def test_round_trip(tmp_path):
     assert again.digest() == store.digest() == again.meta["digest"]
     again.verify()
     meta = json.loads((tmp_path / "s" / "meta.json").read_text())
-    assert meta["schema_version"] == 1
+    assert meta["schema_version"] == 2
     assert meta["num_samples"] == N
     assert meta["dim"] == 11
     assert meta["slices"] == {k: list(v) for k, v in SLICES.items()}
@@ -267,10 +268,58 @@ def test_wrong_entries_in_meta(complete, change):
         EmbeddingStore.open(complete)
 
 
+def test_skipped_rows_stay_out(tmp_path):
+    skipped = [SkippedClip(row, CLIPS[row], f"no file {row}") for row in (0, 7, 20)]
+    rows = np.setdiff1d(np.arange(N), [each.row for each in skipped])
+    store = create(tmp_path / "s")
+    fill(store, rows)
+    with pytest.raises(UserError, match=r"1 of 30 rows are not written, the first is row 20"):
+        store.finish(skipped[:2])
+    assert not store.complete
+    store.finish(reversed([*skipped, SkippedClip(3, CLIPS[3], "written after all")]))
+    again = EmbeddingStore.open(tmp_path / "s", DIGESTS)
+    again.verify()
+    assert again.skipped == tuple(skipped)
+    meta = json.loads((tmp_path / "s" / "meta.json").read_text())
+    assert meta["skipped"] == [[row, CLIPS[row], f"no file {row}"] for row in (0, 7, 20)]
+    got = again.embeddings()
+    for array, expected in zip(
+        (got.features, got.logits, got.modality_logits, got.labels), content(), strict=True
+    ):
+        np.testing.assert_array_equal(array, expected[rows])
+    assert got.clips == tuple(CLIPS[row] for row in rows)
+    # the files alone: nothing that could be taken for an embedding
+    assert np.isnan(np.load(tmp_path / "s" / "features.npy")[[0, 7, 20]]).all()
+    assert (np.load(tmp_path / "s" / "labels.npy")[[0, 7, 20]] == -1).all()
+    # the digest is that of a store without these clips
+    fewer = create(tmp_path / "fewer", num_samples=len(rows), clips=[CLIPS[row] for row in rows])
+    fewer.write(np.arange(len(rows)), *(array[rows] for array in content()))
+    fewer.finish()
+    assert fewer.digest() == again.digest()
+
+
+def test_a_store_of_nothing_but_skipped_rows(tmp_path):
+    store = create(tmp_path)
+    with pytest.raises(UserError, match=r"none of its 30 clips can be read. The first: gone"):
+        store.finish([SkippedClip(row, clip, "gone") for row, clip in enumerate(CLIPS)])
+    assert not store.complete
+
+
+def test_a_store_of_version_1(complete):
+    """It knew no skipped rows."""
+    path = complete / "meta.json"
+    meta = json.loads(path.read_text())
+    del meta["skipped"]
+    path.write_text(json.dumps({**meta, "schema_version": 1}))
+    store = EmbeddingStore.open(complete)
+    assert store.skipped == ()
+    store.verify()
+
+
 def test_later_schema(complete):
     path = complete / "meta.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
-    with pytest.raises(UserError, match="schema version 2"):
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
+    with pytest.raises(UserError, match="schema version 3"):
         EmbeddingStore.open(complete)
 
 

@@ -1,0 +1,77 @@
+"""The section ``scoring`` of a test config, and scores that are computed together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from openood_multimodal.errors import UserError
+from openood_multimodal.pipelines import TestPipeline
+from openood_multimodal.pipelines import test as module
+from openood_multimodal.postprocessors import Postprocessor
+
+WORDS = ("--postprocessors", "msp,knn,mds", "--postprocessor_args", "{knn: {K: 5}}")
+
+
+def pipeline(tiny, trained, **scoring):
+    config = tiny.config(tiny.test(*WORDS, checkpoint=trained / "best.ckpt"))
+    config["scoring"] = scoring
+    return TestPipeline(config)
+
+
+def values(records):
+    return {(r.postprocessor, r.ood_set): r.metrics["AUROC"]["value"] for r in records}
+
+
+def test_settings_change_neither_results_nor_what_a_run_is(tiny, trained):
+    plain = pipeline(tiny, trained).run()
+    found = pipeline(tiny, trained, threads=1, chunk_rows=7, precision="float32", device="cpu").run()
+    assert values(found) == pytest.approx(values(plain), abs=1e-4)
+    assert {r.run_id for r in found} == {r.run_id for r in plain}
+
+
+def test_scores_are_those_of_each_alone(tiny, trained, monkeypatch):
+    together = pipeline(tiny, trained).run()
+    kept = {}
+    for record in together:
+        with np.load(tiny.folder / "test" / "scores" / record.postprocessor / "id.npz") as file:
+            kept[record.postprocessor] = file["conf"]
+    monkeypatch.setattr(TestPipeline, "_ready", lambda self, scores, *rest: list(scores))
+    alone = pipeline(tiny, trained).run()
+    assert values(alone) == pytest.approx(values(together), abs=1e-9)
+    for name, conf in kept.items():
+        with np.load(tiny.folder / "test" / "scores" / name / "id.npz") as file:
+            np.testing.assert_allclose(file["conf"], conf, rtol=1e-6)
+
+
+def test_each_set_is_scored_once_for_all(tiny, trained, monkeypatch):
+    asked = []
+    original = module.score_all
+    monkeypatch.setattr(
+        module, "score_all", lambda *given: asked.append([len(given[0]), list(given[1])]) or original(*given)
+    )
+    monkeypatch.setattr(Postprocessor, "inference", None)  # nothing is scored a second time
+    pipeline(tiny, trained).run()
+    assert asked == [[3, ["id", "nearood/synthetic_near"]]]
+
+
+@pytest.mark.parametrize(
+    ("scoring", "message"),
+    [
+        ({"thread": 2}, r"scoring\.thread is not a parameter.*Did you mean 'threads'"),
+        ({"threads": "two"}, r"scoring\.threads must be a whole number"),
+        ({"chunk_rows": 0}, "chunk_rows must be at least 1"),
+        ({"device": "gpu"}, "device is 'gpu'"),
+        ({"checked": True}, r"scoring\.checked is not a parameter"),
+    ],
+)
+def test_refusals_before_anything_is_extracted(tiny, trained, scoring, message):
+    with pytest.raises(UserError, match=message):
+        pipeline(tiny, trained, **scoring)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_cuda(tiny, trained):
+    with pytest.raises(UserError, match="torch sees no CUDA device here"):
+        pipeline(tiny, trained, device="cuda")
