@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from openood_multimodal.datasets.batch import ModalityBatch
+from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.networks import build_network
 from openood_multimodal.registry import (
     DATASETS,
@@ -47,15 +48,31 @@ def test_trainers_with_every_discrepancy(discrepancy, protocol):
     check_trainer(TRAINERS.get("a2d_npmix"), {"discrepancy": discrepancy, "protocol": protocol})
 
 
-NETWORK_ARGUMENTS = {"mlp_fusion": {"modalities": ["a", "b"], "input_dims": {"a": 5, "b": 3}}}
+def clip_batch(size=6):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"video": (3, 8, 32, 32), "flow": (2, 4, 32, 32)}
+    return ModalityBatch(
+        (name, torch.randn(size, *shape, generator=generator)) for name, shape in shapes.items()
+    )
+
+
+SMALL = {"depth": 18, "base_channels": 8}
+CLIP_ENCODERS = {
+    "video": {"name": "slowfast_r50", **SMALL},
+    "flow": {"name": "slowonly_r50_flow", **SMALL},
+}
+NETWORKS_AND_BATCHES = {
+    "mlp_fusion": ({"modalities": ["a", "b"], "input_dims": {"a": 5, "b": 3}}, batch),
+    "clip_fusion": ({"modalities": ["video", "flow"], "encoders": CLIP_ENCODERS}, clip_batch),
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS.names())
 def test_networks(name):
-    if name not in NETWORK_ARGUMENTS:
-        pytest.fail(f"say in NETWORK_ARGUMENTS how '{name}' is constructed")
-    net = build_network({"name": name, "num_classes": 4, **NETWORK_ARGUMENTS[name]})
-    check_network(net, batch())
+    if name not in NETWORKS_AND_BATCHES:
+        pytest.fail(f"say in NETWORKS_AND_BATCHES how '{name}' is constructed")
+    arguments, make_batch = NETWORKS_AND_BATCHES[name]
+    check_network(build_network({"name": name, "num_classes": 4, **arguments}), make_batch())
 
 
 @pytest.mark.parametrize("name", DISCREPANCIES.names())
@@ -86,6 +103,7 @@ def test_preprocessors(name, split):
     check_preprocessor(PREPROCESSORS.get(name)({"preprocessor": {"name": name}, "seed": 1}, split), batch())
 
 
+SMALL_FRAMES = {"frames": 4, "stride": 2, "short_side": 32, "size": 32}
 REQUESTS = [
     ("synthetic", {"benchmark": "synthetic_far", "split": "train"}, 6),
     ("synthetic", {"benchmark": "synthetic_far", "split": "farood", "set": "synthetic_noise"}, 6),
@@ -97,10 +115,27 @@ REQUESTS = [
 @pytest.mark.parametrize(("data", "request_", "classes"), REQUESTS, ids=lambda each: str(each)[:60])
 def test_data_sets(tiny, data, request_, classes):
     tiny.train(data=data)  # skips where the data package is absent
-    (name,) = DATASETS.names()
-    dataset = DATASETS.get(name)(name="check", imglist_pth=request_, data_dir="", num_classes=classes)
+    kind = DATASETS.get("MultimodalTabularDataset")
+    dataset = kind(name="check", imglist_pth=request_, data_dir="", num_classes=classes)
     check_dataset(dataset)
     assert all(torch.isfinite(each).all() for each in dataset[0]["data"].values())
+
+
+def test_clips(tmp_path):
+    made = generate(tmp_path, layout="hmdb51", size="tiny")
+    section = {
+        "name": "multimodal_clip",
+        "video": SMALL_FRAMES,
+        "flow": SMALL_FRAMES,
+        "audio": {"seconds": 0.5},
+    }
+    reader = PREPROCESSORS.get("multimodal_clip")({"preprocessor": section, "seed": 0}, "train")
+    kind = DATASETS.get("MultimodalClipDataset")
+    check_dataset(kind("check", str(tmp_path / "val.csv"), str(tmp_path), len(made.class_names), reader))
+
+
+def test_every_data_set_is_checked():
+    assert set(DATASETS.names()) == {"MultimodalClipDataset", "MultimodalTabularDataset"}
 
 
 def test_a_data_set_through_worker_processes():
