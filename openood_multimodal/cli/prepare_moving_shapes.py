@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..datasets.moving_shapes import Generated
 
 DEFAULT_ROOT = "data/moving_shapes"
-EXAMPLES = """  # about 330 clips of 1.7 s, 96 x 128 pixels, with sound and optical flow: 15 s on two cores, 64 MB
+EXAMPLES = """  # about 330 clips of 1.7 s, 96 x 128 pixels, with sound and optical flow: 15 s on two cores, 61 MB
   openood-mm prepare moving_shapes --root data/moving_shapes --size demo
 
   # a few seconds' worth, as EPIC-Kitchens' files lie: JPEG frames and a WAV a recording

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from .layouts.clips import flow_y, split_frames
 from .manifest import Manifest
-from .safe_paths import explain_missing, resolve_inside
+from .safe_paths import resolve_inside, what_is_there
 
 MODALITIES = ("video", "flow", "audio")
 """Modalities that have files of a known kind."""
@@ -101,12 +101,12 @@ def files_of(manifest: Manifest, row: int, root: str | os.PathLike[str]) -> Clip
 
 
 def explain_absent(files: ClipFiles, root: str | os.PathLike[str]) -> str:
-    """Return a sentence about the first of a clip's files that is not there, and what is there instead; "" for none.
+    """Return a sentence about what is there instead of the first of a clip's files that is missing; "" for none.
 
     It lists folders: meant for the one error that ends a run.
     """
     for place in files.modalities.values():
         for path in (place.path, place.y):
             if path is not None and not os.path.lexists(path):
-                return explain_missing(root, Path(os.path.relpath(path, root)).as_posix())
+                return what_is_there(root, Path(os.path.relpath(path, root)).as_posix())
     return ""

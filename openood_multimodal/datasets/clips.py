@@ -106,14 +106,15 @@ class MultimodalClipDataset(Dataset[dict[str, Any]]):
         super().__init__()
         self.name = name
         request = _request(imglist_pth)
-        self.manifest = _manifest(request)
+        whole = Manifest.read(request.manifest)
+        self.manifest = _selected(whole, request)
         self.modalities = self.manifest.modalities
         self.root = os.path.abspath(os.fspath(data_dir or "") or os.path.dirname(request.manifest))
         self.labels: NDArray[np.int64] = self.manifest.labels
         _check_labels(self.manifest, num_classes, name)
         self.num_classes = num_classes
         self.class_names = _class_names(self.manifest)
-        self.provenance = clip_provenance(request.manifest, self.manifest, self.modalities)
+        self.provenance = clip_provenance(request.manifest, whole, self.modalities)
         self.track = str(self.provenance["track"])
         self.on_error = request.on_error
         self._skips = SkipLog() if request.on_error == "skip" else None
@@ -211,7 +212,7 @@ class MultimodalClipDataset(Dataset[dict[str, Any]]):
         except (UserError, OSError) as error:
             message = self._message(place, error)
             if self._skips is None and (explained := explain_absent(files, self.root)):
-                message += f" {explained[:1].upper()}{explained[1:]}"
+                message += f" {explained}"
             raise BrokenClipError(message) from error
 
     def _finished(self, data: ModalityBatch, places: Sequence[int]) -> ModalityBatch:
@@ -232,8 +233,7 @@ def _request(imglist_pth: str | os.PathLike[str] | Mapping[str, Any]) -> ClipReq
     return ClipRequest(os.fspath(imglist_pth))
 
 
-def _manifest(request: ClipRequest) -> Manifest:
-    manifest = Manifest.read(request.manifest)
+def _selected(manifest: Manifest, request: ClipRequest) -> Manifest:
     if not len(manifest):
         raise UserError(f"{request.manifest} has a header but no clip.")
     wanted = request.modalities

@@ -20,6 +20,7 @@ FILE, FOLDER, OUTSIDE, BROKEN, OTHER = "file", "folder", "outside", "broken", "o
 """Kinds of entries: a link counts as what it leads to; ``outside``: it leaves the data set's folder; ``other``: a
 device or a pipe."""
 
+_SOUND = frozenset((".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"))
 _FRAME = re.compile(r"frame_[0-9]{10}\.jpg")
 
 
@@ -92,7 +93,8 @@ class Inventory:
     def nearest(self, path: str) -> tuple[str, str]:
         """Return an existing path that differs from a missing one in little, and in what; ("", "") if there is none.
 
-        Little is: letter case, Unicode normalisation, blanks against underscores, and a file's ending.
+        Little is: letter case, Unicode normalisation, blanks against underscores, and a file's ending, but for one of
+        sound against one of pictures.
         """
         found: list[str] = []
         differences: list[str] = []
@@ -111,17 +113,16 @@ class Inventory:
     def _alike(self, folder: str, name: str, last: bool) -> tuple[str, str]:
         if folder not in self._folded:
             entries = sorted(self.entries(folder), reverse=True)  # of several, the first in order stays
-            by_stem = {f"stem {_fold(os.path.splitext(each)[0])}": each for each in entries}
+            by_stem = {_stem_key(each): each for each in entries}
             self._folded[folder] = by_stem | {_fold(each): each for each in entries}
         folded = self._folded[folder]
         other = folded.get(_fold(name))
         if other is not None:
             return other, _difference(name, other)
-        stem = os.path.splitext(name)[0]
-        other = folded.get(f"stem {_fold(stem)}") if last else None
+        other = folded.get(_stem_key(name)) if last else None
         if other is None:
             return "", ""
-        same_stem = _nfc(os.path.splitext(other)[0]) == _nfc(stem)
+        same_stem = _nfc(os.path.splitext(other)[0]) == _nfc(os.path.splitext(name)[0])
         return other, "another ending" if same_stem else "other letters and another ending"
 
     def _list(self, folder: str) -> dict[str, str]:
@@ -193,6 +194,12 @@ def _nfc(text: str) -> str:
 
 def _fold(name: str) -> str:
     return re.sub(r"[\s_]+", " ", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _stem_key(name: str) -> str:
+    """Return what names have in common that differ in their ending; a sound is no video with another ending."""
+    stem, ending = os.path.splitext(name)
+    return f"{'sound' if ending.lower() in _SOUND else 'other'}/{_fold(stem)}"
 
 
 def _difference(expected: str, found: str) -> str:

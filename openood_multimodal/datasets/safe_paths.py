@@ -85,14 +85,19 @@ def explain_missing(root: str | os.PathLike[str], relative: str) -> str:
 
     Folders are listed for it: call it once something is missing, not before.
     """
+    return f"there is no '{relative}' in {Path(root)}. {what_is_there(root, relative)}"
+
+
+def what_is_there(root: str | os.PathLike[str], relative: str) -> str:
+    """Return a sentence about what lies where the missing ``relative`` should be; see `explain_missing`."""
     from .inventory import Inventory
 
     base = Path(root)
     if not base.is_dir():
-        return f"the data folder {base} does not exist."
+        return f"The data folder {base} does not exist."
     nearest, difference = Inventory(base).nearest(relative)
-    said = f" There is '{nearest}' ({difference})." if nearest else ""
-    return f"there is no '{relative}' in {base}.{said} openood-mm prepare lists all that is missing."
+    said = f"There is '{nearest}' ({difference}). " if nearest else ""
+    return f"{said}openood-mm prepare lists all that is missing."
 
 
 def is_inside(root: str, target: str) -> bool:

@@ -36,6 +36,8 @@ class SkipLog:
     def __init__(self) -> None:
         handle, self._path = tempfile.mkstemp(prefix="openood-multimodal-skipped-", suffix=".jsonl")
         os.close(handle)
+        self._found: dict[int, SkippedClip] = {}
+        self._read_to = 0  # bytes of the file that are in it
         weakref.finalize(self, _remove, self._path, os.getpid())
 
     def add(self, index: int, clip: str, reason: str) -> bool:
@@ -43,7 +45,8 @@ class SkipLog:
 
         Two processes may append the same clip at once; `read` gives it once.
         """
-        if any(each.row == index for each in self.read()):
+        self._catch_up()
+        if index in self._found:
             return False
         line = json.dumps([int(index), clip, reason[:_LONGEST]]) + "\n"
         handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -55,9 +58,18 @@ class SkipLog:
 
     def read(self) -> tuple[SkippedClip, ...]:
         """Return the clips left out so far, each once, by their places."""
-        with open(self._path, encoding="ascii") as lines:
-            found = [SkippedClip(*json.loads(line)) for line in lines if line.endswith("\n")]
-        return tuple(sorted({each.row: each for each in reversed(found)}.values()))
+        self._catch_up()
+        return tuple(sorted(self._found.values()))
+
+    def _catch_up(self) -> None:
+        """Take what any process has appended since; a list as long as a data set is read once, not once a clip."""
+        with suppress(FileNotFoundError), open(self._path, "rb") as lines:  # some systems empty their /tmp
+            lines.seek(self._read_to)
+            for line in lines:
+                if line.endswith(b"\n"):
+                    each = SkippedClip(*json.loads(line))
+                    self._found.setdefault(each.row, each)
+                    self._read_to += len(line)
 
 
 def skip_note(name: str, skipped: Sequence[SkippedClip]) -> str:

@@ -166,7 +166,7 @@ def clip_provenance(
 
     Args:
         manifest_path: the file that ``manifest`` was read from.
-        manifest: its rows, with all its modalities or some.
+        manifest: as it was read, with the columns of all its modalities: its digest is the benchmark's.
         modalities: those in use, for the record.
 
     Raises:
@@ -192,7 +192,7 @@ def clip_provenance(
     if key is None:
         return found
     group, _, set_name = key.partition("_")
-    digest = _whole_digest(path, manifest)
+    digest = manifest.digest()
     modified = card.modified or digest != card.splits[key].sha256
     track = card.track
     if track == "multiood":
@@ -208,14 +208,6 @@ def clip_provenance(
         "split": {"oodval": "ood_val"}.get(group, group),
         "set": set_name,
     }
-
-
-def _whole_digest(path: Path, manifest: Manifest) -> str:
-    """Return the digest of the manifest's file, or of ``manifest`` where that holds other rows than its file."""
-    whole = Manifest.read(path)
-    if set(manifest.modalities) <= set(whole.modalities) and whole.select(manifest.modalities) == manifest:
-        return whole.digest()
-    return manifest.digest()
 
 
 def _published_digest(card: SplitCard, key: str) -> str | None:

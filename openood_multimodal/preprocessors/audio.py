@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingPackageError, UserError
+from ..errors import UserError
+from .packages import import_av
 
 Samples = NDArray[np.float32]
 Spectrogram = NDArray[np.float32]
@@ -192,18 +193,8 @@ def _mono(samples: NDArray[Any]) -> Samples:
     return values.astype(np.float32)
 
 
-def _av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingPackageError(
-            'sound of a video is decoded with PyAV: pip install "openood-multimodal[video]"'
-        ) from error
-    return av
-
-
 def _open_container(file: Path) -> Any:
-    av = _av()
+    av = import_av()
     try:
         return av.open(
             f"file:{file.absolute()}",
@@ -222,7 +213,7 @@ def _sound_of(container: Any, file: Path) -> Any:
 
 def _decode(file: Path, first: int, last: int | None, rate: int) -> Samples:
     """Return samples ``first`` to ``last - 1`` at ``rate``, counted from the file's beginning."""
-    av = _av()
+    av = import_av()
     with _open_container(file) as container:
         stream = _sound_of(container, file)
         try:
@@ -232,7 +223,7 @@ def _decode(file: Path, first: int, last: int | None, rate: int) -> Samples:
 
 
 def _resampled(container: Any, stream: Any, first: int, last: int | None, rate: int) -> Samples:
-    av = _av()
+    av = import_av()
     own = int(stream.rate)
     begin = max(first / rate - PREROLL, 0.0)
     if begin > 0:
@@ -268,7 +259,7 @@ def _resampled(container: Any, stream: Any, first: int, last: int | None, rate: 
 @lru_cache(maxsize=16)
 def _mono_gain(layout: str) -> np.float32:
     """Return what FFmpeg's mix of full-scale channels gives: above 1 in floating point, 1 when it writes 16 bits."""
-    av = _av()
+    av = import_av()
     mixer = av.AudioResampler(format="fltp", layout="mono", rate=RATE)
     ones = np.ones((1, 64 * av.AudioLayout(layout).nb_channels), dtype=np.float32)
     frame = av.AudioFrame.from_ndarray(ones, "flt", layout)
@@ -285,7 +276,7 @@ def _sample_of(frame: Any, stream: Any, rate: int) -> int:
 
 
 def _at_rate(samples: Samples, own: int, rate: int) -> Samples:
-    av = _av()
+    av = import_av()
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
     parts = []
     for begin in range(0, len(samples), own):  # a second at a time: FFmpeg's frames have a limited size

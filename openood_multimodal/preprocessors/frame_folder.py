@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import PathLike
-from ..errors import MissingPackageError, UserError
+from ..errors import UserError
+from .packages import import_opencv
 
 FRAME_NAME = "frame_{:010d}.jpg"
 """EPIC-Kitchens' names."""
@@ -47,7 +48,7 @@ def read_frames(
     wanted = np.asarray(numbers)
     if wanted.ndim != 1 or not len(wanted) or wanted.dtype.kind not in "iu":
         raise ValueError("numbers must be a non-empty list of whole numbers")
-    cv2 = _import_cv2()
+    cv2 = import_opencv()
     different, places = np.unique(wanted, return_inverse=True)
     frames: NDArray[np.uint8] | None = None
     for row, number in enumerate(different.tolist()):
@@ -95,13 +96,3 @@ def _bytes(path: str, folder: PathLike) -> bytes:
     if not data:
         raise UserError(f"{path}: the file is empty (0 bytes).")
     return data
-
-
-def _import_cv2() -> Any:
-    try:
-        import cv2
-    except ImportError:
-        raise MissingPackageError(
-            'Reading frames needs OpenCV; install it: pip install "openood-multimodal[video]".'
-        ) from None
-    return cv2

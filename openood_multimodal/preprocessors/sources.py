@@ -15,13 +15,14 @@ from ..datasets.clip_files import ClipFiles, ModalityFiles
 from ..errors import MissingPackageError, UserError
 from .audio import audio_duration, read_audio
 from .frame_folder import read_frames
-from .transforms import opencv
+from .packages import import_opencv
 from .video import PixelFormat, Video, frames_between
 from .windows import FrameSource, SoundSource
 
 Frames = NDArray[np.uint8]
 
 _ONE_FRAME = 0.04  # seconds that a video's only frame is shown for, where nothing tells
+_LAST_STANDS_IN = 3  # frames after flow's last y frame for which that is taken, as the authors' code does
 
 
 class VideoSource:
@@ -29,6 +30,7 @@ class VideoSource:
 
     Attributes:
         count: how many there are.
+        listed: the same.
         is_folder: False.
     """
 
@@ -42,6 +44,7 @@ class VideoSource:
         if not (math.isnan(start) and math.isnan(stop)):
             self._first, end = frames_between(video.times(), start, stop)
             self.count = end - self._first
+        self.listed = self.count
 
     def seconds(self, first: int, end: int) -> tuple[float, float]:
         """Return when the frames ``first`` to ``end - 1`` are shown, in seconds of the file."""
@@ -60,6 +63,7 @@ class FolderSource:
 
     Attributes:
         count: how many frames it has.
+        listed: the same.
         is_folder: True.
     """
 
@@ -71,7 +75,7 @@ class FolderSource:
         self._folder = folder
         self._pixel_format: PixelFormat = pixel_format
         self._first = first
-        self.count = last - first + 1
+        self.count = self.listed = last - first + 1
 
     def seconds(self, first: int, end: int) -> None:
         """Return None: a folder doesn't say when its frames are shown."""
@@ -87,12 +91,14 @@ class FlowSource:
 
     Attributes:
         count: how many frames both have.
+        listed: how many x has.
         is_folder: as the components'.
     """
 
     def __init__(self, x: VideoSource | FolderSource, y: VideoSource | FolderSource) -> None:
         self._x, self._y = x, y
         self.count = min(x.count, y.count)
+        self.listed = x.count
         self.is_folder = x.is_folder
 
     def seconds(self, first: int, end: int) -> tuple[float, float] | None:
@@ -100,8 +106,13 @@ class FlowSource:
         return self._x.seconds(first, end)
 
     def read(self, indices: NDArray[np.int64]) -> Frames:
-        """Return frames by number: uint8 ``[T, H, W, 2]``, x first."""
-        x, y = self._x.read(indices), self._y.read(indices)
+        """Return frames by number: uint8 ``[T, H, W, 2]``, x first.
+
+        Where y lacks one of x's, its last frame stands in, or its first where it lacks four or more.
+        """
+        late = indices - (self._y.count - 1)
+        stand_in = np.where(late <= _LAST_STANDS_IN, self._y.count - 1, 0)
+        x, y = self._x.read(indices), self._y.read(np.where(late > 0, stand_in, indices))
         if x.shape != y.shape:
             raise UserError(
                 f"its x frames are {x.shape[2]}x{x.shape[1]}, its y frames {y.shape[2]}x{y.shape[1]} pixels."
@@ -149,7 +160,7 @@ class OpenClip:
 
     def __init__(self, files: ClipFiles, modalities: tuple[str, ...]) -> None:
         if set(modalities) & {"video", "flow"}:
-            opencv()  # before anything else uses it: see there
+            import_opencv()  # before anything else uses it: see there
         self.frames: dict[str, VideoSource | FolderSource | FlowSource] = {}
         self.sound: AudioSource | None = None
         with ExitStack() as stack:

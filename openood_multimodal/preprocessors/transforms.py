@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import get_worker_info
 
-from ..errors import MissingPackageError, UserError
+from ..errors import UserError
+from .packages import import_opencv
 
 Frames = NDArray[np.uint8]
 
@@ -45,25 +45,6 @@ class View(NamedTuple):
     box: Box
     size: int
     mirrored: bool
-
-
-def opencv() -> Any:
-    """Return OpenCV's module; in a loader's worker process, without its thread pool.
-
-    The workers share the cores already, and in a forked process the pool's threads would be missing.
-
-    Raises:
-        MissingPackageError: when it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingPackageError(
-            'frames of a video are resized with OpenCV: pip install "openood-multimodal[video]"'
-        ) from error
-    if get_worker_info() is not None and cv2.getNumThreads() > 1:
-        cv2.setNumThreads(0)
-    return cv2
 
 
 def short_side_size(height: int, width: int, short_side: int) -> tuple[int, int]:
@@ -128,7 +109,7 @@ def apply_view(frames: Frames, short_side: int, view: View) -> Frames:
 
     ``view`` refers to frames of `short_side_size`.  For optical flow, `mirror_flow` has to follow a flip.
     """
-    cv2 = opencv()
+    cv2 = import_opencv()
     height, width = short_side_size(frames.shape[1], frames.shape[2], short_side)
     (left, top, right, bottom), size, mirrored = view
     out = np.empty((len(frames), size, size, frames.shape[3]), dtype=np.uint8)
@@ -161,7 +142,7 @@ def normalize(
 
     The division is a multiplication by ``1 / std``, as in mmcv's ``imnormalize``.
     """
-    cv2 = opencv()
+    cv2 = import_opencv()
     length, height, width, channels = frames.shape
     if out is None:
         out = np.empty((channels, length, height, width), dtype=np.float32)

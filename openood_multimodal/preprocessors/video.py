@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import PathLike
 from ..errors import UserError
-from .video_container import IndexLiesError, VideoContainer, file_key, import_av
+from .packages import import_av
+from .video_container import IndexLiesError, VideoContainer, file_key
 from .video_index import FrameIndex, IndexCache, by_decoding, by_packets
 from .video_pixels import PixelFormat, PixelStore
 

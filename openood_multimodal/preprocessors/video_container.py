@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from ..atomic import PathLike
-from ..errors import MissingPackageError, UserError
+from ..errors import UserError
+from .packages import import_av
 from .video_index import Mark, mark
 
 FileKey = tuple[str, int, int]
@@ -152,18 +153,3 @@ def file_key(path: PathLike) -> FileKey:
     if not status.st_size:
         raise UserError(f"{path}: the file is empty (0 bytes).")
     return os.path.abspath(os.fspath(path)), status.st_mtime_ns, status.st_size
-
-
-def import_av() -> Any:
-    """Return PyAV.
-
-    Raises:
-        MissingPackageError: when it is not installed.
-    """
-    try:
-        import av
-    except ImportError:
-        raise MissingPackageError(
-            'Reading video needs PyAV; install it: pip install "openood-multimodal[video]".'
-        ) from None
-    return av

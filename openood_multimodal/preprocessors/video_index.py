@@ -2,22 +2,24 @@
 
 Frame number n of a video is the n-th frame that a full decode from the beginning puts out.  A container lists
 packets in decoding order, so with B-frames, edit lists or a variable frame rate neither a packet's place nor a
-time tells the number.  Three ways find it, the first that holds is taken:
+time tells the number.  Four ways find it, the first that holds is taken:
 
+* MPEG-4 without B-frames in AVI, whose own index accounts for every byte of its packets: believe it (`by_packets`);
 * every packet has a time of its own and its codec gives one frame a packet: sort the times (`by_packets`);
 * MPEG-4 part 2 in the "packed bitstream" of DivX and Xvid, whose times are wrong: read the picture types from
   the packets and replay the decoder's reordering (`by_packets` too);
 * anything else: decode everything once and count (`by_decoding`).
 
-The first two are claims, which `video.py` checks against every frame that it decodes.
+All but the last are claims, which `video.py` checks against every frame that it decodes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from mmap import ACCESS_READ, mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,6 +147,8 @@ def by_packets(container: Any, stream: Any) -> FrameIndex | None:
     if first is None or not first.is_keyframe:
         return None
     packed = codec == "mpeg4" and any(map(_says_packed, (stream.codec_context.extradata, bytes(first))))
+    if codec == "mpeg4" and not packed and (index := _from_avi_index(container, stream, first)) is not None:
+        return index
     pictures = [picture_types(bytes(first))] if packed else []
     rows = [_row(first)]
     if packed:
@@ -191,6 +195,58 @@ def _from_times(found: _Packets, stream: Any) -> FrameIndex | None:
         key_marks=tuple(found.mark(key) for key in keys.tolist()),
         first=found.mark(0),
     )
+
+
+def _from_avi_index(container: Any, stream: Any, first: Any) -> FrameIndex | None:
+    """Number the packets by an AVI file's own index, if that names every chunk, as the chunk itself does.
+
+    It is read when the file is opened; going through the packets takes several times as long.
+    """
+    if container.format.name != "avi" or stream.codec_context.has_b_frames:
+        return None
+    entries = {
+        one.index: [(each.pos, each.size, each.timestamp, each.is_keyframe) for each in one.index_entries]
+        for one in container.streams
+    }
+    own = entries[stream.index]
+    if len(own) != stream.frames or not own or not _are_all_chunks(container, entries):
+        return None
+    _, sizes, times, keys = (np.array(column) for column in zip(*own, strict=True))
+    in_turn = np.array_equal(times, times[0] + np.arange(len(times)))
+    if not in_turn or min(sizes) <= _EMPTY_VOP or mark(first) != (times[0], times[0], sizes[0]):
+        return None
+    return FrameIndex(
+        frames=len(times),
+        stamps=times,
+        time_base=stream.time_base,
+        key_frames=np.flatnonzero(keys),
+        key_marks=tuple(zip(*(column[keys].tolist() for column in (times, times, sizes)), strict=True)),
+        first=mark(first),
+    )
+
+
+def _are_all_chunks(container: Any, entries: Mapping[int, Sequence[tuple[int, int, int, bool]]]) -> bool:
+    """Whether the index of an AVI file (stream → place, bytes, time, key) lists all chunks that lie before it."""
+    tags = {number: {b"%02d%s" % (number, kind) for kind in (b"dc", b"db", b"wb")} for number in entries}
+    chunks = sorted((each[0], each[1], number) for number, found in entries.items() for each in found)
+    due = chunks[0][0]
+    with open(_path_of(container), "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        for begin, size, number in chunks:
+            head = data[begin : begin + 8]
+            if begin != due or head[:4] not in tags[number] or head[4:] != size.to_bytes(4, "little"):
+                return False
+            due = begin + 8 + size + size % 2
+        return data[due : due + 4] == b"idx1"
+
+
+def _path_of(container: Any) -> str:
+    return os.fsdecode(container.name).removeprefix("file:")
+
+
+def _bytes_at(container: Any, position: int, count: int) -> bytes:
+    with open(_path_of(container), "rb") as file:
+        file.seek(position)
+        return file.read(count)
 
 
 def _from_pictures(found: _Packets, pictures: list[list[int]], stream: Any) -> FrameIndex | None:
@@ -299,7 +355,5 @@ def _ends_early(container: Any, stream: Any) -> bool:
     """Whether an MP4 or AVI file is shorter than its own index or header says."""
     size = container.size
     if container.format.name == "avi":
-        with open(os.fsdecode(container.name).removeprefix("file:"), "rb") as file:
-            head = file.read(8)
-        return int.from_bytes(head[4:8], "little") + 8 > size
+        return int.from_bytes(_bytes_at(container, 4, 4), "little") + 8 > size
     return any(entry.pos + entry.size > size for entry in stream.index_entries)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingPackageError, UserError
+from ..errors import UserError
+from .packages import import_opencv
 
 PixelFormat = Literal["rgb24", "gray"]
 Converter = Callable[[Any, NDArray[np.uint8]], None]
@@ -73,12 +74,7 @@ def _to_rgb() -> Converter:
 
 def _to_gray() -> Converter:
     """Return what writes a frame's brightness into uint8 ``[H, W, 1]``, by way of RGB as the reference does."""
-    try:
-        import cv2
-    except ImportError:
-        raise MissingPackageError(
-            'Reading optical flow needs OpenCV; install it: pip install "openood-multimodal[video]".'
-        ) from None
+    cv2 = import_opencv()
     to_rgb = _to_rgb()
 
     def convert(frame: Any, out: NDArray[np.uint8]) -> None:

@@ -7,9 +7,10 @@ A protocol is a table of functions, as in `losses.protocols`; adding one is addi
     flip are shared too.
 ``multiood-code``
     What the authors' loaders do.  Video and flow draw their own windows, crops and flips.  Of a video the last frame
-    is never drawn, and frame n - 1 is read where n was drawn (not so in folders of frames).  The sound of a file goes
-    from the first to the last drawn frame at 24 frames a second, whatever the video's rate is, and is silence where
-    that span is empty; a row with start and stop has all its sound between them.
+    is never drawn, and frame n - 1 is read where n was drawn (not so in folders of frames).  Of flow, the x video is
+    counted; for a frame that the y video lacks, its last one stands in, or the first where it lacks four or more.
+    The sound of a file goes from the first to the last drawn frame at 24 frames a second, whatever the video's rate
+    is, and is silence where that span is empty; a row with start and stop has all its sound between them.
 """
 
 from __future__ import annotations
@@ -35,9 +36,16 @@ Draw = Callable[[str], np.random.Generator | None]
 
 
 class FrameSource(Protocol):
-    """The frames of one modality of a clip."""
+    """The frames of one modality of a clip.
+
+    Attributes:
+        count: how many there are.
+        listed: how many the first of its files has: of optical flow, whose y video may be shorter, the x video's.
+        is_folder: whether they are files of their own.
+    """
 
     count: int
+    listed: int
     is_folder: bool
 
     def seconds(self, first: int, end: int) -> tuple[float, float] | None:
@@ -144,7 +152,7 @@ def code_windows(
 
     def sampled(modality: str) -> Indices:
         source = sources[modality]
-        count = source.count if source.is_folder else max(source.count - 1, 1)
+        count = source.listed if source.is_folder else max(source.listed - 1, 1)
         return sample_window(count, *samplings[modality], draw(f"window.{modality}"))
 
     frames = {

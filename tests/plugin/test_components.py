@@ -43,7 +43,9 @@ def test_openoods_train_trains_the_same_network_as_our_own(trained_here, table_c
     assert all(torch.equal(theirs[key], ours[key]) for key in ours)
 
 
-def test_openoods_own_trainer_tells_our_data_sets_the_epoch(registered, table_config, run_openood, monkeypatch):
+def test_openoods_own_trainer_tells_our_data_sets_the_epoch(
+    registered, table_config, run_openood, monkeypatch
+):
     from openood_multimodal.datasets import MultimodalTabularDataset
 
     seen = []

@@ -264,6 +264,28 @@ class TestClipsOfAnyLength:
         with pytest.raises(UserError, match=r"^audio: the span holds no sound"):
             _look(make("val"), ClipFiles("a", parts), 0, 0, ("video", "audio"))
 
+    @pytest.mark.parametrize("missing", [1, 3, 5, 30, 90])
+    def test_a_shorter_y_video(self, tmp_path, flow, missing):
+        """The authors' code counts the x video, and tries up to three frames before the one that y lacks."""
+        for name, component in zip("xy", np.moveaxis(flow, -1, 0), strict=True):
+            kept = component[: FLOW - missing] if name == "y" else component
+            write_video(tmp_path / f"a_flow_{name}.mkv", kept[..., None].repeat(3, -1))
+        place = ModalityFiles(tmp_path / "a_flow_x.mkv", tmp_path / "a_flow_y.mkv")
+        files = ClipFiles("a", {"flow": place})
+        section = {"flow": {"frames": 24, "stride": 4, "short_side": 36, "size": 32}}
+        look = _look(make("val", protocol="multiood-code", **section), files, 0, 0, ("flow",))
+        x, y = np.moveaxis(flow, -1, 0)[:, :, :, :, None]
+        y = y[: FLOW - missing]
+        drawn = int((FLOW - 1 - 96 + 1) / 2) + np.arange(24) * 4
+        expected = []
+        for number in np.maximum(drawn - 1, 0):
+            tries = [number - back for back in range(4) if number - back < len(y)] or [0]
+            expected.append(np.concatenate([x[number], y[tries[0]]], axis=-1))
+        scaled = [cv2.resize(frame, (50, 36)) for frame in expected]
+        np.testing.assert_array_equal(look.frames["flow"], np.stack(scaled)[:, :, 7:43])
+        shared = _look(make("val", **section), files, 0, 0, ("flow",)).windows.frames["flow"]
+        assert shared.max() < len(y)
+
     def test_start_and_stop_cut_files(self, files, video):
         cut = ClipFiles("cut", files.modalities, start=1.0, stop=2.6)
         look = _look(make("val"), cut)

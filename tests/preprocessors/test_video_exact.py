@@ -136,6 +136,35 @@ def test_a_packed_bitstream_is_indexed_without_decoding(tmp_path, monkeypatch):
     assert_exact(path, rounds=3)
 
 
+def test_an_avi_s_own_index_gives_what_its_packets_give(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.avi", "mpeg4", size=(96, 128))
+
+    def index():
+        with video.Video(path) as opened:
+            return opened._build_index()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video_index, "_from_times", lambda *_: pytest.fail("the packets were read"))
+        short = index()
+    monkeypatch.setattr(video_index, "_from_avi_index", lambda *_: None)
+    long = index()
+    for name, value in vars(long).items():
+        np.testing.assert_array_equal(getattr(short, name), value, err_msg=name)
+
+
+def test_an_avi_with_more_than_its_own_index_says(tmp_path):
+    path = write_video(tmp_path / "a.avi", "mpeg4", size=(96, 128))
+    data = bytearray(path.read_bytes())
+    for place in (data.rindex(b"idx1") + 4, data.index(b"strh") + 8 + 32):  # bytes of the index; frames
+        lacking = 16 if data[place - 4 : place] == b"idx1" else 1
+        data[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") - lacking).to_bytes(
+            4, "little"
+        )
+    path.write_bytes(data)
+    assert video.count_frames(path) == len(full_decode(path)) == 40
+    assert_exact(path, rounds=3)
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_only_what_is_needed_is_decoded(codec, tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", codec, frames=60, size=(96, 128))

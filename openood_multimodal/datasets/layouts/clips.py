@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...errors import UserError
-from ..recordings import recording_of
+from ..recordings import original_name, recording_of
 from .places import Place
 
 _FRAMES = re.compile(r"#frames=([0-9]+),([0-9]+)$")
@@ -119,6 +119,19 @@ def make_cells(
         return {modality: place.path(found) for modality, place in first.items()}
 
     return cells
+
+
+def words_in(pattern: re.Pattern[str]) -> Callable[[str], Mapping[str, str] | None]:
+    """Return the function ``words`` of a layout whose clips' names are told by one pattern.
+
+    The second of two clips of one name, ``<clip>.2`` in manifests, has the same files as the first.
+    """
+
+    def words(clip: str) -> Mapping[str, str] | None:
+        found = pattern.fullmatch(original_name(clip))
+        return found.groupdict() if found else None
+
+    return words
 
 
 def recording_in(name: str) -> Callable[[ClipKey], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .clips import Archive, ClipLayout, make_cells, recording_in
+from .clips import Archive, ClipLayout, make_cells, recording_in, words_in
 from .places import Place
 
 NAME = "hac"
@@ -17,11 +17,7 @@ PLACES = {
 }
 
 _CLIP = re.compile(rf"(?P<domain>{'|'.join(DOMAINS)})/(?P<stem>[^/]+)\.mp4")
-
-
-def _words(clip: str) -> Mapping[str, str] | None:
-    found = _CLIP.fullmatch(clip)
-    return found.groupdict() if found else None
+_words = words_in(_CLIP)
 
 
 def _clip_at(words: Mapping[str, str]) -> str | None:

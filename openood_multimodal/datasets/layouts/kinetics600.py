@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .clips import Archive, ClipLayout, make_cells, recording_in
+from .clips import Archive, ClipLayout, make_cells, recording_in, words_in
 from .places import Place
 
 NAME = "kinetics600"
@@ -22,11 +22,7 @@ PLACES = {  # as in the authors' README, then as in their code
 }
 
 _CLIP = re.compile(r"(?P<class_name>[^/]+)/(?P<stem>[^/]+)\.mp4")
-
-
-def _words(clip: str) -> Mapping[str, str] | None:
-    found = _CLIP.fullmatch(clip)
-    return found.groupdict() if found else None
+_words = words_in(_CLIP)
 
 
 def _clip_at(words: Mapping[str, str]) -> str | None:

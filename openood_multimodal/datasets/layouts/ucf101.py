@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..recordings import original_name
 from .clips import Archive, ClipLayout, make_cells, recording_in
 from .places import Place
 
@@ -40,7 +41,7 @@ _CLIP = re.compile(r"v_(?P<class_name>[A-Za-z0-9]+)_(?P<number>[^/]+)\.avi")
 
 
 def _words(clip: str) -> Mapping[str, str] | None:
-    found = _CLIP.fullmatch(clip)
+    found = _CLIP.fullmatch(original_name(clip))
     if found is None:
         return None
     name = found["class_name"]

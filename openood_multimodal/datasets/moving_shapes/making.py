@@ -97,9 +97,10 @@ def generate(
     request = Request(layout, size_of(size, numbers), seed, flow, audio)
     _take(folder, request)
     jobs = jobs_of(folder, request)
+    lacking = [job for job in jobs if not is_finished(job)]  # if none, no worker need be started
     made = 0
-    with closing(do_jobs(jobs, MakeRecording(folder, request), is_finished, workers=workers)) as outcomes:
-        for outcome in _shown(outcomes, len(jobs), progress):
+    with closing(do_jobs(lacking, MakeRecording(folder, request), is_finished, workers=workers)) as outcomes:
+        for outcome in _shown(outcomes, len(lacking), progress):
             if outcome.state == "failed":
                 raise UserError(f"MovingShapes: the recording of {outcome.job.clip}: {outcome.reason}")
             made += outcome.state == "made"

@@ -7,6 +7,7 @@ import pytest
 from openood_multimodal.datasets.layouts.clip_layouts import CLIP_LAYOUTS
 from openood_multimodal.datasets.layouts.clips import ClipKey, flow_y, split_frames
 from openood_multimodal.datasets.layouts.places import Place
+from openood_multimodal.datasets.recordings import name_of_repeat, original_name
 from openood_multimodal.errors import UserError
 
 EXPECTED = {  # (data set, clip) → cells; written out from the authors' loaders
@@ -52,6 +53,14 @@ EXPECTED = {  # (data set, clip) → cells; written out from the authors' loader
 @pytest.mark.parametrize(("name", "clip"), EXPECTED)
 def test_cells(name: str, clip: str) -> None:
     assert CLIP_LAYOUTS[name].cells(ClipKey(clip, "any")) == EXPECTED[name, clip]
+
+
+@pytest.mark.parametrize(("name", "clip"), EXPECTED)
+def test_the_second_of_two_clips_of_one_name_has_the_same_files(name: str, clip: str) -> None:
+    layout = CLIP_LAYOUTS[name]
+    once = original_name(clip)
+    assert layout.cells(ClipKey(name_of_repeat(once, 2), "any")) == layout.cells(ClipKey(once, "any"))
+    assert layout.words(name_of_repeat(once, 2)) == layout.words(once) is not None
 
 
 @pytest.mark.parametrize("first", range(0, 40))

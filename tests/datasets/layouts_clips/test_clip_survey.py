@@ -173,6 +173,17 @@ def test_what_is_there_instead(there: str, expected: str, reason: str, tmp_path:
     assert checked.missing[0].nearest == nearest
 
 
+def test_sound_is_no_video_with_another_ending(tmp_path: Path) -> None:
+    clip = CLIPS["kinetics600"][0]
+    stem = clip.removesuffix(".mp4")
+    touch(tmp_path, f"video/{stem}.wav")
+    inventory = Inventory(tmp_path)
+    assert inventory.nearest(f"video/{clip}") == ("", "")
+    assert inventory.nearest(f"video/{stem}.FLAC") == (f"video/{stem}.wav", "another ending")
+    touch(tmp_path, f"video/{stem}.webm")
+    assert Inventory(tmp_path).nearest(f"video/{clip}") == (f"video/{stem}.webm", "another ending")
+
+
 def test_normalisation(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "video/tür/é.avi") for form in ("NFC", "NFD"))
     touch(tmp_path, decomposed)
@@ -270,6 +281,19 @@ def test_clips_of_manifests(tmp_path: Path) -> None:
     # HAC's clips look like those of Kinetics-600; their cells don't
     with pytest.raises(UserError, match="no manifest with clips of kinetics600"):
         read_manifests(CLIP_LAYOUTS["kinetics600"], [str(splits)])
+
+
+def test_clips_that_stand_twice_in_a_list(tmp_path: Path) -> None:
+    clip = CLIPS["hac"][0]
+    whole("hac", tmp_path)
+    manifest_of("hac", {clip: ("eating", -1), f"{clip}.2": ("eating", -1)}).write(tmp_path / "farood_hac.csv")
+    manifests = read_manifests(CLIP_LAYOUTS["hac"], [str(tmp_path)])
+    assert [len(manifest) for manifest in manifests] == [2]
+    found = look("hac", tmp_path, manifests=manifests)
+    assert found.checked.complete == (True, True)
+    manifest = found.manifest()
+    assert manifest is not None
+    assert manifest.files["video"][0] == manifest.files["video"][1]
 
 
 def test_labels_that_contradict_each_other_give_way_to_the_alphabet(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_missing_files_pass_until_they_are_needed(root: Path) -> None:
     assert resolve_inside(root, "video/none/y.avi") == root / "video/none/y.avi"
     with pytest.raises(UserError, match=r"there is no 'video/none/y\.avi'"):
         find_inside(root, "video/none/y.avi")
-    assert "does not exist" in explain_missing(root / "none", "x")
+    assert "The data folder" in explain_missing(root / "none", "x")
 
 
 def test_a_name_too_long_is_said(root: Path) -> None:

@@ -74,8 +74,8 @@ def test_provenance_is_the_cards(tmp_path):
 
 def test_some_modalities_are_not_another_manifest(tmp_path):
     written(tmp_path)
-    found = clip_provenance(tmp_path / "train.csv", manifest().select(["flow"]), ["flow"])
-    assert not found["modified"]
+    found = clip_provenance(tmp_path / "train.csv", manifest(), ["flow"])
+    assert (found["modified"], found["modalities"]) == (False, ["flow"])
 
 
 def test_another_manifest_is_modified(tmp_path):
