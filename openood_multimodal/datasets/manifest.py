@@ -260,7 +260,7 @@ class Manifest:
             if joined.count("\n") >= max(len(column), 1) or "\r" in joined or "\0" in joined:
                 row = next(i for i, cell in enumerate(column) if set(cell) & set("\n\r\0"))
                 raise UserError(
-                    f"{where}, row {row}, column {name}: a cell holds a line break or a NUL character."
+                    f"{where}, line {row + 2}, column {name}: a cell holds a line break or a NUL character."
                 )
 
     def _check_clips(self, where: str) -> None:
