@@ -28,7 +28,7 @@ from ..networks import EmbeddingHead, build_network
 from ..networks.build import network_names
 from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
 from ..postprocessors.base import Postprocessor
-from ..postprocessors.plan import ScoredAlready, fit_all, score_all
+from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
 from .card import CheckpointCard, read_card
@@ -73,9 +73,8 @@ class TestPipeline:
             UserError: when the checkpoint was trained on other data than the config's, among others.
         """
         config = self.config
-        scores = (
-            self.options.build_postprocessors()
-        )  # first: a misspelt parameter shouldn't cost an extraction
+        # first: a misspelt parameter shouldn't cost an extraction
+        scores = self.options.build_postprocessors()
         check_trained(config["network"])
         checkpoint = config["network"].get("checkpoint")
         net = build_network(config["network"]).to(choose_device(config))
@@ -159,13 +158,19 @@ class TestPipeline:
             each
             for each in scores
             if isinstance(each, Postprocessor) and not getattr(each, "wants_network", False)
+            if type(each).inference is Postprocessor.inference  # else that has to be asked
         ]
+        names = list(zip(scores, self.options.postprocessors, strict=True))
+
+        def around(score: Postprocessor) -> contextlib.AbstractContextManager[None]:
+            return naming(score.name, [name for each, name in names if each is not score])
+
         options = ScoringOptions(**asdict(self.settings), progress=not self.quiet)
-        fit_all(native, fit_set, id_sets.get("val"), head, options)
+        fit_all(native, fit_set, id_sets.get("val"), head, options, around)
         sets = {"id": id_sets["test"]}
         for group, part in ood_sets.items():
             sets |= {f"{group}/{name}": each for name, each in part.items()} if group != "val" else {}
-        found = score_all(native, sets, options)
+        found = score_all(native, sets, options, around)
         known = {
             id(score): ScoredAlready(score, [(each, found[name][i]) for name, each in sets.items()])
             for i, score in enumerate(native)

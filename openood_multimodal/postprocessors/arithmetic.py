@@ -7,9 +7,10 @@ on a GPU.  Everything else is NumPy on the CPU.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,24 +215,25 @@ def arithmetic_for(device: str) -> Arithmetic:
     return TorchArithmetic(device)
 
 
-_threads: list[int] = []  # in force, the innermost last
-_torch_before: list[int] = []
+_limits: list[tuple[int, ExitStack]] = []  # threads in force and what restores them, the innermost last
 
 
 def load_torch() -> Any:
     """Return torch; where it is loaded only now, it gets the number of threads in force."""
-    loaded = "torch" in sys.modules
-    torch = _import_torch()
-    if not loaded and _threads:
-        _torch_before.append(torch.get_num_threads())
-        torch.set_num_threads(_threads[-1])
-    return torch
+    return _loaded("torch")
 
 
-def _import_torch() -> Any:
-    import torch
+def load_faiss() -> Any:
+    """Return faiss; where it is loaded only now, it gets the number of threads in force."""
+    return _loaded("faiss")
 
-    return torch
+
+def _loaded(name: str) -> Any:
+    known = name in sys.modules
+    module = importlib.import_module(name)
+    if not known and _limits:
+        _limit(*_limits[-1])  # it brings a BLAS and an OpenMP of its own
+    return module
 
 
 @contextmanager
@@ -249,35 +251,42 @@ def _threads_of(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
+    with ExitStack() as stack:
+        _limits.append((threads, stack))
+        stack.callback(_limits.pop)
+        _limit(threads, stack)
+        yield
+
+
+def _limit(threads: int, stack: ExitStack) -> None:
+    """Limit the libraries that are loaded now, until ``stack`` is closed."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch is not None else None
-    _threads.append(threads)
-    try:
-        if torch is not None:
-            torch.set_num_threads(threads)
-        with threadpool_limits(threads):
-            yield
-    finally:
-        _threads.pop()
-        torch = sys.modules.get("torch")
-        if before is None and _torch_before:
-            before = _torch_before.pop()
-        if torch is not None and before is not None:
-            torch.set_num_threads(before)
+    if torch is not None:  # first: the limits below change what it says
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(threads)
+    stack.enter_context(threadpool_limits(threads))
 
 
 @contextmanager
 def _whole_float32() -> Iterator[None]:
     """Keep torch from shortening float32 factors (TF32, bfloat16), which a user may have allowed it."""
     torch = sys.modules.get("torch")
-    before = torch.get_float32_matmul_precision() if torch is not None else "highest"
-    if torch is None or before == "highest":
+    if torch is None:
         yield
         return
-    torch.set_float32_matmul_precision("highest")
-    try:
+    with ExitStack() as stack:
+        try:
+            before = torch.get_float32_matmul_precision()
+        except (
+            RuntimeError
+        ):  # set a backend at a time, as newer versions allow; the two ways don't go together
+            for backend in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul):
+                stack.callback(setattr, backend, "fp32_precision", backend.fp32_precision)
+                backend.fp32_precision = "ieee"
+        else:
+            if before != "highest":
+                stack.callback(torch.set_float32_matmul_precision, before)
+                torch.set_float32_matmul_precision("highest")
         yield
-    finally:
-        torch.set_float32_matmul_precision(before)

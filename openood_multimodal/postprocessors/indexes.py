@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arithmetic import Floats
+from .arithmetic import Floats, load_faiss
 from .rows import feature_blocks, row_norms
 
 Floats32 = NDArray[np.float32]
@@ -40,7 +40,7 @@ class ApproximateIndex:
     """
 
     def __init__(self, kind: str, features: NDArray[Any], rank: int) -> None:
-        import faiss
+        faiss = load_faiss()
 
         count, dim = features.shape
         self.kind = kind
@@ -74,7 +74,7 @@ class ApproximateIndex:
 
         Tried on training rows spread evenly; each one is itself among its neighbours, and isn't counted.
         """
-        import faiss
+        faiss = load_faiss()
 
         count = len(features)
         chosen = np.linspace(0, count - 1, min(count, RECALL_ROWS)).astype(np.int64)

@@ -10,9 +10,8 @@ from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
 from .rows import Floats, Rows
-from .spectra import nearest_squared_distance
 from .training import Needs
-from .whitening import Whitening
+from .whitening import Centres, Whitening
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -39,7 +38,7 @@ class MDS(Postprocessor):
 
     whitening: Whitening
     means: Floats
-    _centres: Floats
+    _centres: Centres
 
     def learn(self, shared: Shared) -> None:
         """Take class means and the whitening of the shared covariance.
@@ -64,9 +63,8 @@ class MDS(Postprocessor):
                 "distances are taken within its range (pseudo-inverse)."
             )
         self.notes += [f"mds: {note}" for note in self.whitening.notes]
-        self._centres = self.whitening.exact_rows(self.means)
+        self._centres = self.whitening.centres(self.means)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the smallest squared Mahalanobis distance to a class mean."""
-        whitened = self.whitening.rows(rows.stored)
-        return Scores(rows.pred, -nearest_squared_distance(whitened, self._centres))
+        return Scores(rows.pred, -self.whitening.nearest_squared_distance(rows.stored, self._centres))

@@ -232,7 +232,8 @@ class Neighbours:
             low, high = min(low, float(block.half.min())), max(high, float(block.half.max()))
         threshold = np.partition(values, rank - 1, axis=1)[:, rank - 1].astype(np.float64)
         lengths = row_norms(unit)
-        margin = screen.errors(unit, queries) * longest + (lengths + largest_error) * largest_error
+        margin = (screen.errors(unit, queries) + 4.0 * screen.roundoff) * longest  # of q · y, and of ½|y|²
+        margin += (lengths + largest_error) * largest_error
         sums = np.sqrt(unit.shape[1]) * lengths * longest + high + np.abs(threshold)
         margin += 4.0 * screen.roundoff * sums
         margin += screen.rounding(np.maximum(np.abs(high - threshold), np.abs(low - threshold)) + margin)
@@ -280,7 +281,8 @@ class Neighbours:
     def _prepared(self, features: NDArray[Any], inverse: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return unit rows minus the shift."""
         out = np.empty(features.shape, dtype=dtype)
-        if features.dtype.itemsize <= 4 and self._ordinary and dtype == np.float32:
+        ordinary = bool(inverse.max() < 1e15 and inverse.min() > 1e-15)
+        if features.dtype.itemsize <= 4 and ordinary and dtype == np.float32:
             np.multiply(features, inverse.astype(np.float32)[:, None], out=out)
         else:
             np.multiply(features, inverse[:, None], out=out, dtype=np.float64, casting="unsafe")

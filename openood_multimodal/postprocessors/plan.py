@@ -10,7 +10,7 @@ the `Shared` that its `learn` is given:
 
         def learn(self, shared):
             self.within = shared.whitening()          # the factorisation that MDS uses too
-            self.centres = self.within.exact_rows(shared.class_means.means)
+            self.centres = self.within.centres(shared.class_means.means)
             self.mean = shared.mean
             self.covariance = shared.covariance()     # S_w plus the class means' scatter: no pass, no products
 
@@ -21,14 +21,15 @@ this writes `estimate` and `score_rows`, and runs beside the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead, Scores
+from ..errors import UserError
 from .arithmetic import ScoringOptions, computing
 from .rows import Rows, block_slices
 from .shared import Shared
@@ -42,6 +43,22 @@ Around = Callable[["Postprocessor"], AbstractContextManager[Any]]
 
 def _nothing_around(score: Postprocessor) -> AbstractContextManager[Any]:
     return nullcontext()
+
+
+@contextmanager
+def naming(name: str, others: Sequence[str]) -> Iterator[None]:
+    """Say which score an error comes from, and how to go on without it.
+
+    Args:
+        name: what results call it.
+        others: the other scores, as they are written to be asked for.
+    """
+    try:
+        yield
+    except UserError as error:
+        what = str(error) if str(error).startswith(f"{name}:") else f"{name}: {error}"
+        remedy = f" To go on without it: --postprocessors {','.join(others)}" if others else ""
+        raise UserError(f"{what}{remedy}") from error
 
 
 def fit_all(
@@ -111,7 +128,6 @@ def _fit(
                     score.fit_shared(shared)
                 else:
                     score.fit(train, val, head)
-        shared.release()
 
 
 def score_all(
@@ -173,7 +189,13 @@ def _score_blocks(
                 rows = Rows(embeddings, where, score.head, options.checked)
                 blocks.append(rows)
             with around(score):
-                out.pred[where], out.conf[where] = score.score_rows(rows)
+                pred, conf = score.score_rows(rows)
+                if np.shape(pred) != (len(rows),) or np.shape(conf) != (len(rows),):
+                    raise UserError(
+                        f"{score.name}: score_rows must return pred and conf of shape ({len(rows)},), one a row; "
+                        f"got {np.shape(pred)} and {np.shape(conf)}."
+                    )
+                out.pred[where], out.conf[where] = pred, conf
         progress(where.stop - where.start)
     return found
 

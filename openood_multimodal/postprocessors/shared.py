@@ -14,11 +14,12 @@ import numpy as np
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
 from .arithmetic import Arithmetic, Floats, ScoringOptions, arithmetic_for
+from .precision import NeedsFloat64Error, require_residuals
 from .rows import block_slices, require_finite
 from .spectra import Subspace, leading_subspace, leading_subspace_of_rows
 from .statistics import ClassMeans
 from .training import Needs, TrainingStatistics, class_counts, training_pass
-from .whitening import NeedsFloat64Error, Whitening, within_class_whitening
+from .whitening import Whitening, within_class_whitening
 
 if TYPE_CHECKING:
     from .base import Postprocessor
@@ -52,6 +53,7 @@ class Shared:
         self.progress = progress
         self._needs = frozenset(need for score in scores for need in score.uses)
         self._found: TrainingStatistics | None = None
+        self._fallback: str | None = None
         self._whitening: Whitening | None = None
         self._no_classes: UserError | None = None
         if head is None:
@@ -165,13 +167,21 @@ class Shared:
             try:
                 self._whitening = within_class_whitening(found, self.arithmetic, single)
             except NeedsFloat64Error as error:
-                options = replace(self.options, checked=True)
-                again = self._pass(frozenset({Needs.WITHIN_SCATTER}), options, float64=True)
-                again.norms, again.largest_logit = found.norms, found.largest_logit
-                self._found = again
-                self._whitening = within_class_whitening(again, self.arithmetic, single)
-                self._whitening.notes.insert(0, f"precision fallback: {error}; they are summed in float64.")
+                self._whitening = within_class_whitening(self._in_float64(error), self.arithmetic, single)
+            if self._fallback is not None:
+                self._whitening.notes.insert(0, self._fallback)
         return self._whitening
+
+    def _in_float64(self, reason: NeedsFloat64Error) -> TrainingStatistics:
+        """Sum the outer products again, in float64, from now on for all."""
+        found = self.statistics
+        again = self._pass(
+            frozenset({Needs.WITHIN_SCATTER}), replace(self.options, checked=True), float64=True
+        )
+        again.norms, again.largest_logit = found.norms, found.largest_logit
+        self._found = again
+        self._fallback = f"precision fallback: {reason}; they are summed in float64."
+        return again
 
     def covariance(self) -> Floats:
         """Return a new ``[D, D]`` second moment of the training rows around their mean (`Needs.SCATTER`)."""
@@ -187,7 +197,15 @@ class Shared:
         offset = self.mean - origin
         if self.statistics.residuals is not None:
             return leading_subspace_of_rows(self._rows_about_mean(), offset, size)
-        return leading_subspace(self.covariance(), offset, size)
+        found = leading_subspace(self.covariance(), offset, size)
+        try:
+            require_residuals(self.statistics, found, origin, self.arithmetic)
+        except NeedsFloat64Error as error:
+            self._in_float64(error)
+            found = leading_subspace(self.covariance(), self.mean - origin, size)
+        if self._fallback is not None:
+            found.notes.append(self._fallback)
+        return found
 
     def _between(self) -> Floats:
         found = self.statistics
@@ -209,11 +227,6 @@ class Shared:
                 require_finite(block, "features", where.start)
             yield np.asarray(block, dtype=np.float64)
             self.progress(where.stop - where.start)
-
-    def release(self) -> None:
-        """Let go of what is only needed while scores learn."""
-        if self._whitening is not None:
-            self._whitening.release()
 
 
 def _asked_for(value: Any, need: Needs) -> Any:

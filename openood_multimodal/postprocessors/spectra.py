@@ -7,6 +7,7 @@ what scikit-learn's `EmpiricalCovariance` takes its precision from.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,8 @@ def eigen_of_rows(rows: Floats) -> Eigen:
     return Eigen(squares / count, vectors)
 
 
-class Subspace(NamedTuple):
+@dataclass
+class Subspace:
     """The leading eigenvectors of a second moment around a point u, with mean m of the rows.
 
     Attributes:
@@ -66,16 +68,21 @@ class Subspace(NamedTuple):
         values: ``[k]`` eigenvalues, falling.
         outside: ``[D]``, what the basis leaves of m - u; exact also where m - u is huge.
         scale: mean squared distance of the rows to u.
+        cutoff: what eigenvalues have to exceed to be more than rounding.
+        notes: what a reader of the results has to know, without the score's name.
     """
 
     basis: Floats
     values: Floats
     outside: Floats
     scale: float
+    cutoff: float
+    notes: list[str] = field(default_factory=list)
 
-    def rank(self, dim: int) -> int:
-        """Return how many of the directions carry anything, among features of width ``dim``."""
-        return int((self.values > dim * EPS * self.values.max(initial=0.0)).sum())
+    @property
+    def rank(self) -> int:
+        """How many of the directions carry anything."""
+        return int((self.values > self.cutoff).sum())
 
 
 def leading_subspace(covariance: Floats, offset: Floats, size: int) -> Subspace:
@@ -95,7 +102,8 @@ def leading_subspace(covariance: Floats, offset: Floats, size: int) -> Subspace:
         return _leading_with_far_offset(covariance, offset, size, variance + squared)
     covariance += np.outer(offset, offset)
     values, basis = leading_eigenpairs(covariance, size)
-    return Subspace(basis, values, _outside(offset, basis), variance + squared)
+    cutoff = len(offset) * EPS * float(values.max(initial=0.0))
+    return Subspace(basis, values, _outside(offset, basis), variance + squared, cutoff)
 
 
 def leading_subspace_of_rows(rows: Floats, offset: Floats, size: int) -> Subspace:
@@ -109,7 +117,8 @@ def leading_subspace_of_rows(rows: Floats, offset: Floats, size: int) -> Subspac
         values, inside = np.append(values, 0.0), np.append(inside, length)
     small = leading_subspace(np.diag(values), inside, min(size, len(values)))
     basis = vectors @ small.basis
-    return Subspace(basis, small.values, vectors @ small.outside, small.scale)
+    cutoff = small.cutoff * len(offset) / max(1, len(values))
+    return Subspace(basis, small.values, vectors @ small.outside, small.scale, cutoff)
 
 
 def _outside(vector: Floats, basis: Floats) -> Floats:
@@ -161,7 +170,9 @@ def _leading_with_far_offset(covariance: Floats, offset: Floats, size: int, scal
     left = np.concatenate([[float(tilt @ tilt)], -tilt]) * (sign * length / norm**2)
     left = _outside(left, whole[:, 1:])
     left -= 2.0 * mirror * float(mirror @ left)
-    return Subspace(basis, np.concatenate([[value], values]), left, scale)
+    # what is left of the offset's size in the rest is its rounding, squared
+    cutoff = dim * EPS * max(float(values.max(initial=0.0)), EPS * value)
+    return Subspace(basis, np.concatenate([[value], values]), left, scale, cutoff)
 
 
 def _reflected(matrix: Floats, mirror: Floats) -> Floats:
@@ -174,8 +185,8 @@ def _reflected(matrix: Floats, mirror: Floats) -> Floats:
 def leading_eigenpairs(matrix: Floats, size: int) -> Eigen:
     """Return the ``size`` largest eigenvalues of a symmetric matrix, falling, and their vectors.
 
-    Block Lanczos where few are wanted of many, checked by residuals, else (and where it does not get there)
-    LAPACK.
+    Block Lanczos where few are wanted of many, checked by residuals and by a look beside what was found; else,
+    and where it does not get there, LAPACK.
     """
     order = len(matrix)
     if size < 1:
@@ -184,8 +195,17 @@ def leading_eigenpairs(matrix: Floats, size: int) -> Eigen:
         found = block_lanczos(matrix, size)
         if found is not None:
             return found
-    values, vectors = linalg.eigh(matrix, check_finite=False, subset_by_index=[order - size, order - 1])
+    values, vectors = _largest(matrix, size)
     return Eigen(values[::-1], vectors[:, ::-1])
+
+
+def _largest(matrix: Floats, size: int) -> Eigen:
+    """Return LAPACK's ``size`` largest eigenvalues, rising, and their vectors."""
+    order = len(matrix)
+    values, vectors = linalg.eigh(matrix, check_finite=False, subset_by_index=[order - size, order - 1])
+    if len(values) < size:  # LAPACK's partial solver loses some of many equal eigenvalues, without a word
+        values, vectors = linalg.eigh(matrix, check_finite=False, driver="evd")
+    return Eigen(values[-size:], vectors[:, -size:])
 
 
 def block_lanczos(matrix: Floats, size: int, tolerance: float = CONVERGED) -> Eigen | None:
@@ -211,7 +231,7 @@ def block_lanczos(matrix: Floats, size: int, tolerance: float = CONVERGED) -> Ei
         if filled >= check_at or filled >= limit:
             found = _ritz_pairs(basis[:, :filled], image[:, :filled], size, tolerance)
             if found is not None:
-                return found
+                return found if _nothing_missed(matrix, found) else None
             check_at = filled + max(width, size // 2)
         if filled >= limit:
             return None
@@ -223,12 +243,23 @@ def block_lanczos(matrix: Floats, size: int, tolerance: float = CONVERGED) -> Ei
             return None  # the Krylov space is exhausted: a matter for LAPACK
 
 
+def _nothing_missed(matrix: Floats, found: Eigen, width: int = 16, steps: int = 4) -> bool:
+    """Return whether no larger eigenvalue than the found ones shows up beside them.
+
+    A block finds no more vectors of one eigenvalue than it is wide, and residuals don't tell.
+    """
+    block = np.random.default_rng(1).standard_normal((len(matrix), width))
+    for step in range(steps + 1):
+        block, _ = np.linalg.qr(_outside(block, found.vectors))
+        if step < steps:
+            block = matrix @ block
+    ritz = linalg.eigvalsh(block.T @ (matrix @ block))
+    return bool(ritz[-1] <= found.values[-1] * (1.0 + 1e-6))
+
+
 def _ritz_pairs(basis: Floats, image: Floats, size: int, tolerance: float) -> Eigen | None:
     small = basis.T @ image
-    filled = len(small)
-    values, vectors = linalg.eigh(
-        0.5 * (small + small.T), check_finite=False, subset_by_index=[filled - size - 1, filled - 1]
-    )
+    values, vectors = _largest(0.5 * (small + small.T), size + 1)
     values, vectors = values[::-1], vectors[:, ::-1]
     found = basis @ vectors[:, :size]
     residual = image @ vectors[:, :size] - found * values[:size]
@@ -242,24 +273,19 @@ def nearest_squared_distance(points: Floats, centres: Floats) -> Floats:
     """Return ``[B]``: squared distances of ``points`` ``[B, r]`` to the nearest of ``centres`` ``[C, r]``.
 
     The products expand the square to find the nearest; its distance is then taken from the difference
-    itself, as is that of every centre within the expansion's rounding, so that nothing cancels.  Points may be
-    float32: their differences are then float32, summed in float64.
+    itself, as is that of every centre within the expansion's rounding, so that nothing cancels.
     """
     size = points.shape[1]
-    centres = centres.astype(points.dtype, copy=False)
-    eps = float(np.finfo(points.dtype).eps)
-    # float32: what rounding makes likely rather than what it makes possible, or every centre would be close
-    spread = size + 4 if points.dtype == np.float64 else np.sqrt(size + 4)
     point_norms = np.einsum("ij,ij->i", points, points)
     centre_norms = np.einsum("ij,ij->i", centres, centres)
     expanded = centre_norms[None, :] - 2.0 * (points @ centres.T)
-    slack = 4.0 * eps * spread * (point_norms + centre_norms.max(initial=0.0))
+    slack = 4.0 * EPS * (size + 4) * (point_norms + centre_norms.max(initial=0.0))
     close = expanded <= (expanded.min(axis=1) + slack)[:, None]
     best = np.full(len(points), np.inf)
     rows, columns = np.nonzero(close)
     step = max(1, 2**20 // max(1, size))  # a few megabytes: stays in the cache
     for start in range(0, len(rows), step):
         row, column = rows[start : start + step], columns[start : start + step]
-        difference = (points[row] - centres[column]).astype(np.float64, copy=False)
+        difference = points[row] - centres[column]
         np.minimum.at(best, row, np.einsum("ij,ij->i", difference, difference))
     return best

@@ -66,7 +66,8 @@ class TrainingStatistics:
         within: float64 ``[D, D]`` mean outer product around the groups' means; where N > D.
         residuals: float64 ``[N, D]``, the rows minus their group's mean; where N <= D.
         moment_type: precision of the products behind ``within``.
-        sample: some hundred rows minus their group's mean, to check float32 products with; else None.
+        sample: float64, some hundred rows minus their group's mean, to check float32 products with; else None.
+        which_sampled: int64, the sample's groups.
         directions: see `moments`.
     """
 
@@ -81,7 +82,8 @@ class TrainingStatistics:
     within: Floats | None = None
     residuals: Floats | None = None
     moment_type: np.dtype[Any] | None = None
-    sample: NDArray[np.float32] | None = None
+    sample: Floats | None = None
+    which_sampled: NDArray[np.int64] | None = None
     directions: NDArray[np.float32] | None = None
 
     @property
@@ -187,7 +189,7 @@ def training_pass(
             total /= count
             found.within = total
             if not options.float64_throughout(count, dim):
-                found.sample = _sample(train.features, found)
+                found.sample, found.which_sampled = _sample(train.features, found)
         if found.residuals is not None:
             for where in block_slices(count, dim, options.chunk_rows):
                 found.residuals[where] -= shift[which[where]]
@@ -217,11 +219,11 @@ def _pilots(
     return centres, rows - about
 
 
-def _sample(features: NDArray[Any], found: TrainingStatistics) -> NDArray[np.float32]:
+def _sample(features: NDArray[Any], found: TrainingStatistics) -> tuple[Floats, NDArray[np.int64]]:
     # between the pilot's rows, since those are what the directions were fitted to
     chosen = np.linspace(0, found.count - 1, 2 * CHECK_ROWS + 1)[1::2].astype(np.int64)
-    rows = np.asarray(features[chosen])
-    return (rows - found.means[found.which[chosen]]).astype(np.float32)
+    which = found.which[chosen]
+    return np.asarray(features[chosen]) - found.means[which], which
 
 
 def _minus(

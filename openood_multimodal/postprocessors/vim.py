@@ -81,15 +81,21 @@ class ViM(Postprocessor):
                 "vim: the head is singular within float32 rounding, so its origin u is far away "
                 f"(|u| = {np.linalg.norm(self.origin):.3g}) and rests on the weights' last digits."
             )
-        self.mean = shared.mean
         self.subspace = shared.subspace(self.origin, dim)
+        self.mean = shared.mean
+        self.notes += [f"vim: {note}" for note in self.subspace.notes]
         # the mean of norms is in no moment: it takes the rows a second time
         residual = sum(float(self.residual_norms(block).sum()) for block in shared.feature_blocks(train))
         residual /= len(train)
         if residual <= train.dim * EPS * np.sqrt(self.subspace.scale):
             raise UserError(
                 f"vim: dim={dim} leaves no residual: the {len(train)} training rows span only "
-                f"{self.subspace.rank(train.dim)} dimensions; set a smaller vim.dim."
+                f"{self.subspace.rank} dimensions; set a smaller vim.dim."
+            )
+        if self.subspace.rank < dim:
+            self.notes.append(
+                f"vim: only {self.subspace.rank} of the dim={dim} directions stand out of rounding, so what these "
+                "leave of the features is rounding in part; set a smaller vim.dim."
             )
         self.alpha = shared.largest_logit / residual
 

@@ -5,31 +5,34 @@ the rows; otherwise its eigenvectors on the numerical range (see `spectra`), so 
 pseudo-inverse, as scikit-learn's `EmpiricalCovariance` gives them.
 
 Float32 is used for the products behind the covariance, and for the solve, only after a sample of the training
-rows has been held against float64: the distances' error has to stay below `TOLERANCE` of their spread.
+rows has been held against float64: the distances' error has to stay below `precision.TOLERANCE` of their spread.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import Arithmetic, Floats
-from .moments import MomentSum, quadratic_forms
-from .spectra import EPS, Eigen, eigen_of_matrix, eigen_of_rows
+from .precision import PROBES, TOLERANCE, NeedsFloat64Error, distance_error
+from .spectra import EPS, Eigen, eigen_of_matrix, eigen_of_rows, nearest_squared_distance
 from .training import TrainingStatistics
 
-TOLERANCE = 5e-5
-"""Admitted error of squared distances, as a share of their standard deviation over rows.
 
-At 5 000 ID and 10 000 OOD rows it moves no more than one row in twenty runs across a 95 % threshold."""
+class Centres(NamedTuple):
+    """Points that distances are taken to.
 
-PROBES = 48
+    Attributes:
+        rows: float64 ``[C, D]``.
+        mapped: float64 ``[C, r]``.
+        weights: ``[C, r]`` S⁻¹ (μ - origin) on the device, where rows are mapped in float32; else None.
+    """
 
-
-class NeedsFloat64Error(ArithmeticError):
-    """Float32 products are too coarse for this covariance; the message says by how much."""
+    rows: Floats
+    mapped: Floats
+    weights: Any = None
 
 
 class Whitening:
@@ -38,7 +41,7 @@ class Whitening:
     Attributes:
         rank: r.
         origin: float64 ``[D]``, what is subtracted first; distances don't depend on it.
-        single: whether rows are mapped in float32.
+        single: whether `nearest_squared_distance` maps in float32.
         notes: what a reader of the results has to know, without the score's name.
     """
 
@@ -48,16 +51,17 @@ class Whitening:
         self.single = False
         self.notes: list[str] = []
 
-    def rows(self, features: NDArray[Any]) -> NDArray[Any]:
-        """Return ``[B, r]`` mapped rows: float32 where `single`, else float64."""
-        raise NotImplementedError
-
     def exact_rows(self, features: Floats) -> Floats:
         """Return ``[B, r]`` float64 mapped rows, in float64 throughout."""
         raise NotImplementedError
 
-    def release(self) -> None:
-        """Let go of what only `exact_rows` needs."""
+    def centres(self, rows: Floats) -> Centres:
+        """Return points ``[C, D]`` in the form that `nearest_squared_distance` takes."""
+        return Centres(rows, self.exact_rows(rows))
+
+    def nearest_squared_distance(self, features: NDArray[Any], centres: Centres) -> Floats:
+        """Return float64 ``[B]``, the squared Mahalanobis distances of rows ``[B, D]`` to the nearest centre."""
+        return nearest_squared_distance(self.exact_rows(features), centres.mapped)
 
 
 class EigenWhitening(Whitening):
@@ -66,10 +70,6 @@ class EigenWhitening(Whitening):
     def __init__(self, eigen: Eigen, origin: Floats) -> None:
         super().__init__(origin, len(eigen.values))
         self.matrix = eigen.vectors / np.sqrt(eigen.values)
-
-    def rows(self, features: NDArray[Any]) -> NDArray[Any]:
-        """Return float64 ``[B, r]``."""
-        return self.exact_rows(features)
 
     def exact_rows(self, features: Floats) -> Floats:
         """Return float64 ``[B, r]``."""
@@ -82,14 +82,14 @@ class FactorWhitening(Whitening):
     Args:
         factor: Cholesky factor, of the arithmetic's device.
         columns: the columns that vary, or None for all.
-        origin: ``[D]``; rounded to float32, so that differences to it are the same in both precisions.
+        origin: ``[D]``.
         arithmetic: where to compute.
     """
 
     def __init__(
         self, factor: Any, columns: NDArray[np.int64] | None, origin: Floats, arithmetic: Arithmetic
     ) -> None:
-        super().__init__(origin.astype(np.float32).astype(np.float64), int(factor.shape[0]))
+        super().__init__(origin, int(factor.shape[0]))
         self._factor = factor
         self._columns = columns
         self._arithmetic = arithmetic
@@ -102,39 +102,49 @@ class FactorWhitening(Whitening):
         about = np.asarray(features, dtype=np.float64) - self.origin
         return np.asarray(self._solved(self._factor, self._varying(about), np.float64))
 
-    def rows(self, features: NDArray[Any]) -> NDArray[Any]:
-        """Return ``[B, r]``."""
+    def centres(self, rows: Floats) -> Centres:
+        """Return points ``[C, D]`` in the form that `nearest_squared_distance` takes."""
+        mapped = self.exact_rows(rows)
         if not self.single:
-            return self.exact_rows(features)
-        return self._single_rows(_difference(features, self.origin))
+            return Centres(rows, mapped)
+        arithmetic = self._arithmetic
+        weights = arithmetic.solve_transposed(self._factor, arithmetic.put(mapped, np.float64))
+        return Centres(rows, mapped, weights)
 
-    def use_float32(self, sample: NDArray[np.float32], directions: NDArray[np.float32] | None) -> float:
+    def nearest_squared_distance(self, features: NDArray[Any], centres: Centres) -> Floats:
+        """Return float64 ``[B]``.
+
+        In float32, what is mapped is the difference to the nearest centre, known beforehand from float64
+        products: rounding is then relative to the distance itself, and not to that between the centres.
+        """
+        if not self.single:
+            return super().nearest_squared_distance(features, centres)
+        about = self._varying(np.asarray(features, dtype=np.float64) - self.origin)
+        products = self._arithmetic.get(self._arithmetic.put(about, np.float64) @ centres.weights.T)
+        half = 0.5 * np.einsum("ij,ij->i", centres.mapped, centres.mapped)
+        return squared_norms(self._single_rows(_minus_nearest(features, centres.rows, half - products)))
+
+    def use_float32(self, sample: Floats, directions: NDArray[np.float32] | None) -> float:
         """Map in float32 from now on, if that is good enough; return the error of squared norms (see module).
 
         Args:
-            sample: centred rows ``[n, D]`` to try it on.
+            sample: rows minus their class mean, ``[n, D]``, to try it on.
             directions: ``[D, p]`` that carry most of the variance; they are mapped apart, since they would
                 drown the rest in rounding.
         """
-        exact = self._solved(self._factor, self._varying(sample.astype(np.float64)), np.float64)
+        exact = self._solved(self._factor, self._varying(sample), np.float64)
         self._single = self._arithmetic.cast(self._factor, np.float32)
         if directions is not None:
             basis = self._varying(directions.T).T
             self._basis = self._arithmetic.put(basis, np.float32)
             mapped = self._solved(self._factor, basis.T.astype(np.float64), np.float64)
             self._mapped_basis = self._arithmetic.put(mapped, np.float32)
-        right = np.einsum("ij,ij->i", exact, exact)
-        tried = self._single_rows(sample).astype(np.float64)
-        error = _relative_error(np.einsum("ij,ij->i", tried, tried), right)
+        tried = self._single_rows(sample.astype(np.float32))
+        error = _relative_error(squared_norms(tried), squared_norms(exact))
         self.single = error <= TOLERANCE
         if not self.single:
             self._single = self._basis = self._mapped_basis = None
         return error
-
-    def release(self) -> None:
-        """Let go of the float64 factor where rows are mapped in float32."""
-        if self.single:
-            self._factor = None
 
     def _varying(self, rows: NDArray[Any]) -> NDArray[Any]:
         return rows if self._columns is None else np.ascontiguousarray(rows[:, self._columns])
@@ -153,10 +163,19 @@ class FactorWhitening(Whitening):
         return arithmetic.get(rest + inside @ self._mapped_basis)
 
 
-def _difference(features: NDArray[Any], origin: Floats) -> NDArray[np.float32]:
-    wide = np.float32 if features.dtype.itemsize <= 4 else np.float64
+def squared_norms(rows: NDArray[Any]) -> Floats:
+    """Return float64 ``[B]``, the squared norms of ``[B, r]``, summed in float64."""
+    return np.asarray(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+
+
+def _minus_nearest(features: NDArray[Any], centres: Floats, far: Floats) -> NDArray[np.float32]:
+    """Return float32 ``features`` minus the centre for which ``far`` ``[B, C]`` is smallest."""
+    nearest = far.argmin(axis=1)
     out = np.empty(features.shape, dtype=np.float32)
-    np.subtract(features, origin.astype(wide), out=out, dtype=wide, casting="unsafe")
+    step = max(1, 2**17 // max(1, features.shape[1]))  # a megabyte: stays in the cache
+    for start in range(0, len(features), step):
+        part = slice(start, start + step)
+        np.subtract(features[part], centres[nearest[part]], out=out[part], dtype=np.float64, casting="unsafe")
     return out
 
 
@@ -198,7 +217,7 @@ def within_class_whitening(found: TrainingStatistics, arithmetic: Arithmetic, si
         return EigenWhitening(eigen_of_matrix(found.within), origin)
     whitening = FactorWhitening(factor, columns, origin, arithmetic)
     if coarse:
-        error = _moment_error(found, columns, factor, arithmetic)
+        error = distance_error(found, columns, factor, arithmetic)
         if error > TOLERANCE:
             raise NeedsFloat64Error(
                 f"float32 products would move squared distances by {error:.1e} of their spread"
@@ -213,30 +232,3 @@ def within_class_whitening(found: TrainingStatistics, arithmetic: Arithmetic, si
                     f"distances by {error:.1e} of their spread."
                 )
     return whitening
-
-
-def _moment_error(
-    found: TrainingStatistics, columns: NDArray[np.int64] | None, factor: Any, arithmetic: Arithmetic
-) -> float:
-    """Return what float32 products change squared distances by, to first order, as a share of their spread.
-
-    An error E of the covariance S moves the distance of x by -wᵀ E w, w = S⁻¹ x.  E is taken from a sample's
-    float32 moment, held against its exact quadratic forms at the w of other rows.
-    """
-    assert found.sample is not None
-    probed, summed = found.sample[:PROBES], found.sample[PROBES:]
-    if not len(summed):
-        return np.inf
-    varying = probed if columns is None else probed[:, columns]
-    mapped = arithmetic.solve(factor, arithmetic.put(varying, np.float64))
-    distances = arithmetic.get((mapped * mapped).sum(1))
-    weights = arithmetic.get(arithmetic.solve_transposed(factor, mapped))
-    probes = np.zeros(probed.shape)
-    probes[:, slice(None) if columns is None else columns] = weights
-    moment = MomentSum(found.dim, arithmetic, np.float32, found.directions)
-    moment.add(summed)
-    error = (moment.forms(probes) - quadratic_forms(summed, probes)) / len(summed)
-    spread = float(np.std(distances))
-    # twice: sums over more rows, of which these are a sample, round a little more
-    worst = 2.0 * float(np.sqrt(np.mean(error**2)))
-    return worst / spread if spread > 0.0 and np.isfinite(worst) else np.inf

@@ -68,8 +68,8 @@ def score_names(asked: str | Iterable[str] | None, engine: str = "native") -> li
         choice = choose(name, engine)
         if choice.engine == "native":
             POSTPROCESSORS.get(choice.name)
-        if names.count(name) > 1:
-            raise UserError(f"the postprocessor '{name}' is asked for twice; once is enough.")
+        if [choose(each, engine).label for each in names].count(choice.label) > 1:
+            raise UserError(f"the postprocessor '{choice.label}' is asked for twice; once is enough.")
     return names
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..evaluators.metrics import Metric, compute_ood_metrics, mean_metrics
 from ..evaluators.outputs import SetScores, file_name
 from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, computing
 from ..postprocessors.base import Postprocessor
-from ..postprocessors.plan import fit_all, score_all
+from ..postprocessors.plan import fit_all, naming, score_all
 from .choice import Job
 from .inputs import InputSet, as_slices, check_classes
 
@@ -350,16 +350,8 @@ def _native_scores(
     }
 
 
-@contextmanager
-def _named(job: Job, jobs: Sequence[Job]) -> Iterator[None]:
-    """Say which score an error comes from, and how to go on without it."""
-    try:
-        yield
-    except UserError as error:
-        what = str(error) if str(error).startswith(f"{job.name}:") else f"{job.name}: {error}"
-        rest = ",".join(each.written for each in jobs if each is not job)
-        remedy = f" To go on without it: --postprocessors {rest}" if rest else ""
-        raise UserError(f"{what}{remedy}") from error
+def _named(job: Job, jobs: Sequence[Job]) -> AbstractContextManager[None]:
+    return naming(job.name, [each.written for each in jobs if each is not job])
 
 
 def _embeddings(each: InputSet | None) -> Embeddings | None:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from openood_multimodal.engines import build
 from openood_multimodal.errors import UserError
-from openood_multimodal.pipelines import TestPipeline
+from openood_multimodal.pipelines import TestPipeline, options
 from openood_multimodal.pipelines import test as module
-from openood_multimodal.postprocessors import Postprocessor
+from openood_multimodal.postprocessors import MSP, Postprocessor, whitening
 
 WORDS = ("--postprocessors", "msp,knn,mds", "--postprocessor_args", "{knn: {K: 5}}")
 
@@ -54,6 +55,49 @@ def test_each_set_is_scored_once_for_all(tiny, trained, monkeypatch):
     monkeypatch.setattr(Postprocessor, "inference", None)  # nothing is scored a second time
     pipeline(tiny, trained).run()
     assert asked == [[3, ["id", "nearood/synthetic_near"]]]
+
+
+def test_a_precision_fallback_is_noted_in_the_records(tiny, trained, monkeypatch):
+    plain = pipeline(tiny, trained).run()
+    monkeypatch.setattr(whitening, "distance_error", lambda *given: 0.25)
+    found = pipeline(tiny, trained, precision="float32").run()
+    for record in found:
+        noted = [
+            note for note in record.notes if note.startswith("mds: precision fallback: float32 products")
+        ]
+        assert len(noted) == (record.postprocessor == "mds")
+    assert values(found) == pytest.approx(values(plain), abs=1e-4)
+
+
+def own(monkeypatch, **methods):
+    """Make MSP a score of the user's own."""
+    kind = type("Own", (MSP,), {"name": "msp", **methods})
+    monkeypatch.setattr(
+        options, "build", lambda choice, *rest: kind() if choice.name == "msp" else build(choice, *rest)
+    )
+
+
+def test_a_score_that_fails_is_named_with_the_remedy(tiny, trained, monkeypatch):
+    def fail(self, *given):
+        raise UserError("the moon is full.")
+
+    for method in ("estimate", "score_rows"):
+        own(monkeypatch, **{method: fail})
+        with pytest.raises(
+            UserError, match=r"^msp: the moon is full\. To go on without it: --postprocessors knn,mds$"
+        ):
+            pipeline(tiny, trained).run()
+
+
+def test_a_score_with_an_inference_of_its_own_is_asked_for_it(tiny, trained, monkeypatch):
+    def inference(self, net, loader, progress=True):
+        pred, conf, label = MSP.inference(self, net, loader, progress)
+        return pred, 0 * conf + (label >= 0), label
+
+    own(monkeypatch, inference=inference)
+    assert {value for (name, _), value in values(pipeline(tiny, trained).run()).items() if name == "msp"} == {
+        1.0
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,10 +184,54 @@ def test_torch_loaded_late_gets_the_threads_in_force(monkeypatch: pytest.MonkeyP
         set_num_threads = staticmethod(calls.append)
         get_float32_matmul_precision = staticmethod(lambda: "highest")
 
+    late = SimpleNamespace(import_module=lambda name: module.sys.modules.setdefault(name, Late))
     with computing(ScoringOptions(threads=1)):
-        monkeypatch.setattr(module, "_import_torch", lambda: module.sys.modules.setdefault("torch", Late))
+        monkeypatch.setattr(module, "importlib", late)
         assert module.load_torch() is Late
         assert calls == [1]
     assert calls == [1, 7]
     monkeypatch.setitem(module.sys.modules, "torch", torch)
     assert torch.get_num_threads() == before
+
+
+IN_A_PROCESS = """
+import sys
+from threadpoolctl import threadpool_info, threadpool_limits
+from openood_multimodal.postprocessors.arithmetic import ScoringOptions, computing, load_faiss, load_torch
+
+threadpool_limits(2)
+threads = lambda: {each["num_threads"] for each in threadpool_info()}
+before = threads()
+try:
+    with computing(ScoringOptions(threads=2)), computing(ScoringOptions(threads=1)):
+        torch, faiss = load_torch(), load_faiss()
+        assert threads() == {1}, threads()
+        assert torch.get_num_threads() == faiss.omp_get_max_threads() == 1
+        raise ValueError("as a score may")
+except ValueError:
+    pass
+assert torch.get_num_threads() == 2 and faiss.omp_get_max_threads() == 2, threads()
+backend = torch.backends.cuda.matmul
+set_by, value = sys.argv[1].split("=")
+if set_by == "old":
+    torch.set_float32_matmul_precision(value)
+    state = torch.get_float32_matmul_precision
+else:
+    if not hasattr(backend, "fp32_precision"):
+        sys.exit()
+    (backend if set_by == "backend" else torch.backends).fp32_precision = value
+    state = lambda: (torch.backends.fp32_precision, backend.fp32_precision)
+found = state()
+with computing(ScoringOptions()):
+    assert state() == "highest" if set_by == "old" else backend.fp32_precision == "ieee"
+assert state() == found
+"""
+
+
+@pytest.mark.parametrize("torch_precision", ["old=high", "backend=tf32", "all=tf32"])
+def test_nothing_is_left_changed(torch_precision: str) -> None:
+    pytest.importorskip("faiss")
+    words = [sys.executable, "-c", IN_A_PROCESS, torch_precision]
+    two = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **two}, check=False)
+    assert done.returncode == 0, done.stderr

@@ -72,6 +72,34 @@ def test_the_distance_is_exact(kind: str, rank: int, screen: str) -> None:
     np.testing.assert_allclose(found, literal(train, test, rank), rtol=1e-9, atol=1e-25)
 
 
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("size", [1e-43, 1e-39, 1e37])
+def test_rows_at_the_ends_of_float32(size: float, screen: str) -> None:
+    train, test = data("plain")
+    test = test * np.float32(size)
+    np.testing.assert_allclose(search(train, test, 10, screen), literal(train, test, 10), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_problems_against_faiss_and_a_literal_one(seed: int) -> None:
+    faiss = pytest.importorskip("faiss")
+    rng = np.random.default_rng(seed)
+    dim, rows, rank = int(rng.integers(2, 601)), int(rng.integers(20, 600)), int(rng.integers(1, 20))
+    dtype = ("f2", "f4", "f8")[seed % 3]
+    train = (rng.standard_normal((rows, dim)) + rng.uniform(0, 2)).astype(dtype)
+    test = (rng.standard_normal((12, dim)) + rng.uniform(0, 2)).astype(dtype)
+    test[:4] = train[:4]
+    expected = literal(train, test, rank)
+    index = faiss.IndexFlatL2(dim)
+    index.add(np.ascontiguousarray(train / np.linalg.norm(train.astype("f8"), axis=1)[:, None], dtype="f4"))
+    unit = np.ascontiguousarray(test / np.linalg.norm(test.astype("f8"), axis=1)[:, None], dtype="f4")
+    for screen in ("blas", "bfloat16"):
+        found = search(train, test, rank, screen)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(found, index.search(unit, rank)[0][:, -1], atol=2e-5)
+        np.testing.assert_array_equal(search(train, test, 1, screen)[:4], 0.0)
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 def test_every_kind_of_float(dtype: str) -> None:
     train, test = data("plain", dtype)

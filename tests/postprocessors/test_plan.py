@@ -27,7 +27,6 @@ from openood_multimodal.postprocessors import (
 from openood_multimodal.postprocessors.arithmetic import ScoringOptions
 from openood_multimodal.postprocessors.plan import ScoredAlready, fit_all, score_all
 from openood_multimodal.postprocessors.shared import Shared
-from openood_multimodal.postprocessors.spectra import nearest_squared_distance
 from openood_multimodal.postprocessors.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors.training import CHECK_ROWS, PILOT_ROWS, Needs
 from openood_multimodal.registry import POSTPROCESSORS
@@ -141,14 +140,14 @@ def test_one_factorisation_serves_all_who_ask(make_problem: Any, monkeypatch: py
 
         def learn(self, shared: Shared) -> None:
             self.within = shared.whitening()
-            self.centres = self.within.exact_rows(shared.class_means.means)
+            self.centres = self.within.centres(shared.class_means.means)
             self.mean = shared.mean
             self.precision = np.linalg.inv(shared.covariance())
 
         def score_rows(self, rows: Rows) -> Scores:
             about = rows.features - self.mean
             background = np.einsum("ij,jk,ik->i", about, self.precision, about)
-            near = nearest_squared_distance(self.within.rows(rows.stored), self.centres)
+            near = self.within.nearest_squared_distance(rows.stored, self.centres)
             return Scores(rows.pred, background - near)
 
     problem = make_problem(rows=300)
@@ -228,6 +227,34 @@ def test_scores_that_know_nothing_of_the_planner(make_problem: Any) -> None:
     assert scores[1].seen == 90
     np.testing.assert_allclose(extended.conf, mds.conf, rtol=1e-12)
     assert scores[3].notes == ["extended"]
+
+
+def test_scores_of_another_shape_are_refused(make_problem: Any) -> None:
+    class Scalar(MSP):
+        def score_rows(self, rows: Rows) -> Scores:
+            return Scores(rows.pred, np.asarray(1.0))  # would be broadcast
+
+    problem = make_problem()
+    with pytest.raises(
+        UserError, match=r"msp: score_rows must return pred and conf of shape \(40,\).*and \(\)"
+    ):
+        Scalar().fit(head=problem.head).score(problem.test)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_chunks_do_not_matter(make_problem: Any, precision: str) -> None:
+    problem = make_problem(rows=900, dim=70, test_rows=50)
+    results = []
+    for chunk_rows in (None, 1, 7, 1000):
+        scores = nine()
+        options = ScoringOptions(precision=precision, chunk_rows=chunk_rows)
+        fit_all(scores, problem.train, problem.val, problem.head, options)
+        results.append(score_all(scores, {"test": problem.test}, options)["test"])
+    for other in results[1:]:
+        for name, one, two in zip(NAMES, results[0], other, strict=True):
+            np.testing.assert_array_equal(one.pred, two.pred)
+            share = {"mds": 5e-5, "vim": 1e-6}.get(name, 1e-9) if precision == "float32" else 1e-9
+            np.testing.assert_allclose(two.conf, one.conf, atol=share * one.conf.std(), rtol=1e-9)
 
 
 def test_an_error_is_that_of_the_score_that_cannot_run(make_problem: Any) -> None:

@@ -139,9 +139,34 @@ def test_nearest_distance_of_equal_points_is_zero() -> None:
     np.testing.assert_array_equal(nearest_squared_distance(centres[:3], centres), 0.0)
 
 
-def test_nearest_distance_in_float32() -> None:
-    rng = np.random.default_rng(0)
-    centres = rng.standard_normal((30, 400)).astype(np.float32)
-    points = (centres[np.arange(50) % 30] + 0.5 * rng.standard_normal((50, 400))).astype(np.float32)
-    literal = np.square(points[:, None].astype(float) - centres[None]).sum(axis=2).min(axis=1)
-    np.testing.assert_allclose(nearest_squared_distance(points, centres), literal, rtol=1e-6)
+@pytest.mark.parametrize("equal", [1100, 100, 40])
+def test_many_equal_eigenvalues(equal: int) -> None:
+    # identity: LAPACK's partial solver returns fewer vectors than were asked for, here and there
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((1100, 1100)))
+    values = np.r_[np.ones(equal), 0.5 * 0.9 ** np.arange(1100 - equal)]
+    matrix = (turn * values) @ turn.T
+    found = leading_eigenpairs(0.5 * (matrix + matrix.T), 64)
+    assert found.vectors.shape == (1100, 64)
+    np.testing.assert_allclose(found.values, values[:64], atol=1e-9)
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(64), atol=1e-10)
+
+
+def test_what_lapack_loses_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = spectra.linalg.eigh
+
+    def losing(matrix: np.ndarray, **how: object) -> tuple[np.ndarray, np.ndarray]:
+        values, vectors = original(matrix, **how)
+        return (values[2:], vectors[:, 2:]) if "subset_by_index" in how else (values, vectors)
+
+    matrix = np.diag(np.arange(30.0))
+    expected = leading_eigenpairs(matrix, 5).values
+    monkeypatch.setattr(spectra.linalg, "eigh", losing)
+    np.testing.assert_allclose(leading_eigenpairs(matrix, 5).values, expected)
+
+
+def test_rank_is_counted_apart_from_a_far_offset() -> None:
+    rows = rows_of(200, 30, 0.5)
+    rows -= rows.mean(axis=0)
+    for far in (0.0, 1e12):
+        found = leading_subspace(rows.T @ rows / 200, far * np.ones(30), 7)
+        assert found.rank == 7

@@ -9,7 +9,7 @@ import pytest
 from sklearn.covariance import EmpiricalCovariance
 
 from openood_multimodal.arrays import Embeddings, LinearHead
-from openood_multimodal.postprocessors import MDS, whitening
+from openood_multimodal.postprocessors import MDS, precision, shared, whitening
 from openood_multimodal.postprocessors.arithmetic import ScoringOptions
 from openood_multimodal.postprocessors.plan import fit_all, score_all
 from openood_multimodal.postprocessors.torch_arithmetic import TorchArithmetic
@@ -51,7 +51,7 @@ def test_float32_is_good_enough_where_it_is_used(decay: float) -> None:
     assert score.whitening.single
     assert score.notes == []
     assert np.abs(conf - expected).max() < 1e-4 * expected.std()
-    assert np.abs(conf - expected).std() < whitening.TOLERANCE * expected.std()
+    assert np.abs(conf - expected).std() < precision.TOLERANCE * expected.std()
 
 
 @pytest.mark.parametrize("chunk_rows", [37, 1000])
@@ -59,7 +59,7 @@ def test_chunks_do_not_matter(chunk_rows: int) -> None:
     train, test = draw(3000, 160, 1.0, 0), draw(300, 160, 1.0, 1)
     whole = mds(train, test, "float32")[1]
     parts = mds(train, test, "float32", chunk_rows=chunk_rows)[1]
-    np.testing.assert_allclose(parts, whole, atol=whitening.TOLERANCE * whole.std())
+    np.testing.assert_allclose(parts, whole, atol=precision.TOLERANCE * whole.std())
 
 
 def test_an_ill_conditioned_covariance_falls_back_to_float64_and_says_so() -> None:
@@ -78,19 +78,19 @@ def test_an_ill_conditioned_covariance_falls_back_to_float64_and_says_so() -> No
 def test_a_refusal_of_either_half_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = draw(2000, 128, 1.0, 0), draw(100, 128, 1.0, 1)
     expected = mds(train, test, "float64")[1]
-    monkeypatch.setattr(whitening, "_moment_error", lambda *given: 1.0)
+    monkeypatch.setattr(whitening, "distance_error", lambda *given: 1.0)
     score, conf = mds(train, test, "float32")
     assert score.notes == [
         "mds: precision fallback: float32 products would move squared distances by 1.0e+00 of their spread; "
         "they are summed in float64."
     ]
-    np.testing.assert_allclose(conf, expected, atol=whitening.TOLERANCE * expected.std())
+    np.testing.assert_allclose(conf, expected, atol=precision.TOLERANCE * expected.std())
     monkeypatch.undo()
     monkeypatch.setattr(whitening, "_relative_error", lambda found, right: 0.5)
     score, conf = mds(train, test, "float32")
     assert "rows are whitened in float64" in score.notes[0]
     assert not score.whitening.single
-    np.testing.assert_allclose(conf, expected, atol=whitening.TOLERANCE * expected.std())
+    np.testing.assert_allclose(conf, expected, atol=precision.TOLERANCE * expected.std())
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -129,21 +129,41 @@ def test_dead_columns_cost_no_precision() -> None:
 
 
 def test_torch_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from openood_multimodal.postprocessors import shared
-
     train, test = draw(2000, 128, 1.0, 0), draw(100, 128, 1.0, 1)
-    for precision in ("float32", "float64"):
-        expected = mds(train, test, precision)[1]
+    for kind in ("float32", "float64"):
+        expected = mds(train, test, kind)[1]
         monkeypatch.setattr(shared, "arithmetic_for", lambda device: TorchArithmetic("cpu"))
-        score, conf = mds(train, test, precision)
+        score, conf = mds(train, test, kind)
         monkeypatch.undo()
-        assert score.whitening.single == (precision == "float32")
-        np.testing.assert_allclose(conf, expected, atol=whitening.TOLERANCE * expected.std())
+        assert score.whitening.single == (kind == "float32")
+        np.testing.assert_allclose(conf, expected, atol=precision.TOLERANCE * expected.std())
 
 
 def test_the_map_whitens_and_is_the_same_in_both_precisions() -> None:
     train = draw(3000, 160, 0.7, 0)
     score, _ = mds(train, train, "float32")
-    means = score.means[train.labels]
-    about = score.whitening.rows(train.features) - score.whitening.rows(means.astype(np.float32))
+    map_ = score.whitening
+    about = map_.exact_rows(train.features) - map_.exact_rows(score.means[train.labels])
     np.testing.assert_allclose(about.T @ about / 3000, np.eye(160), atol=1e-4)
+    assert map_.single
+    centres = map_.centres(score.means)
+    single = map_.nearest_squared_distance(train.features, centres)
+    map_.single = False
+    exact = map_.nearest_squared_distance(train.features, centres)
+    np.testing.assert_allclose(single, exact, atol=1e-4 * exact.std())
+
+
+@pytest.mark.parametrize("apart", [1e2, 1e4])
+@pytest.mark.parametrize("arithmetic", ["blas", "torch"])
+def test_float32_does_not_cancel_where_classes_are_tight_and_far_apart(
+    apart: float, arithmetic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if arithmetic == "torch":
+        monkeypatch.setattr(shared, "arithmetic_for", lambda device: TorchArithmetic("cpu"))
+    shift = apart * np.random.default_rng(7).standard_normal((CLASSES, 96))
+    near = [draw(2000, 96, 0.5, 0), draw(300, 96, 0.5, 1)]
+    train, test = (Embeddings(each.features + shift[each.labels], each.labels) for each in near)
+    score, conf = mds(train, test, "float32")
+    assert score.whitening.single
+    expected = literal(train, test)
+    assert np.abs(conf - expected).std() < precision.TOLERANCE * expected.std()

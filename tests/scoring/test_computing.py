@@ -15,6 +15,7 @@ from openood_multimodal import evaluate
 from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.metrics import METRICS
+from openood_multimodal.postprocessors import arithmetic
 from openood_multimodal.scoring import run
 
 
@@ -30,6 +31,28 @@ def test_results_do_not_depend_on_how_they_are_computed(arrays: Any) -> None:
             found[["postprocessor", "dataset"]], expected[["postprocessor", "dataset"]]
         )
         np.testing.assert_allclose(found[list(METRICS)], expected[list(METRICS)], atol=1e-2)
+
+
+def test_an_ill_conditioned_problem_above_the_threshold_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    turn, _ = np.linalg.qr(rng.standard_normal((60, 60)))
+    scale = np.arange(1, 61) ** -3.0
+    draw = lambda rows, spread: (spread * rng.standard_normal((rows, 60)) * scale) @ turn  # noqa: E731
+    sets = (
+        (draw(3000, 1.0), np.arange(3000) % 4),
+        (draw(200, 1.0), np.arange(200) % 4),
+        {"far": draw(200, 1.1)},
+    )
+    more: dict[str, Any] = {"postprocessors": "mds,vim", "parameters": {"vim": {"dim": 20}}}
+    head = (rng.standard_normal((4, 60)), np.zeros(4))
+    expected = evaluate(*sets, head, **more)
+    assert expected.attrs["notes"] == []
+    monkeypatch.setattr(arithmetic, "SMALL_WORK", 0.0)
+    found = evaluate(*sets, head, **more)
+    notes = found.attrs["notes"]
+    assert {note.split(":")[0] for note in notes} == {"mds", "vim"}
+    assert all(": precision fallback: " in note for note in notes)
+    np.testing.assert_allclose(found[list(METRICS)], expected[list(METRICS)], atol=1e-6)
 
 
 def test_settings_reach_the_computation(arrays: Any, monkeypatch: pytest.MonkeyPatch) -> None:

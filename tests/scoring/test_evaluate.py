@@ -198,6 +198,7 @@ def test_missing_sets_are_named_with_the_remedy(arrays):
         ({"postprocessors": "mps"}, "Did you mean 'm"),
         ({"postprocessors": []}, "names no score"),
         ({"postprocessors": "msp,msp"}, "'msp' is asked for twice"),
+        ({"postprocessors": "knn,native/knn"}, "'knn' is asked for twice"),
         ({"preset": "multood"}, "Did you mean 'multiood'"),
         ({"engine": "openod"}, "there is no engine 'openod'"),
         ({"fit_on": "test"}, "fit_on is 'test'"),
