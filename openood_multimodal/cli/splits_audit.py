@@ -12,6 +12,7 @@ EXAMPLES = """  # imported or generated splits, one or all; the authors' lists a
   openood-mm splits audit splits/hmdb51_25_26
   openood-mm splits audit splits --json audit.json --plot audit.png
   openood-mm splits audit MultiOOD
+  openood-mm splits audit MultiOOD/HMDB-rgb-flow/splits/HMDB_train.txt MultiOOD/HMDB-rgb-flow/splits/HMDB_test.txt
 
   # manifests of your own (train.csv, val.csv, test.csv, nearood_<set>.csv, farood_<set>.csv), with their files
   openood-mm splits audit my/train.csv my/test.csv my/nearood_x.csv --root /data/my
@@ -32,6 +33,9 @@ def main(argv: Sequence[str]) -> int:
     root = None if options.root is None else Path(options.root)
     if root is not None and not root.is_dir():
         raise UserError(f"--root {root} is not a folder.")
+    plot = None if options.plot is None else Path(options.plot)
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise UserError(f"--plot {plot}: the plot is a PNG; end its name in .png.")
     splits = load_splits([Path(path) for path in options.paths])
     audits = [
         audit_split(split, root)
@@ -41,15 +45,12 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         write_json(options.json, audit_document(audits))
         print(f"Written: {options.json}")
-    if options.plot:
-        path = Path(options.plot)
-        if path.suffix.lower() != ".png":
-            raise UserError(f"--plot {path}: the plot is a PNG; end its name in .png.")
-        if plot_audit(audits, path) is None:
+    if plot is not None:
+        if plot_audit(audits, plot) is None:
             raise MissingPackageError(
                 '--plot needs matplotlib; install it: pip install "openood-multimodal[report]"'
             )
-        print(f"Written: {path}")
+        print(f"Written: {plot}")
     return 0
 
 
@@ -65,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="folders with a split.json (or of such folders), the authors' lists, or manifests of one split",
+        help="folders with a split.json (or of such folders), folders or files of the authors' lists, "
+        "or manifests of one split",
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--plot", metavar="FILE.png", help="draw leakage and overlaps, a row a split")

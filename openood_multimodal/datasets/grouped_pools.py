@@ -37,6 +37,11 @@ def pool_from(paths: Sequence[Path], benchmark: str | None, accept_changed: bool
     for folder in (first, first / str(benchmark)):
         if len(paths) == 1 and (folder / FILE_NAME).is_file():
             return _of_card(folder, benchmark)
+    if len(paths) > 1 and any((path / FILE_NAME).is_file() or path.is_file() for path in paths):
+        raise UserError(
+            f"{', '.join(map(str, paths))}: name one folder with a {FILE_NAME}, or manifests alone, or folders with "
+            "MultiOOD's lists."
+        )
     if benchmark is None:
         raise UserError(
             f"{first} has no {FILE_NAME}; name the benchmark whose lists are to be read: --benchmark."

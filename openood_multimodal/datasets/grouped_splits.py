@@ -110,6 +110,7 @@ def make_grouped(
     sides = assign(units, known.class_names, shares, seed, ood_clips)
     own = [sides[unit] for unit in units]
     if blocks:
+        sides |= {unit: "test" for unit in ood_clips if unit not in sides}  # blocks that hold OOD clips alone
         clear = np.flatnonzero(blocks.clear_of(known, own, sides)).tolist()
         known, units, own = known.take(clear), [units[i] for i in clear], [own[i] for i in clear]
     manifests = {side: known.take([row for row, each in enumerate(own) if each == side]) for side in SIDES}
@@ -128,7 +129,7 @@ def make_grouped(
         *pool.notes,
         f"generated: algorithm {ALGORITHM_VERSION}, seed {seed}, shares {shares.train}/{shares.val}/{shares.test} %",
         _unit_note(blocks),
-        *_notes(pool, dropped, unknown, balance, manifests),
+        *_notes(pool, dropped, unknown, balance, manifests, blocks is not None),
     ]
     card = SplitCard(
         benchmark=grouped_name(pool.name, shares, blocks),
@@ -217,6 +218,7 @@ def _notes(
     unknown: int,
     balance: Sequence[ClassBalance],
     manifests: Mapping[str, Manifest],
+    in_blocks: bool,
 ) -> list[str]:
     found = []
     if unknown:
@@ -225,8 +227,9 @@ def _notes(
         found.append(f"{cut} clips too close to a cut between two sides are left out")
     for key, count in dropped.items():
         if key in pool.ood and count:
+            where = "in, or too close to, blocks" if in_blocks else "of recordings"
             found.append(
-                f"{key}: {count} of {len(pool.ood[key])} clips are of recordings in train or val and are left out"
+                f"{key}: {count} of {len(pool.ood[key])} clips are {where} in train or val and are left out"
             )
     tested = set(manifests["test"].groups)
     for key in pool.ood:

@@ -15,6 +15,9 @@ from ..errors import UserError
 
 MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 8
+MAX_SIZE = 2**26
+"""Values and letters of what is read, written out: a value that stands in many places counts in each."""
+MAX_BITS = 1024
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _SCALARS = frozenset(
@@ -35,13 +38,14 @@ class _Mark:
 
 
 class _Slot:
-    """A value on the stack, with how deep containers are nested in it."""
+    """A value on the stack, with how deep containers are nested in it, and how large it is written out."""
 
-    __slots__ = ("depth", "value")
+    __slots__ = ("depth", "size", "value")
 
-    def __init__(self, value: Any, depth: int = 0) -> None:
+    def __init__(self, value: Any, depth: int = 0, size: int = 1) -> None:
         self.value = value
         self.depth = depth
+        self.size = size
 
 
 def load_plain(data: bytes, where: str) -> Any:
@@ -53,7 +57,8 @@ def load_plain(data: bytes, where: str) -> Any:
 
     Raises:
         UserError: when it names a class or function or needs one (the message gives its name, the byte and the
-            entry), is truncated or no pickle, is larger than 16 MiB or nested more than 8 deep.
+            entry), is truncated or no pickle, is larger than 16 MiB, written out larger than `MAX_SIZE` or nested more
+            than 8 deep, or holds a number of more than 1024 bits.
     """
     if len(data) > MAX_BYTES:
         raise UserError(f"{where} has {len(data)} bytes; a split list has no more than {MAX_BYTES}.")
@@ -64,9 +69,9 @@ def load_plain(data: bytes, where: str) -> Any:
     except (ValueError, IndexError, TypeError, KeyError) as error:
         if isinstance(error, UserError):
             raise
+        fault = str(error).partition(";")[0] or type(error).__name__
         raise UserError(
-            f"{where}, {reader.entry}: truncated, or not a pickle ({str(error) or type(error).__name__}). Get the "
-            "file again."
+            f"{where}, {reader.entry}: truncated, or not a pickle ({fault}). Get the file again."
         ) from error
     return reader.result
 
@@ -90,7 +95,11 @@ class _Reader:
         if name in _SCALARS:
             if isinstance(argument, str):
                 self._texts = [*self._texts[-1:], argument]
-            self._push(argument)
+                self._push(argument, size=1 + len(argument))
+            elif isinstance(argument, int) and argument.bit_length() > MAX_BITS:
+                raise ValueError(f"a number of {argument.bit_length()} bits")
+            else:
+                self._push(argument)
         elif name in _CONSTANTS:
             self._push(_CONSTANTS[name])
         elif name in _EMPTY:
@@ -131,8 +140,8 @@ class _Reader:
             "read. The authors' lists hold tuples of text and numbers alone; get them anew."
         )
 
-    def _push(self, value: Any, depth: int = 0) -> None:
-        self._stack.append(_Slot(value, depth))
+    def _push(self, value: Any, depth: int = 0, size: int = 1) -> None:
+        self._stack.append(_Slot(value, depth, size))
 
     def _get(self, number: int) -> None:
         slot = self._memo[number]
@@ -160,27 +169,37 @@ class _Reader:
         return items[::-1]
 
     def _build(self, kind: str, items: list[_Slot]) -> None:
+        depth, size = self._depth_over(items), self._size_with(1, items)  # before a dict hashes its keys
         values = [item.value for item in items]
         self._tuples += kind == "TUPLE"
         built: Any = values if kind == "LIST" else tuple(values) if kind == "TUPLE" else _pairs(values)
-        self._push(built, self._depth_over(items))
+        self._push(built, depth, size)
 
     def _extend(self, kind: type[list[Any]] | type[dict[Any, Any]], items: list[_Slot]) -> None:
         target = self._top()
         if type(target.value) is not kind:
             raise ValueError(f"items for something that is no {kind.__name__}")
+        target.depth = max(target.depth, self._depth_over(items))
+        target.size = self._size_with(target.size, items)
         values = [item.value for item in items]
         if isinstance(target.value, list):
             target.value.extend(values)
         else:
             target.value.update(_pairs(values))
-        target.depth = max(target.depth, self._depth_over(items))
 
     def _depth_over(self, items: list[_Slot]) -> int:
         depth = 1 + max((item.depth for item in items), default=0)
         if depth > MAX_DEPTH:
             raise UserError(f"{self.where}, {self.entry}: nested more than {MAX_DEPTH} deep; a list isn't.")
         return depth
+
+    def _size_with(self, size: int, items: list[_Slot]) -> int:
+        size += sum(item.size for item in items)
+        if size > MAX_SIZE:
+            raise UserError(
+                f"{self.where}, {self.entry}: a few bytes that stand for very much; a list isn't so."
+            )
+        return size
 
 
 def _pairs(values: list[Any]) -> dict[Any, Any]:

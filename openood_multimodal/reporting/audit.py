@@ -183,6 +183,8 @@ def _split_text(audit: Audit) -> str:
 
 def _findings(audit: Audit) -> list[str]:
     found = []
+    if "train" not in audit["sets"]:
+        found.append("no file is called train, so nothing is compared with training.")
     for key, entry in audit["sets"].items():
         if entry["unknown_recordings"]:
             found.append(f"{key}: the recording of {entry['unknown_recordings']} clips is unknown.")

@@ -13,6 +13,7 @@ from openood_multimodal.datasets.benchmarks import available_benchmarks
 from openood_multimodal.datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
+from openood_multimodal.reporting.audit import audit_text
 
 
 def manifest(rows, label=None):
@@ -210,3 +211,26 @@ def test_what_is_nothing_to_audit(tmp_path):
         manifest([("a", "x", "r")]).write(tmp_path / folder / "test.csv")
     with pytest.raises(UserError, match="have one name"):
         load_splits([tmp_path / "a" / "test.csv", tmp_path / "b" / "test.csv"])
+
+
+def test_single_lists_of_the_authors_are_audited_together(tmp_path):
+    name = "{c}/Film_{n}_{c}_u_cm_np1_fr_med_{k}.avi {label}\n"
+    train = "".join(name.format(c="brush_hair", n=n, k=0, label=0) for n in range(3))
+    test = "".join(name.format(c="brush_hair", n=n, k=1, label=0) for n in (1, 2, 8, 9))
+    (tmp_path / "HMDB_train_near_ood.txt").write_text(train, encoding="ascii")
+    (tmp_path / "HMDB_test_near_ood.txt").write_text(test, encoding="ascii")
+    paths = [tmp_path / "HMDB_train_near_ood.txt", tmp_path / "HMDB_test_near_ood.txt"]
+    (split,) = load_splits(paths)
+    assert (split.name, split.track, split.modified) == ("hmdb51_25_26", "demo", True)
+    found = audit_split(split)["sets"]
+    assert list(found) == ["train", "test"]
+    assert found["test"]["in_train"]["recordings"]["same_class"] == 2
+    alone = audit_text([audit_split(each) for each in load_splits(paths[1:])])
+    assert "nothing is compared with training" in alone
+    with pytest.raises(UserError, match="has all of HMDB_train_near_ood.txt, UCF_train_near_ood.txt"):
+        (tmp_path / "UCF_train_near_ood.txt").write_text("x", encoding="ascii")
+        load_splits([paths[0], tmp_path / "UCF_train_near_ood.txt"])
+    other = tmp_path / "HMDB_all.txt"
+    other.write_text(train, encoding="ascii")
+    with pytest.raises(UserError, match="is no manifest"):
+        load_splits([other])

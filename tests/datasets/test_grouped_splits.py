@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,40 @@ def test_blocks_keep_their_gap():
         make_grouped(pool(), blocks=blocks)
     with pytest.raises(UserError, match="shorter than a block"):
         TimeBlocks(10, 10)
+    for seconds in (0.001, 1e300, float("nan")):
+        with pytest.raises(UserError, match="a block has 1 to 86400 s"):
+            TimeBlocks(seconds, 0)
+
+
+@pytest.mark.parametrize(("seconds", "gap"), [(5, 0), (5, 2), (10, 8), (20, 15), (60, 10)])
+def test_blocks_keep_their_gap_where_some_hold_ood_clips_alone_or_none(seconds, gap):
+    draw = random.Random(seconds)
+    spans = []
+    for recording in range(6):
+        end = 0.0
+        for number in range(60):
+            start = end + draw.choice((-3, 0, 0.5, 4, 25))
+            end = max(start, 0) + draw.choice((1, 2, 9))
+            spans.append((f"{recording}_{number}", draw.choice("abz"), f"rec{recording}", max(start, 0), end))
+    own = manifest([row for row in spans if row[1] != "z"])
+    ood = manifest([row for row in spans if row[1] == "z"], -1)
+    for seed in range(3):
+        source = Pool("made", own, ("a", "b"), {"nearood_made": ood})
+        split = make_grouped(source, seed=seed, blocks=TimeBlocks(seconds, gap))
+        placed = [
+            ("test" if key == "nearood_made" else key, name, start, stop)
+            for key, each in split.manifests.items()
+            for name, start, stop in zip(each.groups, each.starts, each.stops, strict=True)
+        ]
+        apart = [
+            max(one[2], other[2]) - min(one[3], other[3])
+            for one in placed
+            for other in placed
+            if one[0] < other[0] and one[1] == other[1]
+        ]
+        assert apart
+        assert min(apart) >= gap - 1e-9
+        assert any("in, or too close to, blocks in train or val" in note for note in split.card.notes)
 
 
 def test_the_card_says_what_it_is(tmp_path):

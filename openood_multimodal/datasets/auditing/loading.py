@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import UserError
 from ..clip_benchmarks import ClipBenchmark, available_clip_benchmarks, load_clip_benchmark
 from ..layouts.clip_layouts import CLIP_LAYOUTS
 from ..manifest import Manifest
-from ..multiood_lists import find_lists, import_benchmark, missing_lists
+from ..multiood_lists import FoundList, find_lists, import_benchmark, missing_lists
 from ..recordings import original_name, recording_of
 from ..split_card import FILE_NAME, ID_SPLITS, OOD_GROUPS, SplitCard
 
@@ -53,24 +53,32 @@ def load_splits(paths: Sequence[Path]) -> list[LoadedSplit]:
     """Return the splits at ``paths``, each once.
 
     A path is a folder with a split card; a folder of such folders; a folder of manifests named as a card's are; a
-    checkout of MultiOOD or a folder of its lists, of which every benchmark is taken whose lists are all there; or a
-    manifest.  Manifests that are named together make one split; their files' names (``train.csv``,
-    ``nearood_x.csv``) tell which set they are.
+    checkout of MultiOOD or a folder of its lists, of which every benchmark is taken whose lists are all there; a
+    manifest; or one of the authors' lists.  Manifests that are named together make one split, and so do lists; the
+    files' names (``train.csv``, ``nearood_x.csv``) tell which set they are.
 
     Raises:
         UserError: when a path is none of these, or two manifests have one name.
     """
     found: list[LoadedSplit] = []
     files: dict[str, Path] = {}
+    lists: dict[str, Path] = {}
+    known = {name for each in _benchmarks() for name in each.lists()}
     for path in paths:
         if not path.exists():
             raise UserError(f"there is no file or folder {path}.")
         if path.is_dir():
             found += _of_folder(path)
-        elif path.stem in files and files[path.stem] != path:
-            raise UserError(f"{files[path.stem]} and {path} have one name; audit them one at a time.")
-        else:
-            files[path.stem] = path
+            continue
+        place, name = (lists, path.name) if path.name in known else (files, path.stem)
+        if place.setdefault(name, path) != path:
+            raise UserError(f"{place[name]} and {path} have one name; audit them one at a time.")
+        if place is files and path.suffix in (".txt", ".pkl"):
+            raise UserError(
+                f"{path} is no manifest (CSV), and no benchmark of MultiOOD has a list of this name."
+            )
+    if lists:
+        found.append(_of_lists(lists))
     if files:
         first = next(iter(files.values()))
         name = first.stem if len(files) == 1 else first.parent.resolve().name
@@ -103,7 +111,7 @@ def _of_folder(folder: Path) -> list[LoadedSplit]:
     if manifests:
         read = {path.stem: _with_recordings(Manifest.read(path)) for path in manifests}
         return [LoadedSplit(folder.resolve().name, str(folder), _ordered(read))]
-    benchmarks = [load_clip_benchmark(name) for name in available_clip_benchmarks()]
+    benchmarks = _benchmarks()
     lists = find_lists([folder], [each for one in benchmarks for each in one.lists().values()])
     complete = [each for each in benchmarks if not missing_lists(each, lists)]
     if not complete:
@@ -117,6 +125,30 @@ def _of_folder(folder: Path) -> list[LoadedSplit]:
         )
         for each in imported
     ]
+
+
+def _benchmarks() -> list[ClipBenchmark]:
+    return [load_clip_benchmark(name) for name in available_clip_benchmarks()]
+
+
+def _of_lists(paths: Mapping[str, Path]) -> LoadedSplit:
+    """Return file name → list as the sets of the first benchmark that has all of them; HAC's and EPIC's in part."""
+    benchmark = next((each for each in _benchmarks() if paths.keys() <= each.lists().keys()), None)
+    if benchmark is None:
+        raise UserError(f"no benchmark of MultiOOD has all of {', '.join(paths)}; audit them one at a time.")
+    sets = {
+        key: replace(part, lists=tuple(each for each in part.lists if each.name in paths))
+        for key, part in benchmark.sets.items()
+    }
+    named = replace(benchmark, sets={key: part for key, part in sets.items() if part.lists})
+    found = {name: FoundList(benchmark.lists()[name], path) for name, path in paths.items()}
+    imported = import_benchmark(named, found, accept_changed=True)
+    read = [each for entry in imported.card.splits.values() for each in (entry.source or {})["lists"]]
+    modified = any(each["sha256"] != benchmark.lists()[Path(each["file"]).name].sha256 for each in read)
+    where = ", ".join(map(str, paths.values()))
+    return LoadedSplit(
+        benchmark.name, where, imported.manifests, "" if modified else benchmark.track, modified
+    )
 
 
 def _of_card(folder: Path) -> LoadedSplit:

@@ -18,6 +18,8 @@ from .finding import FoundList
 from .names import UCF_AS_ON_DISK
 from .reading import Entry, ParsedList, read_list
 
+SHOWN = 4  # missing lists named in a message
+
 
 @dataclass(frozen=True, eq=False)
 class ImportedBenchmark:
@@ -75,8 +77,9 @@ def import_benchmark(
     """
     missing = [each.file for name, each in benchmark.lists().items() if name not in found]
     if missing:
+        more = f" and {len(missing) - SHOWN} more lists" if len(missing) > SHOWN else ""
         raise UserError(
-            f"benchmark {benchmark.name} needs {', '.join(missing)}, and the folder lacks "
+            f"benchmark {benchmark.name} needs {', '.join(missing[:SHOWN])}{more}, and the folder lacks "
             f"{'it' if len(missing) == 1 else 'them'}. The lists are published at {benchmark.source.url}."
         )
     changed: list[str] = []

@@ -120,3 +120,23 @@ def test_a_list_in_itself_is_refused():
     loop.append(loop)
     with pytest.raises(UserError, match="two places"):
         load_plain(pickle.dumps(loop), "x.pkl")
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"]", b"a."), (b"}", b"K\x01s.")], ids=["item", "key"])
+def test_few_bytes_that_stand_for_very_much_are_refused(before, after):
+    row = ("a",) * 1000
+    for _ in range(2):
+        row = (row,) * 1000  # to hash or to print it takes as long as if its 10**9 texts were there
+    body = pickle.dumps(row, 3).removeprefix(b"\x80\x03").removesuffix(b".")
+    assert len(body) < 10_000
+    with pytest.raises(UserError, match=r"x\.pkl, entry \d+: a few bytes"):
+        load_plain(b"\x80\x03" + before + body + after, "x.pkl")
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_number_too_long_to_print_is_refused(protocol):
+    data = pickle.dumps([("P22_01", 2**20_000)], 2 if protocol == 0 else protocol)
+    data = b"(lp0\nL" + b"9" * 9000 + b"L\na." if protocol == 0 else data
+    with pytest.raises(UserError, match="truncated, or not a pickle") as raised:
+        load_plain(data, "x.pkl")
+    assert "sys." not in str(raised.value)
