@@ -96,6 +96,7 @@ def test_a_changed_manifest_is_told(folder, capsys):
         (["--from", "lists"], "name the benchmark"),
         (["--from", "lists", "--benchmark", "maid"], "no benchmark of clips 'maid'.*'made'"),
         (["--from", "nowhere", "--benchmark", "made"], "no file or folder nowhere"),
+        (["--from", "lists", "lists/train.txt"], "one folder with a split.json, or manifests alone"),
         (["--from", "lists", "--benchmark", "made", "--gap", "3"], "give --block as well"),
         (["--from", "lists", "--benchmark", "made", "--block", "60"], "has no start and stop"),
         (["--from", "lists", "--benchmark", "made", "--val", "60", "--test", "40"], "leave 0 % to train on"),

@@ -147,7 +147,7 @@ def _of_lists(paths: Mapping[str, Path]) -> LoadedSplit:
     modified = any(each["sha256"] != benchmark.lists()[Path(each["file"]).name].sha256 for each in read)
     where = ", ".join(map(str, paths.values()))
     return LoadedSplit(
-        benchmark.name, where, imported.manifests, "" if modified else benchmark.track, modified
+        benchmark.name, where, imported.manifests, "demo" if modified else benchmark.track, modified
     )
 
 
