@@ -52,8 +52,8 @@ def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
     Only tensors are unpickled (``weights_only=True``).
 
     Raises:
-        UserError: when the file is missing, is no checkpoint, or belongs to another network; the message says
-            which entries differ.
+        UserError: when the file is missing, is no checkpoint, belongs to another network (the message says which
+            entries differ), or has its modalities in another order.
     """
     path = Path(path)
     if not path.is_file():
@@ -91,7 +91,21 @@ def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
             f"{path} is a checkpoint of another network: {'; '.join(problems)}. "
             "network.* and dataset.modalities must be those of its training."
         )
+    _check_order(own, state, path)
     net.load_state_dict(state)
+
+
+def _check_order(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse encoders in another order: with the columns of the fusion head exchanged, the shapes still agree."""
+    here, there = (
+        list(dict.fromkeys(name.split(".")[1] for name in names if name.startswith("encoders.")))
+        for names in (own, state)
+    )
+    if here != there:
+        raise UserError(
+            f"the embedding of {path} is {', '.join(there)} in this order, and the network's is {', '.join(here)}. "
+            f"Set --dataset.modalities {','.join(there)}"
+        )
 
 
 def read_tensors(path: Path, remedy: str) -> Any:

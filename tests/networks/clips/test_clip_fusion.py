@@ -1,4 +1,4 @@
-"""The network of clips: what a config says of it, and checkpoints of MultiOOD's authors."""
+"""The network of clips: what a config says of it."""
 
 import pytest
 import torch
@@ -67,78 +67,6 @@ def test_mistakes_in_a_config(encoders, message):
         build_network(
             {"name": "clip_fusion", "num_classes": 4, "modalities": ["video", "flow"], "encoders": encoders}
         )
-
-
-def authors_checkpoint(net, audio=True):
-    """The same weights under the names of the authors' training scripts."""
-    state = net.state_dict()
-
-    def part(prefix, new="module."):
-        return {new + k.removeprefix(prefix): v.clone() for k, v in state.items() if k.startswith(prefix)}
-
-    def recogniser(modality):
-        head = part(f"heads.{modality}.", "module.cls_head.fc_cls.")
-        return {**part(f"encoders.{modality}."), **head}
-
-    content = {
-        "epoch": 7,
-        "BestAcc": 0.5,
-        "model_state_dict": recogniser("video"),
-        "model_flow_state_dict": recogniser("flow"),
-        "mlp_cls_state_dict": part("fc.", "enc_net."),
-    }
-    if audio:
-        names = {}
-        for key, value in part("encoders.audio.backbone.net.", "").items():
-            for ours, theirs in ((".conv.", "."), ("downsample.bn.", "downsample.1."), ("conv", "conv")):
-                if ours != ".conv." or "downsample" not in key:
-                    key = key.replace(ours, theirs)
-            key = key.replace("downsample.conv.", "downsample.0.")
-            for i in (1, 2):
-                key = key.replace(f"conv{i}.bn.", f"bn{i}.")
-            names[key] = value
-        stage = {key: value for key, value in names.items() if key.startswith("layer4.")}
-        # their first network keeps VGGSound's own last stage and classifier, which nothing reads
-        content["audio_model_state_dict"] = {
-            **{f"audnet.{key}": torch.zeros_like(v) if key in stage else v for key, v in names.items()},
-            "audnet.fc.weight": torch.zeros(309, 512),
-            "audnet.fc.bias": torch.zeros(309),
-        }
-        content["audio_cls_model_state_dict"] = {**stage, **part("heads.audio.", "fc.")}
-    return content
-
-
-@pytest.mark.parametrize("modalities", [("video", "flow"), ("video", "audio", "flow")])
-def test_the_authors_checkpoints_load_whole(modalities, tmp_path):
-    torch.manual_seed(0)
-    source = ClipFusionNet(5, modalities, ENCODERS).eval()
-    file = tmp_path / "HMDB_near_ood_a2d_npmix.pt"
-    torch.save(authors_checkpoint(source, "audio" in modalities), file)
-    section = {
-        "name": "clip_fusion",
-        "num_classes": 5,
-        "modalities": list(modalities),
-        "encoders": ENCODERS,
-        "pretrained": True,
-        "checkpoint": str(file),
-    }
-    net = build_network(section).eval()
-    x = batch(*modalities)
-    with torch.no_grad():
-        expected, found = source.forward_modalities(x), net.forward_modalities(x)
-    torch.testing.assert_close(found.logits, expected.logits)
-    for name in modalities:
-        torch.testing.assert_close(found.modality_logits[name], expected.modality_logits[name])
-    assert all(torch.equal(value, net.state_dict()[key]) for key, value in source.state_dict().items())
-
-
-def test_an_authors_checkpoint_of_other_classes_is_refused(tmp_path):
-    torch.save(
-        authors_checkpoint(ClipFusionNet(5, ("video", "flow"), ENCODERS), audio=False), tmp_path / "five.pt"
-    )
-    section = {"name": "clip_fusion", "num_classes": 6, "modalities": ["video", "flow"], "encoders": ENCODERS}
-    with pytest.raises(UserError, match=r"five.pt is a checkpoint of another network: .*\(5, 272\)"):
-        build_network({**section, "pretrained": True, "checkpoint": str(tmp_path / "five.pt")})
 
 
 def test_published_weights_of_one_encoder(tmp_path):
