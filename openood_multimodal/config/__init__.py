@@ -8,12 +8,13 @@ from .binding import bind
 from .calling import bind_call
 from .config import Config, MissingAttributeError, MissingKeyError
 from .files import find_config, read_config
-from .load import load_config
+from .load import HOST_DEFAULTS, load_config
 from .overrides import COMMAND_LINE, apply_overrides
 from .references import resolve_references
 
 __all__ = [
     "COMMAND_LINE",
+    "HOST_DEFAULTS",
     "Config",
     "MissingAttributeError",
     "MissingKeyError",

@@ -12,6 +12,15 @@ from .files import find_config, read_config
 from .overrides import apply_overrides
 from .references import resolve_references
 
+HOST_DEFAULTS: Mapping[str, Any] = {
+    "seed": 0,
+    "num_gpus": 0,
+    "num_workers": 0,
+    "num_machines": 1,
+    "machine_rank": 0,
+}
+"""What pipelines' configs set and datasets' and networks' refer to: first among the files where no pipeline runs."""
+
 
 def load_config(
     files: Sequence[str | os.PathLike[str] | Mapping[str, Any]], overrides: Sequence[str] = ()

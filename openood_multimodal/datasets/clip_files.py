@@ -27,7 +27,8 @@ class ModalityFiles:
 
     Attributes:
         path: a file, or a folder of frames.
-        y: the video of optical flow's vertical component; None for other modalities, and for folders.
+        y: the video of optical flow's vertical component; None for other modalities, for folders, and for flow that is
+            to be computed from the video ``path``.
         frames: first and last frame of a folder, both included; None for a file.
     """
 

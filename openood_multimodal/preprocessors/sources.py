@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..datasets.clip_files import ClipFiles, ModalityFiles
 from ..errors import MissingPackageError, UserError
 from .audio import audio_duration, read_audio
+from .computed_flow import ComputedFlow
 from .frame_folder import read_frames
 from .packages import import_opencv
 from .video import PixelFormat, Video, frames_between
@@ -161,7 +162,7 @@ class OpenClip:
     def __init__(self, files: ClipFiles, modalities: tuple[str, ...]) -> None:
         if set(modalities) & {"video", "flow"}:
             import_opencv()  # before anything else uses it: see there
-        self.frames: dict[str, VideoSource | FolderSource | FlowSource] = {}
+        self.frames: dict[str, VideoSource | FolderSource | FlowSource | ComputedFlow] = {}
         self.sound: AudioSource | None = None
         with ExitStack() as stack:
             for modality in modalities:
@@ -177,6 +178,8 @@ class OpenClip:
             self.sound = AudioSource(place.path, files.start, files.stop)
         elif modality == "video":
             self.frames[modality] = _component(place.path, place, "rgb24", files, stack)
+        elif place.y is None and place.frames is None:  # no flow files, but the video itself
+            self.frames[modality] = ComputedFlow(_component(place.path, place, "rgb24", files, stack))
         else:
             x, y = (place.path, place.y) if place.y else (place.path / "u", place.path / "v")
             self.frames[modality] = FlowSource(
@@ -219,5 +222,5 @@ class about:  # noqa: N801 - reads as a phrase: with about("flow")
 
 
 # what this module's classes are to `windows`
-_: tuple[type[FrameSource], ...] = (VideoSource, FolderSource, FlowSource)
+_: tuple[type[FrameSource], ...] = (VideoSource, FolderSource, FlowSource, ComputedFlow)
 _sound: type[SoundSource] = AudioSource

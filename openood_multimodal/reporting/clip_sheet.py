@@ -140,6 +140,8 @@ def _file_fact(modality: str, place: ModalityFiles, root: Path | None) -> str:
     if place.frames is not None:
         first, last = place.frames
         return f"{name}/  frames {first} to {last}"
+    if modality == "flow" and place.y is None:
+        return f"computed from {name} (dis)"
     if modality == "audio":
         from ..preprocessors.audio import audio_duration
 

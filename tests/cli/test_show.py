@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from openood_multimodal.cli import show
-from openood_multimodal.datasets.clip_files import files_of
+from openood_multimodal.datasets.clip_files import ClipFiles, ModalityFiles, files_of
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.errors import UserError
 from openood_multimodal.preprocessors.clip import ClipPreprocessor
+from openood_multimodal.preprocessors.optical_flow import METHODS, dis
+from openood_multimodal.preprocessors.sources import OpenClip
+from openood_multimodal.preprocessors.video import count_frames
+from openood_multimodal.preprocessors.writing import FlowSettings, write_flow
 from openood_multimodal.reporting.clip_sheet import make_sheet
 from openood_multimodal.reporting.contact_sheet import Sheet, draw, flow_colours, flow_scale
 
@@ -146,10 +150,44 @@ def test_a_lone_video(hac, tmp_path, capsys):
     out = tmp_path / "sheet.png"
     run(video, "--out", out)
     picture(out)
+    assert len(np.unique(picture(out).reshape(-1, 3), axis=0)) > 1000
     with pytest.raises(UserError, match=r"there is no file none.mp4.*--manifest"):
         run("none.mp4")
     with pytest.raises(UserError, match="unknown option --flipp"):
         run(video, "--flipp", "1")
+
+
+def test_flow_of_a_lone_video_is_computed_for_the_frames_shown(hac, tmp_path, monkeypatch):
+    video = hac.root / Manifest.read(hac.manifests["test"]).files["video"][0]
+    pairs = []
+    monkeypatch.setitem(METHODS, "dis", lambda: lambda a, b: pairs.append(a) or DIS(a, b))
+    DIS = dis()
+    with OpenClip(ClipFiles("x", {"flow": ModalityFiles(video)}), ("flow",)) as clip:
+        source = clip.frames["flow"]
+        found = source.read(np.array([5, 1, 5]))
+        assert len(pairs) == 2
+        assert source.count == source.listed == count_frames(video) - 1
+        assert source.seconds(1, 3) == pytest.approx((1 / 12, 3 / 12), abs=1e-3)
+    x, y = tmp_path / "a_flow_x.mp4", tmp_path / "a_flow_y.mp4"
+    with open(x, "wb") as x_file, open(y, "wb") as y_file:
+        write_flow(video, x_file, y_file, FlowSettings("dis", short_side=256))
+    with OpenClip(ClipFiles("x", {"flow": ModalityFiles(x, y)}), ("flow",)) as clip:
+        made = clip.frames["flow"].read(np.array([5, 1, 5]))
+    assert np.abs(found.astype(int) - made).mean() < 1  # the files are encoded
+    assert found.std() > 1
+
+
+def test_the_documented_command_with_a_dataset_config(hac, tmp_path, monkeypatch):
+    """As --help has it: configs of datasets refer to keys that pipelines' configs set."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("train", "val", "test"):
+        (tmp_path / "splits" / "hmdb51_25_26").mkdir(parents=True, exist_ok=True)
+        shutil.copy(hac.manifests[name], tmp_path / "splits" / "hmdb51_25_26" / f"{name}.csv")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "HMDB51").symlink_to(hac.root)
+    clip = Manifest.read(hac.manifests["train"]).clips[0]
+    run(clip, "--config", "datasets/hmdb51/hmdb51_25_26.yml", "--split", "train", "--epoch", "3")
+    assert len(list(tmp_path.glob("*.png"))) == 1
 
 
 def test_settings_of_a_config(hac, tmp_path):
