@@ -317,7 +317,7 @@ def _list(folder: Path, dataset: str, name: str, found: dict[str, FoundList]) ->
 
 def _rows(data: bytes, name: str) -> list[Any]:
     if name.endswith(".pkl"):
-        from openood_multimodal.datasets.safe_pickle import load_plain
+        from openood_multimodal.files.safe_pickle import load_plain
 
         return load_plain(data, name)
     return [line for line in data.decode("ascii").splitlines() if line]

@@ -6,40 +6,15 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from ..errors import UserError
+from ..files.text import parse_yaml, read_text
+from ..files.trees import check_tree
 from ..resources import configs_dir, list_configs
 from .config import plain, split_key
 from .suggest import nearest_name
 
 _SUFFIXES = (".yml", ".yaml")
-_STRING_TAG = "tag:yaml.org,2002:str"
-_MERGE_TAG = "tag:yaml.org,2002:merge"
 _cache: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
-
-
-class StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader that takes no key twice in a mapping, and only text as keys."""
-
-    # Checked when nodes are composed: construction expands "<<" merges, which may repeat keys legitimately.
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Compose a mapping and check its keys."""
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag == _MERGE_TAG:
-                continue
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key.start_mark)
-            if key.tag != _STRING_TAG:
-                what = f"YAML does not read the key {key.value} as text; write it in quotes: '{key.value}'"
-                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
-            if key.value in seen:
-                what = f"the key '{key.value}' is set twice in one mapping; keep one of them"
-                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
-            seen.add(key.value)
-        return node
 
 
 def find_config(name: str | os.PathLike[str]) -> Path:
@@ -85,37 +60,26 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         cached = _cache.get(str(file.absolute()))
         if cached is not None and cached[0] == stamp:
             return cached[1]
-        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"config {file} can't be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"config {file} is not UTF-8 text (byte {error.start}).") from error
-    content = _parse(text, file)
+    content = _parse(read_text(file, "yaml_bytes", "a config"), file)
     _cache[str(file.absolute())] = stamp, content
     return content
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:
+    where = f"config {file}"
+    raw = parse_yaml(text, where, "a config")
+    if raw is None:
+        raise UserError(f"{where} is empty: it sets nothing. Fill it, or leave it out.")
+    if not isinstance(raw, dict):
+        raise UserError(f"{where} holds a {type(raw).__name__} at the top; it must be 'key: value' lines.")
     try:
-        raw = yaml.load(text, Loader=StrictLoader)  # noqa: S506 - a subclass of SafeLoader
-        if raw is None:
-            raise UserError(f"config {file} is empty: it sets nothing. Fill it, or leave it out.")
-        if not isinstance(raw, dict):
-            raise UserError(
-                f"config {file} holds a {type(raw).__name__} at the top; it must be 'key: value' lines."
-            )
-        return unfold(plain(raw))
+        content = unfold(plain(raw))
+        check_tree(content, where, "yaml_values")  # a dotted key may be long
+        return content
     except UserError as error:
-        raise error if str(file) in str(error) else UserError(f"config {file}: {error}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = error.problem or error.context or "can't be understood"
-        raise UserError(f"config {file}{where}: {problem}.") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
-        raise UserError(f"config {file} is not YAML: {' '.join(str(error).split())}.") from error
-    except RecursionError as error:
-        raise UserError(f"config {file}: an anchor (&) contains itself.") from error
+        raise error if str(file) in str(error) else UserError(f"{where}: {error}") from error
 
 
 def unfold(tree: dict[str, Any]) -> dict[str, Any]:

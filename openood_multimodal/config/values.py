@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
+from ..files.text import StrictLoader
 from .config import plain
-from .files import StrictLoader, unfold
+from .files import unfold
 
 _YAML = "tag:yaml.org,2002:"
 _LONGEST_INTEGER = 18  # digits; 1e999999999 must not be expanded

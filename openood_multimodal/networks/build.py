@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..config import bind_call
 from ..errors import UserError
+from ..files.tensors import read_tensors
 from ..registry import NETWORKS
 
 HOST_KEYS = ("name", "pretrained", "checkpoint", "num_gpus")
@@ -60,7 +59,7 @@ def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
         raise UserError(
             f"there is no checkpoint {path}; network.checkpoint must name a file that training wrote."
         )
-    state = read_tensors(path, "Copy it again, or train again.")
+    state = read_tensors(path, remedy="Copy it again, or train again.")
     if isinstance(state, Mapping) and "mlp_cls_state_dict" in state:  # MultiOOD's authors'
         from .clips.authors import convert, is_authors
 
@@ -106,22 +105,6 @@ def _check_order(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: P
             f"the embedding of {path} is {', '.join(there)} in this order, and the network's is {', '.join(here)}. "
             f"Set --dataset.modalities {','.join(there)}"
         )
-
-
-def read_tensors(path: Path, remedy: str) -> Any:
-    """Return what ``torch.save`` wrote to ``path``, without unpickling anything but tensors and plain values.
-
-    Raises:
-        UserError: when the content is damaged or something else; the message ends with ``remedy``.
-        OSError: when the file can't be read.
-    """
-    content = io.BytesIO(path.read_bytes())
-    try:
-        return torch.load(content, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make torch's readers raise nearly anything
-        raise UserError(
-            f"{path} is damaged, or was not written by torch.save ({type(error).__name__}). {remedy}"
-        ) from error
 
 
 def _some(names: list[str], most: int = 3) -> str:

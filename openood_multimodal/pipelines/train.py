@@ -21,8 +21,8 @@ from ..atomic import write_bytes, write_text
 from ..config import Config
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
+from ..files.tensors import read_tensors
 from ..networks import build_network
-from ..networks.build import read_tensors
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
 from ..trainers.optim import optimizer_params
 from ..trainers.rng import seed_everything
@@ -229,7 +229,7 @@ class TrainPipeline:
         path = self.folder / "state.pt"
         if self.config.get("overwrite") or not path.is_file():
             return None
-        state = read_tensors(path, "Delete it to train anew.")
+        state = read_tensors(path, "a state of a training", "Delete it to train anew.")
         if not isinstance(state, Mapping) or not {"config_digest", "config", "epoch_idx"} <= set(state):
             raise UserError(f"{path} is no state of a training. Delete it to train anew.")
         if state["config_digest"] != config_digest(self.config):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Slices
 from ..errors import UserError
-from .npz import read_arrays
+from ..files.npz import read_arrays
 
 _BLOCK_BYTES = 16 * 2**20
 

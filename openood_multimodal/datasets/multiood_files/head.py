@@ -8,8 +8,6 @@ outputs, and a score that looks at the weights themselves (ViM) would rest on an
 from __future__ import annotations
 
 import math
-import pickle
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,8 @@ from scipy import linalg
 
 from ...arrays import LinearHead
 from ...errors import UserError
+from ...files.edge import reading
+from ...files.tensors import read_tensors
 from .groups import SavedSet
 
 CHECKPOINT_KEY = "mlp_cls_state_dict"
@@ -63,31 +63,29 @@ def load_checkpoint_head(path: Path) -> LinearHead:
     Raises:
         UserError: when the file is no checkpoint, would have to be unpickled as code, or lacks the head.
     """
-    import torch
-
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path} can't be read as plain weights ({first}); save its '{CHECKPOINT_KEY}' alone: "
-            f"torch.save({{'{CHECKPOINT_KEY}': ...}}, file)."
-        ) from error
+    content = read_tensors(
+        path,
+        "a checkpoint",
+        f"Save its '{CHECKPOINT_KEY}' alone: torch.save({{'{CHECKPOINT_KEY}': ...}}, file).",
+    )
     state = content.get(CHECKPOINT_KEY) if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise UserError(f"{path} has no '{CHECKPOINT_KEY}', which holds the fusion head in MultiOOD's files.")
     plain = {str(key).removeprefix("module."): value for key, value in state.items()}
-    try:
-        weight, bias = (
-            plain[f"{_LAYER}.{part}"].detach().float().numpy().copy() for part in ("weight", "bias")
-        )
-    except KeyError as error:
-        raise UserError(
-            f"{path}: '{CHECKPOINT_KEY}' has no {error}; it holds {', '.join(map(str, state)) or 'nothing'}."
-        ) from None
-    return LinearHead(weight, bias)
+    parts = []
+    for part, ndim in (("weight", 2), ("bias", 1)):
+        value = plain.get(f"{_LAYER}.{part}")
+        if value is None:
+            held = ", ".join(map(str, state)) or "nothing"
+            raise UserError(f"{path}: '{CHECKPOINT_KEY}' has no '{_LAYER}.{part}'; it holds {held}.")
+        with reading(path, f"a checkpoint whose {_LAYER}.{part} is a dense tensor"):
+            array = value.detach().float().numpy().copy()
+        if array.ndim != ndim:
+            raise UserError(
+                f"{path}: {_LAYER}.{part} has the shape {list(array.shape)}; it needs {ndim} dimensions."
+            )
+        parts.append(array)
+    return LinearHead(*parts)
 
 
 def head_from_checkpoint(path: Path, sets: Iterable[SavedSet]) -> HeadFit:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import UserError
-from ..safe_pickle import load_plain
+from ...files.safe_pickle import load_plain
 from .names import check_class, read_name
 
 MAX_BYTES = 64 * 2**20

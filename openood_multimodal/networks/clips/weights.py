@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ..build import read_tensors
+from ...files.tensors import read_tensors
 from .encoder import ClipEncoder
 
 State = Mapping[str, Tensor]

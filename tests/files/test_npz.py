@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.scoring import npz
-from openood_multimodal.scoring.npz import read_arrays
+from openood_multimodal.files import npz
+from openood_multimodal.files.npz import read_arrays
 
 
 def header(shape, descr="<f4", fortran=False):

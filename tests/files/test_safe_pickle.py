@@ -9,8 +9,8 @@ import random
 import numpy as np
 import pytest
 
-from openood_multimodal.datasets.safe_pickle import load_plain
 from openood_multimodal.errors import UserError
+from openood_multimodal.files.safe_pickle import load_plain
 
 PLAIN = [
     [("P22_01", 12, 90, "00:00:00.20", "00:00:01.50", 0), ("P22_01", 90000, -1, "é", "", 2**70)],
