@@ -6,7 +6,8 @@ and none of the three imports another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -97,3 +98,17 @@ class Scores(NamedTuple):
 
     pred: NDArray[np.int64]
     conf: NDArray[Any]
+
+
+def arrays_digest(arrays: Iterable[NDArray[Any]]) -> str:
+    """Return the SHA-256 of arrays: dtype, shape and values; memory maps are read a block of rows at a time."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        step = max(1, _DIGEST_BYTES // max(1, array[:1].nbytes))
+        for start in range(0, len(array), step):
+            digest.update(np.ascontiguousarray(array[start : start + step]).data)
+    return digest.hexdigest()
+
+
+_DIGEST_BYTES = 16 * 2**20

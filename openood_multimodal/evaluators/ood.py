@@ -20,7 +20,16 @@ from ..naming import did_you_mean
 from ..registry import EVALUATORS
 from .intervals import DEFAULT_RESAMPLES
 from .metrics import auroc, compute_ood_metrics, mean_metrics
-from .outputs import ID_NAME, Metrics, OODResult, SetScores, file_name, write_ood_csv, write_scores
+from .outputs import (
+    ID_NAME,
+    Metrics,
+    OODResult,
+    SetScores,
+    file_name,
+    scores_digest,
+    write_ood_csv,
+    write_scores,
+)
 from .recordings import MIN_CLIPS, UnseenResult
 
 GROUPS = {"near_ood": ("nearood",), "far_ood": ("farood",)}
@@ -129,6 +138,7 @@ class MultimodalOODEvaluator:
         metrics: dict[str, dict[str, Metrics]] = {}
         n_ood: dict[str, int] = {}
         unseen: dict[str, UnseenResult] = {}
+        digests: dict[str, str] = {}
         for group, loaders in groups.items():
             metrics[group] = {}
             for set_name, loader in loaders.items():
@@ -136,10 +146,11 @@ class MultimodalOODEvaluator:
                 self._save_scores(name, set_name, unknown)
                 metrics[group][set_name] = self._compute(known, unknown)
                 n_ood[set_name] = len(unknown.conf)
+                digests[set_name] = scores_digest(known, unknown)
                 if not fsood and {ID_NAME, set_name} <= self.unseen.keys():
                     unseen[set_name] = self._on_unseen(known, unknown, set_name, metrics[group][set_name])
         means = {group: mean_metrics(list(sets.values())) for group, sets in metrics.items()}
-        result = OODResult(metrics, means, len(known.conf), n_ood, name, chosen, unseen)
+        result = OODResult(metrics, means, len(known.conf), n_ood, name, chosen, unseen, digests)
         if self._switch("recorder", "save_csv"):
             write_ood_csv(self.config["output_dir"], result)
         return result

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import atomic
+from ..arrays import arrays_digest
 from ..errors import UserError
 from .metrics import Metric
 from .recordings import UnseenResult
@@ -55,6 +56,7 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
         postprocessor: its name.
         hyperparameters: what the automatic search chose, or None where there was none.
         unseen: OOD set → metrics on the clips whose recording was not in training, where recordings are known.
+        digests: OOD set → `scores_digest` of the ID set's and its own scores.
     """
 
     metrics: dict[str, dict[str, Metrics]]
@@ -64,6 +66,7 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
     postprocessor: str
     hyperparameters: dict[str, Any] | None = field(default=None)
     unseen: dict[str, UnseenResult] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, group: str) -> dict[str, Metrics]:
         return self.metrics[group]
@@ -124,6 +127,12 @@ def _csv_row(row: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, str]:
     if missing:
         raise UserError(f"a row of the results table lacks {', '.join(missing)}: {dict(row)}.")
     return {**{key: str(row[key]) for key in keys}, **{name: percent(row[name]) for name in CSV_METRICS}}
+
+
+def scores_digest(known: SetScores, unknown: SetScores) -> str:
+    """Return the SHA-256 of every sample's scores, ID set first: what a record's metrics were computed from."""
+    return arrays_digest([np.asarray(column, dtype) for each in (known, unknown)
+                          for column, dtype in zip(each, ("<i8", "<f8", "<i8"), strict=True)])  # fmt: skip
 
 
 def write_scores(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,19 +11,16 @@ from urllib.parse import unquote
 
 from tqdm import tqdm
 
-from .. import __version__
 from ..arrays import Embeddings, LinearHead
 from ..atomic import write_npz
 from ..config import Config, bind
 from ..datasets.loaders import EmbeddingLoader, build_loaders, build_ood_loaders
-from ..datasets.skipped import SkippedClip, skip_note
-from ..datasets.store import EmbeddingStore
+from ..datasets.skipped import SkippedClip
 from ..engines import engine_of
 from ..errors import UserError
-from ..evaluators.outputs import ID_NAME, OODResult, write_results_csv
+from ..evaluators.outputs import ID_NAME, write_results_csv
 from ..evaluators.recordings import MIN_CLIPS, unseen_sets
 from ..networks import EmbeddingHead, build_network
-from ..networks.build import network_names
 from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
@@ -34,12 +29,11 @@ from ..reporting.records import SUFFIX, ResultRecord
 from .card import CheckpointCard, read_card
 from .checks import check_config, check_trained
 from .device import choose_device
-from .digest import config_digest, file_digest, split_digest
 from .extract import extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .options import TestOptions
+from .recording import Scored, TestedRun
 
 GROUPS = {"near_ood": ("nearood", "val"), "far_ood": ("farood", "val")}
-SETTINGS = {"nearood": "near", "farood": "far"}
 
 
 @PIPELINES.register("multimodal_test", "test_ood")
@@ -63,6 +57,7 @@ class TestPipeline:
         self.stores = Path(recorder.get("embeddings") or self.folder / "embeddings")
         self.options = TestOptions.from_config(config)
         self._skipped: dict[str, tuple[SkippedClip, ...]] = {}
+        self._store_digests: dict[str, str] = {}
         self.settings = bind(config.get("scoring") or {}, ScoringSettings, "scoring", ignore=())
         arithmetic_for(self.settings.device)
 
@@ -114,6 +109,18 @@ class TestPipeline:
         fit_set = id_sets.get(self.options.fit_on)
         if fit_set is None:
             raise UserError(f"fit_on is '{self.options.fit_on}', and dataset.split_names has no such split.")
+        run = TestedRun(
+            config,
+            card,
+            {name: loader.dataset for name, loader in loaders.items()},
+            {
+                group: {name: loader.dataset for name, loader in part.items()}
+                for group, part in ood_loaders.items()
+                if group != "val"
+            },
+            self._skipped,
+            self._store_digests,
+        )
         records: list[ResultRecord] = []
         rows: list[dict[str, Any]] = []
         ready = self._ready(scores, fit_set, id_sets, ood_sets, head)
@@ -130,13 +137,13 @@ class TestPipeline:
                 postprocessor.fit(fit_set, id_sets.get("val"), head)
                 result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
             rows += result.rows()
-            records += self._records(result, postprocessor, card, checkpoint, loaders, ood_loaders)
+            records += run.records(result, self._scored(postprocessor))
         write_results_csv(self.folder / "results.csv", rows)
         _remove_previous(self.folder, records)
-        for record in records if card is not None else ():
+        for record in records:
             record.write(self.folder / "records")
         if not self.quiet:
-            self._report(records, card)
+            self._report(records)
         return records
 
     def _ready(
@@ -184,103 +191,25 @@ class TestPipeline:
             return embeddings
         digests = store_digests(self.config, loader.dataset)
         store = extract_to_store(net, loader, self.stores / name, digests, name, self.quiet)
-        self._skipped[name] = store.skipped
+        self._skipped[name], self._store_digests[name] = store.skipped, store.digest()
         return store.embeddings()
 
-    def _skip_notes(self, id_sets: Sequence[str], ood_set: str) -> list[str]:
-        """Return what a record has to say of clips left out: those of its own sets."""
-        used = [*id_sets, "ood_val", ood_set]
-        return [skip_note(name, self._skipped[name]) for name in used if self._skipped.get(name)]
+    def _scored(self, postprocessor: Any) -> Scored:
+        options = self.options
+        asked = {
+            choice.label: name for choice, name in zip(options.choices(), options.postprocessors, strict=True)
+        }
+        return Scored(
+            postprocessor.name,
+            dict(postprocessor.parameters),
+            bool(options.arguments.get(asked[postprocessor.name])),
+            getattr(postprocessor, "preset", options.preset),
+            options.fit_on,
+            engine_of(postprocessor),
+            getattr(postprocessor, "notes", []),
+        )
 
-    def _records(
-        self,
-        result: OODResult,
-        postprocessor: Any,
-        card: CheckpointCard | None,
-        checkpoint: str,
-        loaders: Mapping[str, Any],
-        ood_loaders: Mapping[str, Any],
-    ) -> list[ResultRecord]:
-        config, options = self.config, self.options
-        dataset = loaders["test"].dataset
-        id_datasets = {name: loader.dataset for name, loader in loaders.items()}
-        data = dataset.provenance
-        trainer = card.trainer if card else {}
-        notes = [*getattr(postprocessor, "notes", [])]
-        if result.hyperparameters:
-            chosen = ", ".join(f"{name} = {value}" for name, value in result.hyperparameters.items())
-            notes.append(f"parameters chosen by AUROC on the validation OOD set: {chosen}")
-        if data.get("synthetic"):
-            notes.append("synthetic data")
-        if data.get("modified"):
-            notes.append("source files differ from the benchmark's digests")
-        if card is None:
-            notes.append(
-                "the checkpoint has no card, so it is not known how and on which clips it was trained: make sure that "
-                "partition and seed are the training's; no record is written"
-            )
-        elif card.chosen_before_synthesis:
-            began = card.first_synthesis_epoch or "never"
-            notes.append(
-                f"checkpoint of epoch {card.epoch}, chosen before outliers were used (first: {began})"
-            )
-        # the checkpoint's content counts, not where it lies
-        network = {key: value for key, value in config["network"].items() if key != "checkpoint"}
-        digest = config_digest({**config, "network": network})
-        checkpoint_digest = file_digest(checkpoint)
-        run_id = hashlib.sha256(f"{digest} {checkpoint_digest}".encode()).hexdigest()[:16]
-        records = []
-        for group, sets in result.items():
-            for name, metrics in sets.items():
-                records.append(
-                    ResultRecord(
-                        run_id=run_id,
-                        benchmark=str(data.get("benchmark") or config["dataset"]["name"]),
-                        partition=str(data.get("partition", 0)),
-                        track=str(data.get("track") or "demo"),
-                        setting=SETTINGS[group],
-                        id_set=str(config["dataset"]["name"]),
-                        ood_set=name,
-                        modalities=list(dataset.modalities),
-                        networks=network_names(config["network"]),
-                        training=str(trainer.get("name", "unknown")),
-                        protocol=trainer.get("protocol"),
-                        synthesis=card.synthesis if card else None,
-                        discrepancy=trainer.get("discrepancy"),
-                        postprocessor=postprocessor.name,
-                        parameters=dict(postprocessor.parameters),
-                        preset=getattr(postprocessor, "preset", options.preset),
-                        fit_on=options.fit_on,
-                        engine=engine_of(postprocessor),
-                        seed=card.seed if card else int(config.get("seed") or 0),
-                        best_epoch=card.epoch if card else None,
-                        metrics={key: metric.as_dict() for key, metric in metrics.items()},
-                        n_id=result.n_id,
-                        n_ood=result.n_ood[name],
-                        unseen_recordings=result.unseen[name].as_dict() if name in result.unseen else None,
-                        digests={
-                            "manifest": split_digest(
-                                {**id_datasets, "ood": ood_loaders[group][name].dataset}
-                            ),
-                            "training": card.settings_digest if card else None,
-                            "checkpoint": checkpoint_digest,
-                            "store": self._store_digest(name),
-                            "config": digest,
-                        },
-                        notes=[*notes, *self._skip_notes(list(loaders), name)],
-                        package_version=__version__,
-                        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-                        source="reproduced",
-                    )
-                )
-        return records
-
-    def _store_digest(self, name: str) -> str | None:
-        if not self.save_embeddings:
-            return None
-        return EmbeddingStore.open(self.stores / name).digest()
-
-    def _report(self, records: Sequence[ResultRecord], card: CheckpointCard | None) -> None:
+    def _report(self, records: Sequence[ResultRecord]) -> None:
         width = max(8, *(len(record.postprocessor) + 1 for record in records))
         print(f"{'score':<{width}}{'OOD set':<18}{'FPR@95':>8}{'AUROC':>8}{'ACC':>8}   (percent)")
         for record in records:

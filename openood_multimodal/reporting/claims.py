@@ -64,6 +64,8 @@ def check_multiood_claim(
 ) -> None:
     """Refuse a reproduced record that names a MultiOOD benchmark, or its track, without being entitled to.
 
+    Track ``own`` claims nothing about clips, so its records may name any benchmark; they are never ranked with others.
+
     Args:
         record: a record's JSON object, already valid.
         known: benchmark → digests; `known_manifest_digests` by default.
@@ -73,12 +75,14 @@ def check_multiood_claim(
         UserError: with the reason.
     """
     benchmark, track = record["benchmark"], record["track"]
-    if record["source"] == "published" or (benchmark not in MULTIOOD_BENCHMARKS and track != "multiood"):
+    if record["source"] == "published" or track == "own":
+        return
+    if benchmark not in MULTIOOD_BENCHMARKS and track != "multiood":
         return
     if benchmark not in MULTIOOD_BENCHMARKS:
         raise UserError(
             f"{where}: track 'multiood' is for MultiOOD's own benchmarks ({', '.join(MULTIOOD_BENCHMARKS)}), "
-            f"and '{benchmark}' is none of them; use track 'grouped' or 'demo'."
+            f"and '{benchmark}' is none of them; use track 'grouped', 'demo' or 'own'."
         )
     table = known_manifest_digests() if known is None else known
     digests = table.get(benchmark, frozenset())
@@ -86,13 +90,12 @@ def check_multiood_claim(
         raise UserError(
             f"{where}: a reproduced record can't name the benchmark '{benchmark}' yet: no digest of its "
             f"manifests is known (key manifest_digests in benchmark_splits/{benchmark}.yml), so nothing "
-            "shows that the authors' lists were used. Name the benchmark otherwise, on track 'grouped' "
-            "or 'demo'."
+            "shows that the authors' lists were used. Name the benchmark otherwise, or use track 'own'."
         )
     manifest = record["digests"]["manifest"]
     if manifest not in digests:
         raise UserError(
             f"{where}: the record names the benchmark '{benchmark}', but its manifest digest "
             f"({manifest or 'absent'}) is not one of that benchmark's. Score the authors' lists unchanged, "
-            "or name the benchmark otherwise, on track 'grouped' or 'demo'."
+            "name the benchmark otherwise, or use track 'own'."
         )

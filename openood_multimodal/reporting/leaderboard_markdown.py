@@ -24,6 +24,8 @@ TRACKS = {
     "splits leave clips of one recording on both sides",
     "grouped": "no recording stands on both sides of a split",
     "demo": "data without recordings",
+    "own": "somebody's own embeddings or checkpoint, named by whoever scored them: nothing shows on which clips the "
+    "network was trained, or which it was tested on, so these rows are not comparable with other tracks",
 }
 PUBLISHED = (
     "**published**: the figures of a paper, not run here; it prints no deviations. MultiOOD's FPR@95 is entered as "
@@ -68,7 +70,7 @@ def _section(track: str, setting: str, id_set: str, rows: Sequence[Row]) -> list
     singles = [name for name in sets if name != AVERAGE]
     against = text(singles[0]) if len(singles) == 1 else f"{len(singles)} OOD sets"
     parts = [
-        f"## {setting.capitalize()}-OOD, track {track}: {text(id_set)} against {against}",
+        f"## {setting.capitalize() + '-OOD' if setting else 'OOD'}, track {track}: {text(id_set)} against {against}",
         f"Track {track}: {TRACKS[track]}.",
     ]
     groups = _grouped(rows, ("modalities", "networks"))
@@ -76,10 +78,15 @@ def _section(track: str, setting: str, id_set: str, rows: Sequence[Row]) -> list
     if len(groups) > 1 and overview:
         parts += ["Best by AUROC of each table below:", overview]
     for (modalities, networks), group in groups:
-        parts.append(f"### {text(modalities.replace('+', ' + '))} ({text(networks)})")
+        parts.append(f"### {_input(modalities, networks)}")
         parts += _several(group, sets) if len(sets) > 1 else [_single(group)]
         parts.append("\n".join(f"- {line}" for line in _notes(group)))
     return [part for part in parts if part]
+
+
+def _input(modalities: str, networks: str) -> str:
+    named = text(modalities.replace("+", " + ")) or "Modalities not stated"
+    return f"{named} ({text(networks)})" if networks else named
 
 
 def _lead(sets: Sequence[str]) -> str:
@@ -207,6 +214,12 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     ours = {row.partitions for row in rows if row.values["source"] == "reproduced"}
     if len(ours) > 1:
         lines.append("These rows rest on different class partitions (see `runs`): compare them with care")
+    for ood_set in sorted({row.ood_set for row in rows if row.values["track"] == "own"}):
+        if len({(row.n_id, row.n_ood) for row in rows if row.ood_set == ood_set}) > 1:
+            lines.append(
+                f"The rows of {text(ood_set)} rest on sets of different sizes (`n_id`, `n_ood` in the CSV): compare "
+                "them with care"
+            )
     return lines
 
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .records import ResultRecord
-from .schema import METRIC_NAMES
+from .schema import METRIC_NAMES, TRACKS
 
 AVERAGE = "average"
 """Name of the row that is the mean over all OOD sets of a benchmark; no OOD set may be called so."""
 
-TRACKS = ("multiood", "grouped", "demo")
-SETTINGS = ("near", "far")
+SETTINGS = ("near", "far", "")
 INTERVALS = ("AUROC", "FPR@95")
 """Metrics whose intervals a leaderboard gives."""
 
@@ -116,7 +115,7 @@ def method_of(record: ResultRecord) -> Method:
     engine = record.engine
     texts = {name: str(getattr(record, name, None) or "") for name in METHOD}
     texts["settings"] = (record.digests["training"] or "")[:8]
-    texts["modalities"] = "+".join(record.modalities)
+    texts["modalities"] = "+".join(record.modalities or ())
     texts["networks"] = _networks(record)
     texts["parameters"] = json.dumps(record.parameters, sort_keys=True) if record.parameters else ""
     texts["engine"] = " ".join(filter(None, (engine["name"], engine["version"])))
@@ -125,9 +124,9 @@ def method_of(record: ResultRecord) -> Method:
 
 def _networks(record: ResultRecord) -> str:
     networks = record.networks
-    if isinstance(networks, str):
-        return networks
-    each = [networks.get(name) for name in record.modalities]
+    if not isinstance(networks, Mapping):
+        return networks or ""
+    each = [networks.get(name) for name in record.modalities or ()]
     if len(networks) == len(each) and all(isinstance(name, str) for name in each):
         return "+".join(map(str, each))
     return json.dumps(networks, sort_keys=True)
@@ -198,7 +197,7 @@ def _lacking_line(method: Method, counts: Counter[str]) -> str:
     values = dict(zip(METHOD, method, strict=True))
     sets = ", ".join(f"{name} ({n} run{'s' if n > 1 else ''})" for name, n in sorted(counts.items()))
     which = (values[name] for name in ("id_set", "modalities", "training", "postprocessor", "source"))
-    return f"{', '.join(which)}: not in the average over OOD sets, for want of {sets}"
+    return f"{', '.join(filter(None, which))}: not in the average over OOD sets, for want of {sets}"
 
 
 def _average(results: Sequence[Result]) -> Result:

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import UserError
 from ..resources import leaderboard_dir
 from .records import ResultRecord
-from .schema import DIGEST_NAMES
+from .schema import DIGEST_NAMES, SCHEMA_VERSION
 
 TABLES = (1, 7, 8, 9, 11, 12, 2, 3, 4, 5, 6, 10)
 """Tables in the order in which a repeated result is taken: 2, 3, 4 shorten 7, 8, 9; 5, 6, 10 print no accuracy."""
@@ -91,7 +91,7 @@ def _record(row: dict[str, str], where: str) -> dict[str, Any]:
         raise UserError(f"{where}: {len(networks)} networks for {len(modalities)} modalities.")
     run = hashlib.sha256("|".join(row[name] for name in RUN).encode()).hexdigest()[:16]
     return {
-        "schema_version": 2,
+        "schema_version": SCHEMA_VERSION,
         "run_id": f"published-{run}",
         "benchmark": row["id_set"],
         "partition": "0",
@@ -107,6 +107,7 @@ def _record(row: dict[str, str], where: str) -> dict[str, Any]:
         "discrepancy": row["discrepancy"] or None,
         "postprocessor": row["postprocessor"],
         "parameters": {},
+        "parameters_from": "preset",
         "preset": "multiood",
         "fit_on": "val" if "kinetics600" in row["id_set"] else "train",
         "engine": {"name": ENGINE, "version": None},

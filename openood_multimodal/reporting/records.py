@@ -40,18 +40,20 @@ class ResultRecord:
         run_id: names the run; the same for all its postprocessors and sets.
         benchmark: e.g. ``"htad_4_3"``.
         partition: which class partition of the benchmark, e.g. ``"0"``.
-        track: ``"multiood"``, ``"grouped"`` or ``"demo"``; tracks never mix.
-        setting: ``"near"`` or ``"far"``.
+        track: ``"multiood"``, ``"grouped"``, ``"demo"`` or ``"own"``; tracks never mix.
+        setting: ``"near"`` or ``"far"``; on track ``own`` None where it was not stated, as the next three.
         id_set: name of the ID set.
         ood_set: name of the OOD set.
         modalities: in order.
         networks: modality → network, or one name.
-        training: name of the trainer.
+        training: name of the training method.
         protocol: ``"multiood-code"``, ``"multiood-paper"`` or None where the training has none.
         synthesis: outlier synthesis, or None.
         discrepancy: or None.
         postprocessor: name of the score.
         parameters: its parameters.
+        parameters_from: ``"preset"``, ``"given"`` (at least one was set) or ``"searched"`` (on validation data);
+            None where that is not known.
         preset: ``"openood"``, ``"multiood"``, another's name or None.
         fit_on: ``"train"`` or ``"val"``: what the postprocessor was fitted on.
         engine: ``{"name", "version"}`` of what computed the scores.
@@ -63,12 +65,13 @@ class ResultRecord:
         unseen_recordings: ``{"metrics", "n_id", "n_ood"}`` on the clips whose recording was not in training, metrics
             null where they are too few; None where recordings are unknown.
         digests: ``manifest``, ``training`` (the settings of the training, seed and data apart), ``checkpoint``,
-            ``store``, ``config`` → SHA-256 or None.
+            ``store``, ``config``, ``inputs`` (embeddings and head that were given), ``scores`` (of every sample) →
+            SHA-256 or None.
         notes: precision fallback, skipped clips, modified lists, ...
         package_version: of this package.
         date: ISO 8601.
         source: ``"published"`` or ``"reproduced"``.
-        schema_version: 2.
+        schema_version: 3.
 
     Raises:
         UserError: naming the field that is wrong.
@@ -79,17 +82,18 @@ class ResultRecord:
     benchmark: str
     partition: str
     track: str
-    setting: str
+    setting: str | None
     id_set: str
     ood_set: str
-    modalities: Sequence[str]
-    networks: Mapping[str, Any] | str
-    training: str
+    modalities: Sequence[str] | None
+    networks: Mapping[str, Any] | str | None
+    training: str | None
     protocol: str | None
     synthesis: str | None
     discrepancy: str | None
     postprocessor: str
     parameters: Mapping[str, Any]
+    parameters_from: str | None = None
     preset: str | None
     fit_on: str | None
     engine: Mapping[str, str | None]
@@ -216,7 +220,7 @@ _SAME_SCORE = ("parameters", "preset", "fit_on", "engine", "source", "benchmark"
 
 
 def _order(record: ResultRecord) -> tuple[str, ...]:
-    return (*(getattr(record, name) for name in _ORDER), record.to_json())
+    return (*(getattr(record, name) or "" for name in _ORDER), record.to_json())
 
 
 def _identity(record: ResultRecord) -> str:

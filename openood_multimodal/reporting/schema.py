@@ -15,11 +15,16 @@ from typing import Any, NoReturn
 from ..errors import UserError
 from ..naming import did_you_mean
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 METRIC_NAMES = ("FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
-DIGEST_NAMES = ("manifest", "training", "checkpoint", "store", "config")
+DIGEST_NAMES = ("manifest", "training", "checkpoint", "store", "config", "inputs", "scores")
 BOUNDS = ("value", "ci_low", "ci_high")
+TRACKS = ("multiood", "grouped", "demo", "own")
+"""Tracks, in the order of leaderboards; they never mix."""
+
+OPEN_ON_OWN = ("setting", "modalities", "networks", "training")
+"""Fields that may be null on track ``own``: embeddings don't say what made them."""
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -28,7 +33,18 @@ def _add_unseen_recordings(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "unseen_recordings": None}  # version 1 didn't look
 
 
-MIGRATIONS: dict[int, Migration] = {1: _add_unseen_recordings}
+def _add_what_own_results_need(record: dict[str, Any]) -> dict[str, Any]:
+    notes, digests = record.get("notes"), record.get("digests")
+    searched = isinstance(notes, list) and any(str(note).startswith(SEARCHED_NOTE) for note in notes)
+    if isinstance(digests, Mapping):
+        digests = {**digests, "inputs": None, "scores": None}
+    return {**record, "parameters_from": "searched" if searched else None, "digests": digests}
+
+
+SEARCHED_NOTE = "parameters chosen by AUROC on the validation OOD set"
+"""How the note begins that tells which parameters a search chose."""
+
+MIGRATIONS: dict[int, Migration] = {1: _add_unseen_recordings, 2: _add_what_own_results_need}
 """Version → function that takes a record's JSON object of that version and returns one of the next."""
 
 
@@ -100,6 +116,9 @@ def validate(record: Mapping[str, Any], where: str) -> None:
     missing = [] if published else [name for name in METRIC_NAMES if name not in record["metrics"]]
     if missing:
         fail(where, f"metrics.{missing[0]}", "is missing; only a published record may lack metrics")
+    for name in () if record["track"] == "own" else OPEN_ON_OWN:
+        if record[name] is None:
+            fail(where, name, "is null; only a record of track 'own' may leave it open")
     for name in () if published else ("n_id", "n_ood"):
         if record[name] is None:
             fail(where, name, "is null; only a published record may leave it open")
@@ -256,18 +275,19 @@ FIELDS: dict[str, Check] = {
     "run_id": _text,
     "benchmark": _text,
     "partition": _text,
-    "track": _one_of("multiood", "grouped", "demo"),
-    "setting": _one_of("near", "far"),
+    "track": _one_of(*TRACKS),
+    "setting": _or_null(_one_of("near", "far")),
     "id_set": _text,
     "ood_set": _text,
-    "modalities": _modalities,
-    "networks": _networks,
-    "training": _text,
+    "modalities": _or_null(_modalities),
+    "networks": _or_null(_networks),
+    "training": _or_null(_text),
     "protocol": _or_null(_text),
     "synthesis": _or_null(_text),
     "discrepancy": _or_null(_text),
     "postprocessor": _text,
     "parameters": _mapping,
+    "parameters_from": _or_null(_one_of("preset", "given", "searched")),
     "preset": _or_null(_text),
     "fit_on": _or_null(_one_of("train", "val")),
     "engine": _engine,

@@ -35,7 +35,7 @@ def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
         row: dict[str, Any] = {
             "benchmark": record.benchmark,
             "track": record.track,
-            "modalities": "+".join(record.modalities),
+            "modalities": "+".join(record.modalities or ()),
             "training": record.training,
             "postprocessor": record.postprocessor,
             "partition": record.partition,

@@ -8,7 +8,7 @@ import pytest
 from openood_multimodal import atomic
 from openood_multimodal.cli import main
 from openood_multimodal.reporting.records import ResultRecord
-from openood_multimodal.reporting.schema import METRIC_NAMES
+from openood_multimodal.reporting.schema import DIGEST_NAMES, METRIC_NAMES
 
 METRICS = {name: {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6} for name in METRIC_NAMES}
 
@@ -38,7 +38,7 @@ def record(**changes):
         "metrics": METRICS,
         "n_id": 100,
         "n_ood": 200,
-        "digests": dict.fromkeys(("manifest", "training", "checkpoint", "store", "config")),
+        "digests": dict.fromkeys(DIGEST_NAMES),
         **changes,
     }
     return ResultRecord(**fields)

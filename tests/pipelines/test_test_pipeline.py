@@ -13,6 +13,7 @@ from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.store import EmbeddingStore
 from openood_multimodal.errors import UserError
+from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.networks import MLPFusionNet
 from openood_multimodal.pipelines import ExtractPipeline, TestPipeline, TrainPipeline
 from openood_multimodal.pipelines.digest import split_digest
@@ -69,6 +70,12 @@ def test_records_say_what_was_run(tiny, trained):
     assert {r.to_json() for r in loaded} == {r.to_json() for r in records}
     knn = next(r for r in records if r.postprocessor == "knn")
     assert (knn.parameters, knn.preset, knn.fit_on) == ({"K": 10}, "multiood", "val")
+    assert knn.parameters_from == "preset"
+    with (
+        np.load(tiny.folder / "test" / "scores" / "knn" / "id.npz") as known,
+        np.load(tiny.folder / "test" / "scores" / "knn" / "synthetic_near.npz") as unknown,
+    ):
+        assert knn.digests["scores"] == scores_digest(SetScores(**known), SetScores(**unknown))
     assert (knn.benchmark, knn.partition, knn.track, knn.setting) == ("synthetic_far", "0", "demo", "near")
     assert (knn.training, knn.protocol, knn.synthesis) == ("a2d_npmix", "multiood-code", "npmix")
     assert (knn.discrepancy, knn.modalities, knn.seed) == ("hellinger", ["a", "b"], 0)
@@ -227,7 +234,8 @@ def test_a_checkpoint_without_a_card_is_tested_and_noted(tiny, trained):
     shutil.copy(trained / "best.ckpt", tiny.folder / "bare.ckpt")
     record = run(tiny, trained, checkpoint=tiny.folder / "bare.ckpt")[0]
     assert any("has no card" in note for note in record.notes)
-    assert (record.training, record.best_epoch) == ("unknown", None)
+    assert (record.track, record.training, record.best_epoch) == ("own", None, None)
+    assert {each.track for each in load_records(tiny.folder / "test")} == {"own"}
 
 
 def test_default_output_goes_beside_the_checkpoint(tiny, trained):

@@ -21,7 +21,7 @@ from openood_multimodal.reporting.leaderboard import COLUMNS, INDEX, build, choo
 from openood_multimodal.reporting.leaderboard_rows import rows_of
 from openood_multimodal.reporting.published import published_records
 from openood_multimodal.reporting.records import ResultRecord
-from openood_multimodal.reporting.schema import METRIC_NAMES
+from openood_multimodal.reporting.schema import DIGEST_NAMES, METRIC_NAMES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -54,7 +54,7 @@ def record(auroc=0.8, fpr=0.4, acc=0.9, **changes):
         },
         "n_id": 100,
         "n_ood": 200,
-        "digests": dict.fromkeys(("manifest", "training", "checkpoint", "store", "config")),
+        "digests": dict.fromkeys(DIGEST_NAMES),
         "date": "2025-01-01",
         **changes,
     }
@@ -219,10 +219,7 @@ def test_sets_of_another_track_setting_or_id_set_are_not_asked_for():
 
 
 def test_sets_of_two_networks_are_not_averaged():
-    digests = [
-        {"manifest": None, "training": None, "checkpoint": c * 64, "store": None, "config": None}
-        for c in "ab"
-    ]
+    digests = [{**dict.fromkeys(DIGEST_NAMES), "checkpoint": c * 64} for c in "ab"]
     rows, incomplete = rows_of(
         far(name, 0.5, digests=digest) for name, digest in zip("xy", digests, strict=True)
     )
@@ -359,16 +356,53 @@ def test_the_same_record_twice_counts_once_whatever_its_date(tmp_path):
 
 
 def test_the_same_network_tested_twice_counts_once(tmp_path):
-    config = {
-        "manifest": None,
-        "training": None,
-        "checkpoint": "c",
-        "store": None,
-        "config": "another path of the checkpoint",
-    }
+    config = {**dict.fromkeys(DIGEST_NAMES), "checkpoint": "c", "config": "another path of the checkpoint"}
     write(tmp_path / "r", record(), record(run_id="again", digests=config))
     (kept,) = collect([tmp_path / "r"], published=False).records
     assert kept.run_id in (record().run_id, "again")
+
+
+OWN = {
+    "track": "own",
+    "setting": None,
+    "modalities": None,
+    "networks": None,
+    "training": None,
+    "protocol": None,
+}
+
+
+def test_own_rows_are_beside_others_and_ranked_apart():
+    ours = [record(0.99, **{**OWN, **more}) for more in ({}, {"training": "mine"}, {"setting": "near"})]
+    board = make_boards([record(0.8, track="grouped"), published(track="multiood"), *ours])["bench"]
+    assert {(row.values["track"], row.rank, row.rank_all) for row in board.rows} == {
+        ("multiood", 1, 1),
+        ("grouped", 1, 1),
+        ("own", 1, 1),
+    }
+    headings = [line for line in board.markdown().splitlines() if line.startswith("#")]
+    assert headings == [
+        "# Leaderboard: bench",
+        "## Near-OOD, track multiood: bench against unseen",
+        "### a + b (mlp_fusion)",
+        "## Near-OOD, track grouped: bench against unseen",
+        "### a + b (mlp_fusion)",
+        "## Near-OOD, track own: bench against unseen",
+        "### Modalities not stated",
+        "## OOD, track own: bench against unseen",
+        "### Modalities not stated",
+    ]
+    assert "nothing shows on which clips" in board.markdown()
+    assert [row["training"] for row in csv_rows(board.csv()) if row["track"] == "own"] == ["", "", "mine"]
+
+
+def test_own_rows_of_sets_of_other_sizes_are_pointed_out():
+    words = "The rows of unseen rest on sets of different sizes"
+    same = [record(**OWN), record(**OWN | {"training": "mine"})]
+    assert words not in make_boards(same)["bench"].markdown()
+    assert (
+        words in make_boards([same[0], record(**OWN | {"training": "mine", "n_id": 99})])["bench"].markdown()
+    )
 
 
 @pytest.mark.parametrize(
@@ -597,7 +631,7 @@ def _index(files):
 
 
 def test_trainings_with_other_settings_are_rows_of_their_own():
-    plain = dict.fromkeys(("manifest", "training", "checkpoint", "store", "config"))
+    plain = dict.fromkeys(DIGEST_NAMES)
     digests = [{**plain, "training": letter * 64, "checkpoint": letter} for letter in "ab"]
     records = [record(seed=i, run_id=str(i), digests=each) for i, each in enumerate(digests)]
     rows = make_boards(records)[records[0].benchmark].rows

@@ -1,5 +1,6 @@
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +47,8 @@ def fields(**changes):
             "checkpoint": "c" * 64,
             "store": None,
             "config": "f" * 64,
+            "inputs": None,
+            "scores": "s" * 64,
         },
         "notes": ["2 clips skipped"],
         **changes,
@@ -118,6 +121,7 @@ WRONG = {
     "synthesis": [["npmix"]],
     "discrepancy": [False],
     "postprocessor": [None],
+    "parameters_from": ["default", 1],
     "parameters": [None, [], {"a": float("nan")}, {"a": [float("inf")]}, {"a": {"b": float("nan")}}],
     "preset": [1],
     "fit_on": ["test", 1],
@@ -130,7 +134,8 @@ WRONG = {
         None,
         {},
         {"manifest": "a"},
-        {"manifest": 1, "training": "", "checkpoint": "", "store": "", "config": ""},
+        {"manifest": "a", "training": "", "checkpoint": "", "store": "", "config": ""},
+        {**dict.fromkeys(schema.DIGEST_NAMES), "manifest": 1},
     ],
     "notes": [None, "a note", [1], [""]],
     "package_version": [None, ""],
@@ -203,7 +208,7 @@ def test_metrics_may_lack_only_where_published():
         ('{"a": -Infinity}', "contains -Infinity"),
         ('{"a": 1, "a": 2}', "'a' stands there twice"),
         ("[" * 100_000, "nested too deeply|not valid JSON"),
-        ('{"schema_version": 99}', "99; this package reads 2: update"),
+        ('{"schema_version": 99}', "99; this package reads 3: update"),
         ('{"schema_version": 0}', "it can't be migrated"),
     ],
 )
@@ -212,15 +217,49 @@ def test_bad_text(text, message):
         ResultRecord.from_json(text, "r.json")
 
 
-def test_a_record_of_version_1_says_that_nobody_looked_at_recordings():
-    old = json_of(schema_version=1)
-    del old["unseen_recordings"]
-    assert ResultRecord.from_json(old).unseen_recordings is None
+@pytest.mark.parametrize("version", range(1, schema.SCHEMA_VERSION))
+def test_records_of_every_older_version_are_read(version, tmp_path):
+    record = read_record(Path(__file__).parent / "old_records" / f"version{version}.record.json")
+    assert record.schema_version == schema.SCHEMA_VERSION
+    assert record.metrics["AUROC"] == entry()
+    assert (record.digests["manifest"], record.digests["inputs"], record.digests["scores"]) == (
+        "a" * 64,
+        None,
+        None,
+    )
+    # version 1 didn't look at recordings; only a note told of a search before version 3
+    unseen = None if version == 1 else {"metrics": None, "n_id": 12, "n_ood": 50}
+    assert record.unseen_recordings == unseen
+    assert record.parameters_from == (None if version == 1 else "searched")
+    record.write(tmp_path)
+    assert load_records(tmp_path) == [record]
+
+
+@pytest.mark.parametrize("field", ["notes", "digests"])
+@pytest.mark.parametrize("value", [3, "text", None, [1]])
+def test_a_damaged_record_of_an_older_version_is_refused_by_field(field, value):
+    old = json.loads((Path(__file__).parent / "old_records" / "version2.record.json").read_text())
+    with pytest.raises(UserError, match=rf"^r\.json: field '{field}"):
+        ResultRecord.from_json({**old, field: value}, "r.json")
+
+
+@pytest.mark.parametrize("name", schema.OPEN_ON_OWN)
+def test_only_track_own_may_leave_open_what_embeddings_do_not_say(name):
+    assert getattr(ResultRecord(**fields(track="own", **{name: None})), name) is None
+    with pytest.raises(UserError, match=rf"'{name}' is null; only a record of track 'own'"):
+        ResultRecord(**fields(**{name: None}))
+
+
+@pytest.mark.parametrize("benchmark", claims.MULTIOOD_BENCHMARKS)
+def test_track_own_may_name_any_benchmark(tmp_path, benchmark):
+    record = ResultRecord(**fields(benchmark=benchmark, track="own"))
+    record.write(tmp_path)
+    assert load_records(tmp_path) == [record]
 
 
 def test_migration(monkeypatch):
     def from_zero(old):
-        kept = {k: v for k, v in old.items() if k not in ("score", "unseen_recordings")}
+        kept = {k: v for k, v in old.items() if k not in ("score", "unseen_recordings", "parameters_from")}
         return {**kept, "postprocessor": old["score"]}
 
     monkeypatch.setitem(schema.MIGRATIONS, 0, from_zero)

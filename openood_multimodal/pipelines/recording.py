@@ -1,0 +1,158 @@
+"""From a test's results to its records, in whichever host the test ran."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..datasets.skipped import SkippedClip, skip_note
+from ..evaluators.outputs import OODResult
+from ..networks.build import network_names
+from ..reporting.records import ResultRecord
+from ..reporting.schema import SEARCHED_NOTE
+from .card import CheckpointCard
+from .digest import config_digest, file_digest, split_digest
+
+SETTINGS = {"nearood": "near", "farood": "far"}
+NO_CARD = (
+    "track own: the checkpoint has no card, so it is not known how and on which clips it was trained; partition and "
+    "seed must be the training's"
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a record says of a postprocessor.
+
+    Attributes:
+        name: as records call it.
+        parameters: those in force.
+        given: whether a parameter was set beside the preset's.
+        preset: or None.
+        fit_on: the split that it was fitted on.
+        engine: ``{"name", "version"}``.
+        notes: its own.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    given: bool
+    preset: str | None
+    fit_on: str | None
+    engine: Mapping[str, str | None]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TestedRun:
+    """What all records of one test share.
+
+    Attributes:
+        config: the test config; its ``network`` section is that of the trained network.
+        card: of the checkpoint; without one, records are on track ``own``.
+        datasets: ID split → dataset.
+        ood_datasets: ``nearood``, ``farood`` → OOD set → dataset.
+        skipped: split or OOD set → clips that could not be read.
+        stores: OOD set → digest of its embedding store.
+        notes: of the run.
+    """
+
+    __test__ = False  # not a pytest class
+
+    config: Mapping[str, Any]
+    card: CheckpointCard | None
+    datasets: Mapping[str, Any]
+    ood_datasets: Mapping[str, Mapping[str, Any]]
+    skipped: Mapping[str, Sequence[SkippedClip]] = field(default_factory=dict)
+    stores: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def records(self, result: OODResult, scored: Scored) -> list[ResultRecord]:
+        """Return one record an OOD set of ``result``."""
+        config, card = self.config, self.card
+        dataset = self.datasets["test"]
+        data: Mapping[str, Any] = getattr(dataset, "provenance", {})
+        trainer = card.trainer if card else {}
+        # the checkpoint's content counts, not where it is
+        network = {key: value for key, value in config["network"].items() if key != "checkpoint"}
+        digest = config_digest({**config, "network": network})
+        checkpoint = str(config["network"].get("checkpoint") or "")
+        checkpoint_digest = file_digest(checkpoint) if Path(checkpoint).is_file() else None
+        modalities = getattr(dataset, "modalities", None)
+        notes = [*scored.notes, *_notes(data, card, result), *self.notes]
+        return [
+            ResultRecord(
+                run_id=hashlib.sha256(f"{digest} {checkpoint_digest}".encode()).hexdigest()[:16],
+                benchmark=str(data.get("benchmark") or config["dataset"]["name"]),
+                partition=str(data.get("partition", 0)),
+                track=str(data.get("track") or "demo") if card else "own",
+                setting=SETTINGS[group],
+                id_set=str(config["dataset"]["name"]),
+                ood_set=name,
+                modalities=None if modalities is None else list(modalities),
+                networks=network_names(config["network"]),
+                training=str(trainer.get("name", "unknown")) if card else None,
+                protocol=trainer.get("protocol"),
+                synthesis=card.synthesis if card else None,
+                discrepancy=trainer.get("discrepancy"),
+                postprocessor=scored.name,
+                parameters=scored.parameters,
+                parameters_from="searched"
+                if result.hyperparameters
+                else "given"
+                if scored.given
+                else "preset",
+                preset=scored.preset,
+                fit_on=scored.fit_on,
+                engine=scored.engine,
+                seed=card.seed if card else int(config.get("seed") or 0),
+                best_epoch=card.epoch if card else None,
+                metrics={key: metric.as_dict() for key, metric in metrics.items()},
+                n_id=result.n_id,
+                n_ood=result.n_ood[name],
+                unseen_recordings=result.unseen[name].as_dict() if name in result.unseen else None,
+                digests={
+                    "manifest": self._split_digest(group, name),
+                    "training": card.settings_digest if card else None,
+                    "checkpoint": checkpoint_digest,
+                    "store": self.stores.get(name),
+                    "config": digest,
+                    "inputs": None,
+                    "scores": result.digests.get(name),
+                },
+                notes=[*notes, *self._skip_notes(name)],
+                date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            )
+            for group, sets in result.items()
+            for name, metrics in sets.items()
+        ]
+
+    def _split_digest(self, group: str, name: str) -> str | None:
+        sets = {**self.datasets, "ood": self.ood_datasets[group][name]}
+        return split_digest(sets) if all(hasattr(each, "manifest") for each in sets.values()) else None
+
+    def _skip_notes(self, ood_set: str) -> list[str]:
+        """Return what a record has to say of clips left out: those of its own sets."""
+        used = [*self.datasets, "ood_val", ood_set]
+        return [skip_note(name, self.skipped[name]) for name in used if self.skipped.get(name)]
+
+
+def _notes(data: Mapping[str, Any], card: CheckpointCard | None, result: OODResult) -> list[str]:
+    notes = []
+    if result.hyperparameters:
+        chosen = ", ".join(f"{name} = {value}" for name, value in result.hyperparameters.items())
+        notes.append(f"{SEARCHED_NOTE}: {chosen}")
+    if data.get("synthetic"):
+        notes.append("synthetic data")
+    if data.get("modified"):
+        notes.append("source files differ from the benchmark's digests")
+    if card is None:
+        notes.append(NO_CARD)
+    elif card.chosen_before_synthesis:
+        began = card.first_synthesis_epoch or "never"
+        notes.append(f"checkpoint of epoch {card.epoch}, chosen before outliers were used (first: {began})")
+    return notes
