@@ -9,6 +9,7 @@ killed outright may leave a hidden ``.<name>.<random>.tmp`` behind, which nothin
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -20,6 +21,12 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from .paths import LONGEST_NAME, remove
+
+_TEMPORARY = ".tmp"
+_ADDED = len("..") + 12 + len(_TEMPORARY)
+"""Characters that a temporary file's name has besides its target's."""
 
 PathLike = str | os.PathLike[str]
 
@@ -35,7 +42,7 @@ def replacing(path: PathLike) -> Iterator[IO[bytes]]:
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    temporary = temporary_beside(target)
     # Not `tempfile`: its files are readable by the owner only, whatever the umask says.
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -46,9 +53,31 @@ def replacing(path: PathLike) -> Iterator[IO[bytes]]:
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
-            temporary.unlink()
+            remove(temporary.parent, temporary.name)
         raise
     sync_folder(target.parent)
+
+
+def temporary_beside(target: Path) -> Path:
+    """Return a name that nobody can guess for what is to become ``target``, in the same folder."""
+    return target.with_name(f"{_temporary_stem(target.name)}{secrets.token_hex(6)}{_TEMPORARY}")
+
+
+def is_temporary_of(name: str, target: str) -> bool:
+    """Tell whether the file name ``name`` is one that `temporary_beside` gives for a file called ``target``."""
+    return name.startswith(_temporary_stem(target)) and name.endswith(_TEMPORARY)
+
+
+def lock_beside(target: Path) -> Path:
+    """Return the lock file of ``target``."""
+    return target.with_name(f"{_temporary_stem(target.name)}lock")
+
+
+def _temporary_stem(name: str) -> str:
+    """Return ``.<name>.``; of a name too long for additions, its digest in its place."""
+    if len(os.fsencode(name)) + _ADDED > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return f".{name}."
 
 
 def sync_folder(folder: PathLike) -> None:

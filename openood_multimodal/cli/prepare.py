@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..paths import remove
 from .main import subparser
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def _write(found: Survey, out: Path) -> dict[str, Path | None]:
     if missing:
         write_csv(path, Missing._fields, (each._asdict() for each in missing))
     else:
-        path.unlink(missing_ok=True)
+        remove(out, path.name)
     manifest = found.manifest()
     return {
         "missing": path if missing else None,

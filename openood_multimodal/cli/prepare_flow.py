@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ..atomic import replacing, write_json
 from ..datasets.derive import Job, waiting_claim
 from ..datasets.layouts.clips import flow_y
 from ..errors import UserError
+from ..paths import remove
 from ..preprocessors.optical_flow import BOUND, METHODS, make_estimator
 from ..preprocessors.writing import FlowSettings, read_comment, write_flow
 from .main import subparser
@@ -80,8 +80,7 @@ class MakeFlow:
         with replacing(y) as y_file, replacing(x) as x_file:
             write_flow(job.source, x_file, y_file, self.settings)
             # Old y never stands beside new x: whoever is killed here leaves a pair that is seen to be unfinished.
-            with suppress(FileNotFoundError):
-                y.unlink()
+            remove(y.parent, y.name)
 
 
 @dataclass(frozen=True)

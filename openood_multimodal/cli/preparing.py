@@ -17,8 +17,8 @@ from ..atomic import write_text
 from ..datasets.derive import Finished, Job, Make, Outcome, do_jobs
 from ..datasets.layouts.clips import split_frames
 from ..datasets.manifest import Manifest
-from ..datasets.safe_paths import resolve_inside
 from ..errors import UserError
+from ..paths import remove, resolve_inside
 
 SHOWN = 10  # failures printed; the list file has all
 
@@ -275,7 +275,7 @@ class Progress:
 def _list_failures(what: str, failures: Sequence[Outcome], path: Path) -> None:
     if not failures:
         with suppress(OSError):
-            path.unlink()
+            remove(path.parent, path.name)
         return
     for outcome in failures[:SHOWN]:
         print(f"  {outcome.reason}", file=sys.stderr)

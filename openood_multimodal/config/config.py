@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..atomic import write_text
 from ..errors import UserError
 from ..naming import did_you_mean
 from .suggest import nearest_name
@@ -255,21 +255,11 @@ class Config(dict[str, Any]):
         Raises:
             UserError: when a value has no place in YAML; the file is then left as it was.
         """
-        target = Path(path)
         try:
             text = yaml.safe_dump(_for_yaml(self), sort_keys=False, allow_unicode=True)
         except yaml.YAMLError as error:
-            raise UserError(f"{target}: this configuration can't be written as YAML: {error}") from error
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            raise UserError(f"{path}: this configuration can't be written as YAML: {error}") from error
+        write_text(path, text)
 
 
 def split_key(key: object) -> list[str]:

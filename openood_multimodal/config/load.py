@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
+from ..paths import check_text, file_name
 from .config import Config, plain
 from .files import find_config, read_config
-from .overrides import apply_overrides
-from .references import resolve_references
+from .overrides import COMMAND_LINE, apply_overrides
+from .references import references_in, replace_references, resolve_references
 
 HOST_DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
@@ -55,9 +56,31 @@ def load_config(
             "no config was given. Name at least one file after --config; see 'openood-mm list configs'."
         )
     apply_overrides(config, overrides, searched)
+    templates = {key: config.get(key) for key in ("output_dir", "exp_name")}
     resolve_references(config)
+    for key, template in templates.items():
+        _check_folder(config, key, template)
     _complete_output_dir(config)
     return config
+
+
+def _check_folder(config: Config, key: str, template: object) -> None:
+    """Refuse names out of files that lead out of ``output_dir``; the command line may name any folder.
+
+    The text of ``exp_name`` may hold folders, as ``.../s'@{seed}'`` does; what ``output_dir`` and ``exp_name`` refer to
+    is one name each, paths of checkpoints apart.
+    """
+    if not isinstance(template, str) or config.source_of(key) == COMMAND_LINE:
+        return
+    try:
+        if key == "exp_name" and template:
+            check_text(replace_references(template, lambda each: "x" if str(config.get(each)) else ""))
+        for each in references_in(template):
+            value, source = str(config.get(each)), config.source_of(each)
+            if value and source != COMMAND_LINE and not each.endswith("checkpoint"):
+                file_name(value, f"value of {each}{f' (set by {source})' if source else ''}")
+    except UserError as error:
+        raise UserError(f"{key} is {template!r}: {error}") from error
 
 
 def _complete_output_dir(config: Config) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import UserError
@@ -25,6 +26,16 @@ _QUOTED = re.compile(r"'@\{(.+?)\}'")
 def is_reference(value: object) -> bool:
     """Return whether a value is one reference as a whole, ``@{a.b}``."""
     return isinstance(value, str) and value.count("@") == 1 and value.startswith("@{") and value.endswith("}")
+
+
+def references_in(text: str) -> list[str]:
+    """Return the keys that a value refers to."""
+    return [text[2:-1]] if is_reference(text) else _QUOTED.findall(text)
+
+
+def replace_references(text: str, by: Callable[[str], str]) -> str:
+    """Return a value with ``by(key)`` in place of each reference."""
+    return by(text[2:-1]) if is_reference(text) else _QUOTED.sub(lambda match: by(match.group(1)), text)
 
 
 def resolve_references(config: Config) -> None:

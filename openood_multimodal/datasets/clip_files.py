@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..paths import resolve_inside
 from .layouts.clips import flow_y, split_frames
 from .manifest import Manifest
-from .safe_paths import resolve_inside, what_is_there
+from .safe_paths import what_is_there
 
 MODALITIES = ("video", "flow", "audio")
 """Modalities that have files of a known kind."""
@@ -96,8 +97,8 @@ def files_of(manifest: Manifest, row: int, root: str | os.PathLike[str]) -> Clip
                 raise UserError(
                     f"flow: '{path}' names no x video; it must contain '_flow_x', with '_flow_y' beside it."
                 )
-            vertical = resolve_inside(root, flow_y(path))
-        found[modality] = ModalityFiles(resolve_inside(root, path), vertical, frames)
+            vertical = resolve_inside(root, flow_y(path), remember=True)
+        found[modality] = ModalityFiles(resolve_inside(root, path, remember=True), vertical, frames)
     return ClipFiles(manifest.clips[row], found, float(manifest.starts[row]), float(manifest.stops[row]))
 
 

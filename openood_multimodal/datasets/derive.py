@@ -24,7 +24,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+from ..atomic import is_temporary_of, lock_beside
 from ..errors import MissingPackageError, UserError
+from ..paths import remove
 
 State = Literal["made", "present", "busy", "failed"]
 
@@ -79,7 +81,7 @@ def claim(target: Path) -> Iterator[Claim]:
         yield "ours"
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock_of(target)
+    lock = lock_beside(target)
     while True:
         left_behind = lock.exists()
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
@@ -92,7 +94,7 @@ def claim(target: Path) -> Iterator[Claim]:
         except OSError:  # a drive without locks
             os.close(descriptor)
             with suppress(OSError):
-                lock.unlink()
+                remove(lock.parent, lock.name)
             yield "ours"
             return
         # The holder before us may have removed the file between our opening and our locking it.
@@ -104,7 +106,7 @@ def claim(target: Path) -> Iterator[Claim]:
         yield "inherited" if left_behind else "ours"
     finally:
         with suppress(OSError):
-            lock.unlink()
+            remove(lock.parent, lock.name)
         os.close(descriptor)
 
 
@@ -119,10 +121,6 @@ def waiting_claim(target: Path) -> Iterator[None]:
                 yield
                 return
         time.sleep(0.05)
-
-
-def _lock_of(target: Path) -> Path:
-    return target.with_name(f".{target.name}.lock")
 
 
 def do_job(job: Job, make: Make, finished: Finished, again: bool = False, wait: bool = False) -> Outcome:
@@ -140,7 +138,7 @@ def do_job(job: Job, make: Make, finished: Finished, again: bool = False, wait: 
         MissingPackageError: likewise.
     """
     try:
-        if not again and finished(job) and not _lock_of(job.targets[0]).exists():
+        if not again and finished(job) and not lock_beside(job.targets[0]).exists():
             return Outcome(job, "present")
         while True:
             with claim(job.targets[0]) as claimed:
@@ -232,7 +230,7 @@ def _by_processes(
             wait = busy > 0
         except BrokenProcessPool:
             # Whoever died has left its lock.
-            suspects = [job for job in left.values() if _lock_of(job.targets[0]).exists()]
+            suspects = [job for job in left.values() if lock_beside(job.targets[0]).exists()]
             for job in suspects:
                 try:
                     outcomes = list(attempt([job], 1, wait=True))
@@ -277,8 +275,8 @@ def remove_leftovers(targets: Iterable[Path]) -> None:
     for target in targets:
         with suppress(OSError):
             for entry in os.scandir(target.parent):
-                if entry.name.startswith(f".{target.name}.") and entry.name.endswith(".tmp"):
-                    os.unlink(entry.path)
+                if is_temporary_of(entry.name, target.name):
+                    remove(target.parent, entry.name)
 
 
 class Stopped(BaseException):

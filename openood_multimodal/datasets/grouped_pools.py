@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..paths import resolve_inside
 from .clip_benchmarks import ClipBenchmark, load_clip_benchmark
 from .grouped_splits import Pool, join, relabel
 from .layouts.clip_layouts import CLIP_LAYOUTS
@@ -58,7 +59,9 @@ def _of_card(folder: Path, benchmark: str | None) -> Pool:
         raise UserError(f"{folder} is the benchmark {card.benchmark}, not {benchmark}.")
     if card.synthetic:
         raise UserError(f"{folder} holds synthetic clips, whose splits belong to the track 'demo'.")
-    manifests = {key: Manifest.read(folder / entry.manifest) for key, entry in card.splits.items()}
+    manifests = {
+        key: Manifest.read(resolve_inside(folder, entry.manifest)) for key, entry in card.splits.items()
+    }
     changed = [key for key, each in manifests.items() if each.digest() != card.splits[key].sha256]
     pool = _pool(card.benchmark or folder.name, manifests, card)
     if changed:

@@ -6,7 +6,6 @@ The sides are ``train``, ``val``, and what is evaluated: ``test`` with the OOD s
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ import numpy as np
 from ..errors import UserError
 from .grouped import ALGORITHM_VERSION, SIDES, ClassBalance, Shares, assign, balance_of
 from .manifest import OOD_LABEL, Manifest
-from .split_card import FILE_NAME, SplitCard, entry_of
+from .split_card import SplitCard, entry_of, write_split
 from .time_blocks import TimeBlocks
 
 
@@ -71,16 +70,7 @@ class GroupedSplit:
         The old card goes first, and manifests that it names and this split lacks are removed.
         """
         folder = out / self.folder_name
-        folder.mkdir(parents=True, exist_ok=True)
-        stale: set[str] = set()
-        with contextlib.suppress(UserError):  # no card, or one that can't be read
-            stale = {entry.manifest for entry in SplitCard.read(folder).splits.values()}
-        (folder / FILE_NAME).unlink(missing_ok=True)
-        for key, manifest in self.manifests.items():
-            manifest.write(folder / self.card.splits[key].manifest)
-        for name in stale - {entry.manifest for entry in self.card.splits.values()}:
-            (folder / name).unlink(missing_ok=True)
-        self.card.write(folder)
+        write_split(folder, self.manifests, self.card)
         return folder
 
 

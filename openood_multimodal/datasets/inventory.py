@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..paths import is_inside
 from .layouts.clips import ClipLayout
 from .layouts.places import Place
-from .safe_paths import is_inside
 
 FILE, FOLDER, OUTSIDE, BROKEN, OTHER = "file", "folder", "outside", "broken", "other"
 """Kinds of entries: a link counts as what it leads to; ``outside``: it leaves the data set's folder; ``other``: a

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..arrays import Embeddings
 from ..errors import UserError
+from ..paths import file_name
 from ..registry import DATASETS, PREPROCESSORS
 
 
@@ -23,7 +24,7 @@ def build_loaders(config: Mapping[str, Any], training: bool) -> dict[str, DataLo
     section = config["dataset"]
     loaders = {}
     for split in section["split_names"]:
-        part = section[split]
+        part = section[file_name(str(split), "split")]
         dataset = _build_dataset(
             part["dataset_class"],
             f"{section['name']}_{split}",
@@ -61,7 +62,8 @@ def build_ood_loaders(config: Mapping[str, Any], groups: tuple[str, ...]) -> dic
             loaders[split] = _ood_loader(config, section, split, part)
         else:
             loaders[split] = {
-                name: _ood_loader(config, section, split, part[name]) for name in part["datasets"]
+                name: _ood_loader(config, section, split, part[name])
+                for name in (file_name(str(each), "OOD set") for each in part["datasets"])
             }
     return loaders
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from ..paths import remove
+
 _LONGEST = 2000  # characters of a reason; a short write to a file opened for appending is one piece
 
 
@@ -83,4 +85,4 @@ def skip_note(name: str, skipped: Sequence[SkippedClip]) -> str:
 def _remove(path: str, owner: int) -> None:
     if os.getpid() == owner:  # a forked worker holds a copy of the log
         with suppress(OSError):
-            os.unlink(path)
+            remove(os.path.dirname(path), os.path.basename(path))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ..atomic import write_json
 from ..config import bind
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..paths import remove, resolve_inside
 from .benchmarks import TRACKS
 from .manifest import Manifest
 
@@ -152,6 +154,32 @@ class SplitCard:
 def entry_of(manifest: Manifest, file: str, source: dict[str, Any] | None = None) -> SplitEntry:
     """Return the card's entry for ``manifest``, to be written as ``file``."""
     return SplitEntry(manifest=file, sha256=manifest.digest(), clips=len(manifest), source=source)
+
+
+def write_split(folder: Path, manifests: Mapping[str, Manifest], card: SplitCard) -> None:
+    """Write the manifests of a split and its card into ``folder``.
+
+    The old card goes first and the new one comes last, so that a folder whose writing was cut short has none.
+    Manifests that the old card names and this one doesn't are removed, if they have the digests that it says: a card
+    may name any file, and only what was written with it goes.
+
+    Args:
+        folder: made when missing.
+        manifests: split → its manifest.
+        card: names the file of each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    old: dict[str, str] = {}
+    with suppress(UserError):  # no card, or one that can't be read
+        old = {entry.manifest: entry.sha256 for entry in SplitCard.read(folder).splits.values()}
+    remove(folder, FILE_NAME)
+    for key, manifest in manifests.items():
+        manifest.write(resolve_inside(folder, card.splits[key].manifest))
+    for name in old.keys() - {entry.manifest for entry in card.splits.values()}:
+        with suppress(UserError):  # not there, or no manifest
+            if Manifest.read(resolve_inside(folder, name)).digest() == old[name]:
+                remove(folder, name)
+    card.write(folder)
 
 
 def clip_provenance(

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import __version__, atomic
 from ..errors import UserError
+from ..paths import remove
 from .skipped import SkippedClip
 
 SCHEMA_VERSION = 2
@@ -163,7 +164,7 @@ def make_files(folder: Path, meta: StoreMeta, clips: tuple[str, ...]) -> None:
         raise UserError(f"{folder} holds other files ('{others[0]}'); name an empty folder for the store.")
     # Without meta.json the folder is no store: a kill between here and the end leaves nothing to be mistaken.
     for name in (META, *sorted(own - {META})):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder, name)
     try:
         for name, (dtype, shape) in layout.items():
             _allocate(folder / f"{name}.npy", dtype, shape)
@@ -172,7 +173,7 @@ def make_files(folder: Path, meta: StoreMeta, clips: tuple[str, ...]) -> None:
     except OSError:
         for name in own:
             with suppress(OSError):
-                (folder / name).unlink(missing_ok=True)
+                remove(folder, name)
         raise
 
 

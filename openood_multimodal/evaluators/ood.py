@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..paths import file_name
 from ..registry import EVALUATORS
 from .intervals import DEFAULT_RESAMPLES
 from .metrics import auroc, compute_ood_metrics, mean_metrics
@@ -25,7 +26,6 @@ from .outputs import (
     Metrics,
     OODResult,
     SetScores,
-    file_name,
     scores_digest,
     write_ood_csv,
     write_scores,

@@ -6,7 +6,6 @@ All are written in one step and replace what an earlier run left.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from .. import atomic
 from ..arrays import arrays_digest
 from ..errors import UserError
+from ..paths import file_name
 from .metrics import Metric
 from .recordings import UnseenResult
 
@@ -81,17 +81,6 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
         """Return rows for `write_results_csv`: each group's sets, then its mean under the group's name."""
         named = [item for group, sets in self.items() for item in [*sets.items(), (group, self.means[group])]]
         return [{"postprocessor": self.postprocessor, "dataset": name, **values} for name, values in named]
-
-
-def file_name(name: str, what: str) -> str:
-    """Return ``name`` if it can be a file's or folder's name.
-
-    Raises:
-        UserError: when it is empty, starts with a dot, or has a character that paths can't hold everywhere.
-    """
-    if not re.fullmatch(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]*", name):
-        raise UserError(f"the {what} '{name}' can't be a file name; call it by letters, digits, '_' and '-'.")
-    return name
 
 
 def percent(metric: Metric | float) -> str:

@@ -24,6 +24,7 @@ from ..datasets.skipped import SkippedClip, skip_note
 from ..datasets.store import EmbeddingStore
 from ..errors import UserError
 from ..networks import build_network
+from ..paths import resolve_inside
 from ..registry import PIPELINES
 from .checks import check_config, check_trained
 from .device import choose_device
@@ -197,7 +198,7 @@ class ExtractPipeline:
             store = extract_to_store(
                 net,
                 loader,
-                self.folder / name,
+                resolve_inside(self.folder, name),
                 store_digests(config, loader.dataset),
                 f"{name} ({number} of {len(loaders)} sets)",
                 quiet=False,

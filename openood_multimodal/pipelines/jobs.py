@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from ..atomic import write_text
 from ..config import Config, bind, load_config
 from ..datasets.benchmarks import load_benchmark
 from ..errors import UserError
+from ..paths import file_name, remove, remove_tree
 from ..registry import EVALUATORS, TRAINERS
 from ..resources import benchmark_splits_dir
 from .digest import effective_config, file_digest
@@ -67,9 +67,9 @@ class Job:
     def folder(self) -> Path:
         """The job's own folder, relative to the benchmark's output folder."""
         which = "+".join(self.modalities) or "default"
-        return Path(
-            self.benchmark.rpartition("/")[2], which, self.training, f"p{self.partition}_s{self.seed}"
-        )
+        names = {self.benchmark.rpartition("/")[2]: "benchmark", which: "modalities"}
+        names |= dict.fromkeys(self.training.split("/"), "training")
+        return Path(*(file_name(*each) for each in names.items()), f"p{self.partition}_s{self.seed}")
 
     def digest(self) -> str:
         """SHA-256 of all that decides the job's result: the content of its configs, this package's version."""
@@ -211,13 +211,13 @@ def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
 
     folder = output_dir / job.folder
     training, *tests = job_configs(job, folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(output_dir, job.folder.as_posix())
     TrainPipeline(training).run()
     for test in tests:
         TestPipeline(test).run()
     if not keep_checkpoints:
         for path in (folder / "training").glob("*.ckpt"):
-            path.unlink()
+            remove(path.parent, path.name)
     write_text(folder / "done.json", json.dumps({"job": job.digest(), **asdict(job)}, indent=2) + "\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..errors import UserError
 from ..evaluators.outputs import ID_NAME, write_results_csv
 from ..evaluators.recordings import MIN_CLIPS, unseen_sets
 from ..networks import EmbeddingHead, build_network
+from ..paths import file_name, remove, remove_if_empty, resolve_inside
 from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
@@ -190,7 +192,8 @@ class TestPipeline:
             self._skipped[name] = skipped_clips(loader.dataset)
             return embeddings
         digests = store_digests(self.config, loader.dataset)
-        store = extract_to_store(net, loader, self.stores / name, digests, name, self.quiet)
+        folder = resolve_inside(self.stores, name)
+        store = extract_to_store(net, loader, folder, digests, name, self.quiet)
         self._skipped[name], self._store_digests[name] = store.skipped, store.digest()
         return store.embeddings()
 
@@ -227,19 +230,23 @@ def _remove_previous(folder: Path, records: Sequence[ResultRecord]) -> None:
     """Remove what an earlier run left of scores and OOD sets that this one doesn't have: a run replaces, whole."""
     present = {record.file_name for record in records}
     names = {record.postprocessor for record in records}
-    for path in (folder / "records").glob(f"*{SUFFIX}"):
+    for path in sorted((folder / "records").glob(f"*{SUFFIX}")):
+        parts = [unquote(part) for part in path.name.removesuffix(SUFFIX).split("@")]
         if path.name in present:
             continue
-        postprocessor, _, ood_set = (unquote(part) for part in path.name.removesuffix(SUFFIX).partition("@"))
-        scores = folder / "scores" / postprocessor
-        gone = [scores / f"{ood_set}.npz"]
+        try:  # a record that this package wrote has names that can be file names
+            postprocessor, ood_set = (file_name(part, "part of a record's name") for part in parts)
+        except ValueError:
+            warnings.warn(f"{path} is no record of this package's; it is left alone.", stacklevel=2)
+            continue
+        scores = folder / "scores"
+        remove(scores, f"{postprocessor}/{ood_set}.npz")
         if postprocessor not in names:
-            gone += [scores / "id.npz", folder / postprocessor / "ood.csv"]
-        for each in (*gone, path):
-            each.unlink(missing_ok=True)
-        for each in (scores, folder / postprocessor):
-            with contextlib.suppress(OSError):  # not empty, or never there
-                each.rmdir()
+            remove(scores, f"{postprocessor}/{ID_NAME}.npz")
+            remove(folder, f"{postprocessor}/ood.csv")
+        remove(path.parent, path.name)
+        for root in (scores, folder):
+            remove_if_empty(root, postprocessor)
 
 
 def _unseen(

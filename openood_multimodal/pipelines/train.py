@@ -23,6 +23,7 @@ from ..datasets.loaders import build_loaders
 from ..errors import UserError
 from ..files.tensors import read_tensors
 from ..networks import build_network
+from ..paths import remove
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
 from ..trainers.optim import optimizer_params
 from ..trainers.rng import seed_everything
@@ -99,9 +100,7 @@ class TrainPipeline:
         # only now, when all that the config names has been built: a mistake in it must not cost an earlier training
         self.folder.mkdir(parents=True, exist_ok=True)
         if config.get("overwrite"):
-            (self.folder / "state.pt").unlink(
-                missing_ok=True
-            )  # or a later run would take up the old one's end
+            remove(self.folder, "state.pt")  # or a later run would take up the old one's end
         if isinstance(config, Config):
             config.dump(self.folder / "config.yml")
         first = 1

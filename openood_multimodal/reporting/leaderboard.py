@@ -10,10 +10,8 @@ import hashlib
 import io
 import json
 import os
-import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,19 +19,17 @@ from urllib.parse import quote
 
 import yaml
 
-from .. import __version__, atomic
+from .. import __version__
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir
 from .claims import known_manifest_digests
+from .leaderboard_files import check_names, one_builder, read_index, write_files
 from .leaderboard_markdown import markdown
 from .leaderboard_rows import AVERAGE, METHOD, Row, method_of, rows_of
 from .published import published_records
 from .records import SUFFIX, ResultRecord, read_record
 from .schema import METRIC_NAMES
-
-INDEX = "leaderboard.json"
-"""Written last: benchmark → its files' SHA-256, and what they were made from."""
 
 SYNTHETIC = "synthetic data"
 """The note that bars a record from leaderboards."""
@@ -53,9 +49,6 @@ COLUMNS = (
     *("n_id", "n_ood", "notes"),
 )
 """Columns of a leaderboard's CSV, percent."""
-
-
-_LEFTOVER = re.compile(r"\..*(\.csv|\.md|leaderboard\.json)\.[0-9a-f]+\.tmp")
 
 
 class Collected(NamedTuple):
@@ -98,6 +91,7 @@ class Board:
     def files(self) -> dict[str, str]:
         """Return file name → content; what a file system may not take in a name is written as %XX."""
         stem = quote(self.name, safe=" +()")
+        stem = f"%2E{stem[1:]}" if stem.startswith(".") else stem
         return {f"{stem}.csv": self.csv(), f"{stem}.md": self.markdown()}
 
     def entry(self) -> dict[str, Any]:
@@ -250,68 +244,22 @@ def build(
         published: whether the packaged published results count.
 
     Raises:
-        UserError: for records that can't be read or disagree; nothing is written then.
+        UserError: for records that can't be read or disagree, a benchmark whose files can't be called after it, or a
+            file in the way that no build wrote; nothing is written then.
     """
     root = Path(out)
     if root.exists() and not root.is_dir():
         raise UserError(f"--out {root}: not a folder.")
-    with _one_builder(root):
+    with one_builder(root):
         collected = collect(folders, published)
         boards = choose(make_boards(collected.records), benchmarks)
-        before = _read_index(root / INDEX)
+        before = read_index(root)
         index = {name: board.entry() for name, board in boards.items()}
         if benchmarks:
             index = dict(sorted({**before, **index}.items()))
-        for board in boards.values():
-            for name, text in board.files().items():
-                atomic.write_text(root / name, text)
-        for name in _files_of(before) - _files_of(index):
-            (root / name).unlink(missing_ok=True)
-        atomic.write_json(root / INDEX, {"benchmarks": index})
+        check_names(index)
+        write_files(root, [board.files() for board in boards.values()], before, index)
     return Built(boards, collected.synthetic)
-
-
-@contextmanager
-def _one_builder(root: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system lets go of when the process dies."""
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows: files are whole all the same; of two builders, the last one wins
-        yield
-        return
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _remove_leftovers(root)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove_leftovers(root: Path) -> None:
-    """Remove the temporary files of builders that were killed; call it when nobody else builds."""
-    for path in root.glob(".*.tmp"):
-        if _LEFTOVER.fullmatch(path.name):
-            path.unlink(missing_ok=True)
-
-
-def _read_index(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-        _files_of(entries)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not the index of a leaderboard. Delete it and build again.") from error
-    return entries
-
-
-def _files_of(index: Mapping[str, Any]) -> set[str]:
-    """Return the files in an index; only names that a board can have."""
-    names = {name for entry in index.values() for name in entry["files"]}
-    return {name for name in names if Path(name).name == name and name.endswith((".csv", ".md"))}
 
 
 def _cells(benchmark: str, row: Row) -> dict[str, str]:

@@ -11,17 +11,17 @@ import os
 import platform
 import re
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import __version__, atomic
 from ..errors import UserError
 from ..evaluators.metrics import METRICS, Metric
 from ..evaluators.outputs import write_results_csv, write_scores
+from ..paths import remove, remove_if_empty, remove_tree
 from .inputs import InputSet
 from .run import Result, Task
 
@@ -63,13 +63,12 @@ def write_run(folder: Path, results: Sequence[Result], task: Task, settings: Map
         atomic.write_json(stage / METRICS_FILE, _metrics_json(results, task, settings, new))
         for name in new:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / METRICS_FILE).unlink(missing_ok=True)
+        remove(folder, METRICS_FILE)
         for name in (*new, CSV_FILE, METRICS_FILE):
             os.replace(stage / name, folder / name)
     for name in sorted(set(old) - set(new)):
-        (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):  # scores of other runs may be left in it
-            (folder / name).parent.rmdir()
+        remove(folder, name)
+        remove_if_empty(folder, str(PurePosixPath(name).parent))  # scores of other runs may be left in it
     return [folder / CSV_FILE, folder / METRICS_FILE, folder / SCORES]
 
 
@@ -82,10 +81,9 @@ def _staging(folder: Path) -> Iterator[Path]:
     try:
         yield stage
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        remove_tree(folder, stage.name)
         if not existed:
-            with suppress(OSError):  # not empty: all went well
-                folder.rmdir()
+            remove_if_empty(folder.parent, folder.name)
 
 
 def _files_of_earlier_run(folder: Path) -> list[str]:

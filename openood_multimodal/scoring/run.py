@@ -15,7 +15,8 @@ from ..arrays import Embeddings, LinearHead, Scores, Slices
 from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.metrics import Metric, compute_ood_metrics, mean_metrics
-from ..evaluators.outputs import SetScores, file_name
+from ..evaluators.outputs import SetScores
+from ..paths import file_name
 from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, computing
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import fit_all, naming, score_all

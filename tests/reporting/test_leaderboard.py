@@ -17,7 +17,8 @@ import pytest
 
 from openood_multimodal import atomic
 from openood_multimodal.errors import UserError
-from openood_multimodal.reporting.leaderboard import COLUMNS, INDEX, build, choose, collect, make_boards
+from openood_multimodal.reporting.leaderboard import COLUMNS, build, choose, collect, make_boards
+from openood_multimodal.reporting.leaderboard_files import INDEX
 from openood_multimodal.reporting.leaderboard_rows import rows_of
 from openood_multimodal.reporting.published import published_records
 from openood_multimodal.reporting.records import ResultRecord

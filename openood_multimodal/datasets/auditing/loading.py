@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import UserError
+from ...paths import resolve_inside
 from ..clip_benchmarks import ClipBenchmark, available_clip_benchmarks, load_clip_benchmark
 from ..layouts.clip_layouts import CLIP_LAYOUTS
 from ..manifest import Manifest
@@ -153,7 +154,9 @@ def _of_lists(paths: Mapping[str, Path]) -> LoadedSplit:
 
 def _of_card(folder: Path) -> LoadedSplit:
     card = SplitCard.read(folder)
-    manifests = {key: Manifest.read(folder / entry.manifest) for key, entry in card.splits.items()}
+    manifests = {
+        key: Manifest.read(resolve_inside(folder, entry.manifest)) for key, entry in card.splits.items()
+    }
     changed = any(each.digest() != card.splits[key].sha256 for key, each in manifests.items())
     return LoadedSplit(
         card.benchmark or folder.resolve().name,

@@ -8,8 +8,6 @@ versions of them may write other bytes for the same frames.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import wave
 from collections.abc import Iterable
 from fractions import Fraction
@@ -19,8 +17,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...atomic import replacing
+from ...atomic import replacing, temporary_beside
 from ...errors import MissingPackageError
+from ...paths import remove_tree
 from .settings import SAMPLE_RATE
 
 INSTALL = 'pip install "openood-multimodal[video]"'
@@ -88,7 +87,7 @@ def write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], quality: int
     except ImportError as error:
         raise MissingPackageError(f"JPEG frames need OpenCV: {INSTALL}.") from error
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
+    temporary = temporary_beside(folder)
     temporary.mkdir()
     try:
         for number, frame in enumerate(frames):
@@ -97,7 +96,7 @@ def write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], quality: int
             (temporary / f"frame_{number:010d}.jpg").write_bytes(data.tobytes())
         os.replace(temporary, folder)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_tree(temporary.parent, temporary.name)
         raise
 
 

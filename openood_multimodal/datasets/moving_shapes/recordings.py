@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...atomic import is_temporary_of
+from ...paths import remove_tree
 from ..derive import Job
 from ..layouts.clip_layouts import CLIP_LAYOUTS
 from ..layouts.clips import flow_y, split_frames
@@ -96,8 +97,8 @@ def is_finished(job: Job) -> bool:
 def remove_unfinished(folder: Path) -> None:
     """Remove the folders of frames that killed processes have left half-written beside ``folder``."""
     for entry in os.scandir(folder.parent):
-        if entry.is_dir() and entry.name.startswith(f".{folder.name}.") and entry.name.endswith(".tmp"):
-            shutil.rmtree(entry.path, ignore_errors=True)
+        if entry.is_dir() and is_temporary_of(entry.name, folder.name):
+            remove_tree(folder.parent, entry.name)
 
 
 @lru_cache(maxsize=4)

@@ -13,6 +13,7 @@ import numpy as np
 from ... import __version__, atomic
 from ...arrays import Slices
 from ...errors import UserError
+from ...paths import remove
 from ..store import EmbeddingStore
 from .groups import Group, SavedSet
 from .head import HeadFit, head_from_checkpoint, head_from_outputs
@@ -79,13 +80,13 @@ def import_group(
     fit = _head(group, sets, checkpoint)
     folder = out / group.name
     # The note goes first and comes back last: a folder that has one is whole.
-    (folder / NOTE_FILE).unlink(missing_ok=True)
+    remove(folder, NOTE_FILE)
     for name, each in sets.items():
         _write_store(folder / name, each, columns, _digests(group, name), overwrite)
     if fit.head is not None:
         atomic.write_npz(folder / HEAD_FILE, {"weight": fit.head.weight, "bias": fit.head.bias})
     else:
-        (folder / HEAD_FILE).unlink(missing_ok=True)
+        remove(folder, HEAD_FILE)
     atomic.write_json(folder / NOTE_FILE, _note(group, sets, fit))
     return ImportedGroup(group, folder, fit, {name: len(each.labels) for name, each in sets.items()})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from ..layouts.clip_layouts import CLIP_LAYOUTS
 from ..layouts.clips import ClipKey
 from ..manifest import OOD_LABEL, Manifest
 from ..recordings import name_of_repeat, recording_of
-from ..split_card import FILE_NAME, ID_SPLITS, SplitCard, entry_of
+from ..split_card import ID_SPLITS, SplitCard, entry_of, write_split
 from .finding import FoundList
 from .names import UCF_AS_ON_DISK
 from .reading import Entry, ParsedList, read_list
@@ -44,16 +43,7 @@ class ImportedBenchmark:
         the old card names and this one doesn't are removed.
         """
         folder = out / self.benchmark.name
-        folder.mkdir(parents=True, exist_ok=True)
-        stale: set[str] = set()
-        with contextlib.suppress(UserError):  # no card, or one that can't be read
-            stale = {entry.manifest for entry in SplitCard.read(folder).splits.values()}
-        (folder / FILE_NAME).unlink(missing_ok=True)
-        for key, manifest in self.manifests.items():
-            manifest.write(folder / self.card.splits[key].manifest)
-        for name in stale - {entry.manifest for entry in self.card.splits.values()}:
-            (folder / name).unlink(missing_ok=True)
-        self.card.write(folder)
+        write_split(folder, self.manifests, self.card)
         return folder
 
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openood_multimodal.datasets.manifest import Manifest
-from openood_multimodal.datasets.safe_paths import check_text, explain_missing, find_inside, resolve_inside
+from openood_multimodal.datasets.safe_paths import explain_missing, find_inside
 from openood_multimodal.errors import UserError
+from openood_multimodal.paths import check_text, resolve_inside
 
 
 @pytest.fixture

@@ -193,7 +193,7 @@ def test_writing_again_replaces_what_the_old_card_named(tmp_path):
     card = json.loads((folder / "split.json").read_text(encoding="utf-8"))
     card["splits"]["farood_old"] = card["splits"]["train"] | {"manifest": "farood_old.csv"}
     (folder / "split.json").write_text(json.dumps(card), encoding="utf-8")
-    (folder / "farood_old.csv").write_text("old", encoding="utf-8")
+    (folder / "farood_old.csv").write_bytes(before["train.csv"])
     result.write(tmp_path / "out")
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert after == before | {"notes.txt": b"mine"}
