@@ -19,6 +19,7 @@ from typing import Literal
 import filelock
 
 from ..errors import UserError
+from ..paths import remove
 
 FOLDER_LOCK = ".openood-mm.lock"
 
@@ -33,7 +34,12 @@ def claim(lock: Path) -> Iterator[Claim]:
 
     Yields ``busy``, at once, while another process holds it; ``inherited`` where a process seems to have been killed
     while it held it; else ``ours``.  (Where the drive has no locks, every claim is ``ours``.)
+
+    Raises:
+        UserError: when ``lock`` is a symbolic link, which no lock is.
     """
+    if lock.is_symlink():
+        raise UserError(f"{lock} is a symbolic link; a lock file is none. Remove it.")
     lock.parent.mkdir(parents=True, exist_ok=True)
     left_behind = lock.exists()
     own = filelock.FileLock(lock, timeout=0, mode=0o666, thread_local=False)
@@ -54,7 +60,7 @@ def claim(lock: Path) -> Iterator[Claim]:
             os.name == "posix"
         ):  # before the release: whoever waits sees that the name is gone, and takes a new file
             with suppress(OSError):
-                lock.unlink()
+                remove(lock.parent, lock.name)
         own.release()
 
 
@@ -108,10 +114,10 @@ def _sign(lock: Path) -> None:
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200]
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     with suppress(OSError):  # Windows lets nobody write to a locked file
-        lock.write_text(
-            json.dumps({"pid": os.getpid(), "host": platform.node(), "command": command, "since": since}),
-            encoding="utf-8",
-        )
+        who = {"pid": os.getpid(), "host": platform.node(), "command": command, "since": since}
+        descriptor = os.open(lock, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(who, file)
 
 
 def _holder(lock: Path) -> str:

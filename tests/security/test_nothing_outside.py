@@ -320,3 +320,17 @@ def test_a_card_that_lists_a_users_file(tmp_path):
     fewer = SplitCard("b", 1, "demo", ["x", "y"], {"train": card.splits["train"]})
     write_split(tmp_path, {"train": manifest}, fewer)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.csv", "split.json", "train.csv"]
+
+
+# --- locks --------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path):
+    from openood_multimodal.files.locks import FOLDER_LOCK, holding
+
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / FOLDER_LOCK).symlink_to(victim)
+    with pytest.raises(UserError, match="symbolic link"), holding(tmp_path):
+        pass
+    assert victim.read_text() == "mine"
