@@ -26,6 +26,7 @@ DATASETS = ("hmdb51", "ucf101", "epic_kitchens", "hac", "kinetics600")
 OTHERS = {  # what is no folder to look through, but something to make
     "flow": ("prepare_flow", "make optical flow from videos"),
     "audio": ("prepare_audio", "make WAV files from the videos' sound"),
+    "frames": ("prepare_frames", "write frames of clips as an image dataset for OpenOOD"),
     "moving_shapes": ("prepare_moving_shapes", "generate small labelled clips in the layout of any data set"),
 }
 INCOMPLETE = 1
@@ -44,12 +45,13 @@ EXAMPLES = """  # where the parts are published, and how they have to lie
   # make what a download lacks; generate data to try everything on
   openood-mm prepare flow --help
   openood-mm prepare audio --help
+  openood-mm prepare frames --help
   openood-mm prepare moving_shapes --help
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Look through a data set's folder, or hand over to flow, audio or moving_shapes.
+    """Look through a data set's folder, or hand over to one of `OTHERS`.
 
     Returns 0 when everything is there (or nothing was to be looked for), 1 when something is missing.
     """

@@ -62,7 +62,7 @@ _BELOW_WIDTH = ("vim", "residual")
 
 
 def is_multimodal(config: Mapping[str, Any]) -> bool:
-    """Whether a config names a data set, network, trainer, evaluator, pipeline or preprocessor of ours."""
+    """Whether a config names a dataset, network, trainer, evaluator, pipeline or preprocessor of ours."""
     named = (
         (DATASETS, dataset_classes(config)),
         (NETWORKS, [_at(config, "network.name"), _at(config, "network.backbone.name")]),
@@ -71,6 +71,8 @@ def is_multimodal(config: Mapping[str, Any]) -> bool:
         (PREPROCESSORS, [_at(config, "preprocessor.name")]),
     )
     if any(isinstance(name, str) and name in registry for registry, names in named for name in names):
+        return True
+    if _at(config, "dataset.frames") is not None:  # images of our clips
         return True
     pipeline = _at(config, "pipeline.name")
     return isinstance(pipeline, str) and pipeline.startswith("multimodal_") and pipeline in PIPELINES
