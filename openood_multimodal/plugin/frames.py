@@ -9,7 +9,6 @@ same clips, same splits, same labels.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +25,7 @@ from ..datasets.manifest import Manifest
 from ..datasets.split_card import FILE_NAME as SPLIT_CARD
 from ..datasets.split_card import ID_SPLITS, OOD_GROUPS, SplitCard, clip_provenance
 from ..errors import UserError
+from ..files.text import read_json
 from ..preprocessors.frame_images import ENDING, FrameJob
 
 CARD = "frames.json"
@@ -96,12 +96,7 @@ class FrameCard:
         Raises:
             UserError: when it is missing, or not of this form.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"the frames' card {path} can't be read: {error.strerror}.") from error
-        except ValueError as error:
-            raise UserError(f"the frames' card {path} is not JSON: {error}.") from error
+        content = read_json(path, "the frames' card", "Make the frames again: openood-mm prepare frames.")
         if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
             raise UserError(
                 f"{path} is no card of this version; make the frames again: openood-mm prepare frames."

@@ -169,7 +169,7 @@ def test_manifests_that_have_no_frames(cli, shapes, tmp_path):
 
 
 def test_a_card_that_is_none(tmp_path):
-    for text, said in (("{", "not JSON"), ("[]", "no card"), ('{"schema_version": 9}', "no card")):
+    for text, said in (("{", "not valid JSON"), ("[]", "no card"), ('{"schema_version": 9}', "no card")):
         (tmp_path / CARD).write_text(text)
         with pytest.raises(UserError, match=said):
             FrameCard.read(tmp_path / CARD)
