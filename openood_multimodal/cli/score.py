@@ -30,6 +30,11 @@ EXAMPLES = """  # all nine scores on three OOD sets
   openood-mm score --train stores/train --test stores/test --ood ucf=stores/ucf --head head.npz \\
       --device cuda --chunk-rows 8192 --out results/scores
 
+  # name the rows, and place them beside published ones
+  openood-mm score --test test.npz --ood hmdb51=ood.npz --head head.npz --postprocessors msp,ebo \
+      --benchmark hmdb51_25_26 --method mine --seed 0 --out results/mine/s0
+  openood-mm leaderboard show hmdb51_25_26 --records results/mine
+
 docs/embeddings.md describes the files.
 """
 
@@ -42,11 +47,14 @@ def main(argv: Sequence[str]) -> int:
     from ..scoring.choice import parse_settings, score_names
     from ..scoring.files import write_run
     from ..scoring.inputs import parse_slices
+    from ..scoring.recording import About, Recorder
     from ..scoring.run import run_jobs
     from ..scoring.table import Sources, prepare
 
     computing = ScoringSettings(options.threads, options.device, options.chunk_rows, options.precision)
     arithmetic_for(computing.device)  # a device that isn't there is told before anything is read
+    named = ("benchmark", "method", "network", "setting", "seed", "partition")
+    about = About(**{key: getattr(options, key) for key in named}, notes=tuple(options.note))
     sources = Sources(
         train=options.train,
         val=options.val,
@@ -57,15 +65,15 @@ def main(argv: Sequence[str]) -> int:
         why_no_head=_why_no_head(Path(options.test)),
     )
     names = score_names(options.postprocessors, options.engine)
-    task, jobs = prepare(
-        sources, names, options.preset, parse_settings(options.set), options.fit_on, options.engine
-    )
+    parameters = parse_settings(options.set)
+    task, jobs = prepare(sources, names, options.preset, parameters, options.fit_on, options.engine)
     _report_ignored(task)
     results, caught = run_jobs(jobs, task, options.fit_on, intervals=True, settings=computing, progress=True)
     for line in caught.lines():
         print(f"openood-mm: warning: {line}", file=sys.stderr)
     settings = {"preset": options.preset, "fit_on": options.fit_on, "head": options.head}
-    written = write_run(Path(options.out), results, task, settings)
+    recorder = Recorder(task, about, options.preset, options.fit_on, parameters)
+    written = write_run(Path(options.out), results, task, settings, recorder.records(jobs, results))
     _print_table(results)
     print("Written:")
     for path in written:
@@ -150,6 +158,24 @@ def _parser() -> argparse.ArgumentParser:
         "coarse (default: auto, float64 for small problems)",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
+    about = parser.add_argument_group(
+        "rows of a leaderboard",
+        "What openood-mm leaderboard calls these results (track own, ranked among themselves).",
+    )
+    about.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help="the leaderboard that shows them, e.g. hmdb51_25_26 "
+        "(default: own; theirs with stores of MultiOOD's lists)",
+    )
+    about.add_argument("--method", metavar="NAME", help="the training method")
+    about.add_argument("--network", metavar="NAME", help="what made the embeddings")
+    about.add_argument("--setting", choices=["near", "far"], help="near- or far-OOD")
+    about.add_argument("--seed", type=int, metavar="N", help="of the training; several are averaged")
+    about.add_argument(
+        "--partition", default="0", metavar="NAME", help="class partition or fold (default: 0)"
+    )
+    about.add_argument("--note", action="append", default=[], metavar="TEXT", help="may be repeated")
     return parser
 
 
@@ -182,12 +208,17 @@ def _report_ignored(task: Task) -> None:
 
 
 def _print_table(results: Sequence[Result]) -> None:
-    from tabulate import tabulate
-
     from ..scoring.table import percent_rows
 
     rows: list[dict[str, Any]] = percent_rows(results)
-    print(tabulate(rows, headers="keys", floatfmt=".2f", disable_numparse=[0, 1]))
+    lines = [
+        list(rows[0]),
+        *([f"{v:.2f}" if isinstance(v, float) else v for v in row.values()] for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        names, values = zip(line[:2], widths[:2], strict=True), zip(line[2:], widths[2:], strict=True)
+        print("  ".join([*(text.ljust(w) for text, w in names), *(text.rjust(w) for text, w in values)]))
     print("(percent; FPR@95: OOD positive, as OpenOOD; FPR@95_ID_TPR: ID positive, as the MultiOOD paper)")
     for note in dict.fromkeys(note for result in results for note in result.notes):
         print(f"Note: {note}")

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..reporting.claims import manifests_digest
 from ..trainers.mixed import training_options
 
 WITHOUT_EFFECT = frozenset(
@@ -93,8 +94,7 @@ def split_digest(datasets: Mapping[str, Any]) -> str:
     Args:
         datasets: name of the set (``train``, ``val``, ``test``, ``ood``) → data set with a ``manifest``.
     """
-    lines = [f"{name} {datasets[name].manifest.digest()}\n" for name in sorted(datasets)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return manifests_digest({name: each.manifest.digest() for name, each in datasets.items()})
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:

@@ -6,6 +6,7 @@ claims to reproduce one must carry the digest of a manifest that is known to be 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,17 @@ def known_manifest_digests(folder: Path | None = None) -> dict[str, frozenset[st
         path = root / f"{benchmark}.yml"
         table[benchmark] = _digests(path) if path.is_file() else frozenset()
     return table
+
+
+def manifests_digest(digests: Mapping[str, str]) -> str:
+    """Return the SHA-256 of a split, as ``manifest_digests`` lists it.
+
+    Args:
+        digests: ``train``, ``val``, ``test`` and ``ood`` → digest of the set's manifest.
+    """
+    return hashlib.sha256(
+        "".join(f"{name} {digests[name]}\n" for name in sorted(digests)).encode()
+    ).hexdigest()
 
 
 def _digests(path: Path) -> frozenset[str]:

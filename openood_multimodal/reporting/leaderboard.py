@@ -162,11 +162,15 @@ def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
         place = (record.benchmark, method_of(record), record.ood_set, record.partition, record.seed)
         first = by_seed.setdefault(place, (where, record))
         if _figures(first[1]) != _figures(record):
+            remedy = (
+                "name what they differ in (score --method, --network, --seed or --partition; in Python about=)"
+                if record.track == "own"
+                else "the runs differ in a setting that a row doesn't show (their digests.config)"
+            )
             raise UserError(
                 f"{first[0]} and {where} are different results of one row, partition {record.partition} and "
-                f"seed {record.seed} ({record.training}, {record.postprocessor} on {record.ood_set}): the runs "
-                "differ in a setting that a row doesn't show (their digests.config). Keep one of them, or name "
-                "only one run's folder with --records."
+                f"seed {record.seed} ({record.training or 'no method named'}, {record.postprocessor} on "
+                f"{record.ood_set}): {remedy}. Keep one of them, or name only one run's folder with --records."
             )
     return [record for _, record in by_seed.values()]
 

@@ -1,4 +1,4 @@
-"""The files of ``openood-mm score``: ``scores/``, ``ood.csv``, ``metrics.json``.
+"""The files of ``openood-mm score``: ``scores/``, ``records/``, ``ood.csv``, ``metrics.json``.
 
 They are written beside their places first and put there together, ``metrics.json`` last: when the disk is
 full, what was there stays; while ``metrics.json`` is there, the others belong to it.
@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..evaluators.metrics import METRICS, Metric
 from ..evaluators.outputs import write_results_csv, write_scores
 from ..paths import remove, remove_if_empty, remove_tree
+from ..reporting.records import SUFFIX, ResultRecord
 from .inputs import InputSet
 from .run import Result, Task
 
@@ -29,12 +30,18 @@ META = "_meta"
 """The key of ``metrics.json`` that is no postprocessor."""
 
 SCHEMA_VERSION = 1
-METRICS_FILE, CSV_FILE, SCORES = "metrics.json", "ood.csv", "scores"
+METRICS_FILE, CSV_FILE, SCORES, RECORDS = "metrics.json", "ood.csv", "scores", "records"
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "faiss-cpu")
-_SCORE_FILE = re.compile(r"scores/[^/\\]+/[^/\\]+\.npz")
+_OWN_FILE = re.compile(rf"{SCORES}/[^/\\]+/[^/\\]+\.npz|{RECORDS}/[^/\\]+{re.escape(SUFFIX)}")
 
 
-def write_run(folder: Path, results: Sequence[Result], task: Task, settings: Mapping[str, Any]) -> list[Path]:
+def write_run(
+    folder: Path,
+    results: Sequence[Result],
+    task: Task,
+    settings: Mapping[str, Any],
+    records: Sequence[ResultRecord] = (),
+) -> list[Path]:
     """Write all files of a run, in place of those of an earlier run; other files in ``folder`` stay.
 
     Args:
@@ -42,9 +49,10 @@ def write_run(folder: Path, results: Sequence[Result], task: Task, settings: Map
         results: of every score.
         task: what was scored.
         settings: ``preset``, ``fit_on`` and what else belongs under ``_meta``.
+        records: of every score and OOD set.
 
     Returns:
-        The paths of ``ood.csv``, ``metrics.json`` and ``scores/``.
+        The paths of ``ood.csv``, ``metrics.json``, ``scores/`` and ``records/``.
 
     Raises:
         UserError: when ``folder`` is a file.
@@ -59,7 +67,10 @@ def write_run(folder: Path, results: Sequence[Result], task: Task, settings: Map
                 write_scores(stage, result.postprocessor, name, scores)
         rows = [row for result in results for row in result.rows() if row["dataset"] in task.ood]
         write_results_csv(stage / CSV_FILE, rows)
-        new = sorted(path.relative_to(stage).as_posix() for path in (stage / SCORES).rglob("*.npz"))
+        for record in records:
+            record.write(stage / RECORDS)
+        made = (path for part in (SCORES, RECORDS) for path in (stage / part).rglob("*") if path.is_file())
+        new = sorted(path.relative_to(stage).as_posix() for path in made)
         atomic.write_json(stage / METRICS_FILE, _metrics_json(results, task, settings, new))
         for name in new:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +80,7 @@ def write_run(folder: Path, results: Sequence[Result], task: Task, settings: Map
     for name in sorted(set(old) - set(new)):
         remove(folder, name)
         remove_if_empty(folder, str(PurePosixPath(name).parent))  # scores of other runs may be left in it
-    return [folder / CSV_FILE, folder / METRICS_FILE, folder / SCORES]
+    return [folder / name for name in (CSV_FILE, METRICS_FILE, SCORES, RECORDS)]
 
 
 @contextmanager
@@ -87,10 +98,10 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _files_of_earlier_run(folder: Path) -> list[str]:
-    """Return the score files that the ``metrics.json`` in ``folder`` lists; none where it is not ours."""
+    """Return the scores and records that the ``metrics.json`` in ``folder`` lists; none where it is not ours."""
     try:
         listed = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))[META]["files"]
-        return [name for name in listed if _SCORE_FILE.fullmatch(name) and ".." not in name.split("/")]
+        return [name for name in listed if _OWN_FILE.fullmatch(name) and ".." not in name.split("/")]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -116,7 +127,7 @@ def _metrics_json(
         "num_features": task.test.embeddings.dim,
         "slices": {name: list(columns) for name, columns in task.slices.items()},
         "shaped": task.shaped,
-        "inputs": {name: _origin(each) for name, each in _named_sets(task)},
+        "inputs": {name: _origin(each) for name, each in task.named_sets()},
         "versions": _versions(),
         "files": list(files),
     }
@@ -130,14 +141,6 @@ def _plain(metrics: Mapping[str, Metric]) -> dict[str, Any]:
         if low is not None and high is not None:
             plain[f"{name}_ci"] = [low, high]
     return plain
-
-
-def _named_sets(task: Task) -> Iterator[tuple[str, InputSet]]:
-    for name, each in (("train", task.train), ("val", task.val), ("test", task.test)):
-        if each is not None:
-            yield name, each
-    for name, each in task.ood.items():
-        yield f"ood {name}", each
 
 
 def _origin(each: InputSet) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class InputSet:
             `datasets.multiood_files`), else None.
         origin: ``path`` and ``sha256`` (of a file) or ``digest`` (of a store); empty for arrays.
         ignored: keys of its file that aren't read.
+        made_from: of a store: what its embeddings were made from (``checkpoint``, ``manifest``, ...) → SHA-256.
     """
 
     where: str
@@ -40,6 +41,7 @@ class InputSet:
     shaped: str | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_set(source: Any, name: str, *, ood: bool = False) -> InputSet:
@@ -96,9 +98,9 @@ def _from_path(path: Path, name: str, ood: bool) -> InputSet:
 
 
 def _from_store(store: Any, where: str) -> InputSet:
-    shaped = store.meta["digests"].get("shaped")
+    digests = store.meta["digests"]
     origin = {"path": str(store.path), "digest": store.digest()}
-    return InputSet(where, store.embeddings(), shaped, origin)
+    return InputSet(where, store.embeddings(), digests.get("shaped"), origin, made_from=digests)
 
 
 def file_sha256(path: Path) -> str:

@@ -57,8 +57,15 @@ class Task:
 
     def sets(self) -> Iterator[InputSet]:
         """Yield all sets."""
-        yield from (each for each in (self.train, self.val, self.test) if each is not None)
-        yield from self.ood.values()
+        yield from (each for _, each in self.named_sets())
+
+    def named_sets(self) -> Iterator[tuple[str, InputSet]]:
+        """Yield all sets with their names: ``train``, ``val``, ``test``, ``ood <name>``."""
+        for name, each in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if each is not None:
+                yield name, each
+        for name, each in self.ood.items():
+            yield f"ood {name}", each
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,7 @@ def make_task(
     """
     task = Task(test, dict(ood), train, val, head, {}, test.shaped)
     _check_shaping(task)
+    _check_checkpoints(task)
     _check_widths(task)
     num_classes = _num_classes(task)
     for each in (train, val, test):
@@ -188,6 +196,15 @@ def _check_shaping(task: Task) -> None:
             raise UserError(
                 f"{each.where} holds features shaped by {one}, {task.test.where} by {other}; "
                 "score sets of one kind together."
+            )
+
+
+def _check_checkpoints(task: Task) -> None:
+    known = [each for each in task.sets() if "checkpoint" in each.made_from]
+    for each in known:
+        if each.made_from["checkpoint"] != known[0].made_from["checkpoint"]:
+            raise UserError(
+                f"{each.where} and {known[0].where} are embeddings of two checkpoints; score those of one."
             )
 
 

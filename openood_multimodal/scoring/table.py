@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engines import ENGINES
 from ..errors import UserError
-from ..evaluators.metrics import METRICS
 from ..naming import did_you_mean
 from ..postprocessors.arithmetic import ScoringSettings, arithmetic_for
 from .choice import Job, Parameters, build_jobs, require_inputs, require_slices, score_names
 from .inputs import read_head, read_set
+from .recording import Recorder, about_from
 from .run import Result, Task, check_ood_names, make_task, run_jobs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+COLUMNS = ("AUROC", "FPR@95", "ACC", "AUPR_IN", "AUPR_OUT", "FPR@95_ID_TPR")
+"""Metrics in the order of tables on a screen; files keep OpenOOD's."""
 
 
 class Sources(NamedTuple):
@@ -87,6 +92,8 @@ def evaluate(
     chunk_rows: int | None = None,
     precision: str = "auto",
     progress: bool = False,
+    records: str | os.PathLike[str] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Score an in-distribution test set against OOD sets and return a table.
 
@@ -118,11 +125,16 @@ def evaluate(
         chunk_rows: rows of embeddings held at once; None: some 64 MB.
         precision: ``"auto"``, ``"float32"`` or ``"float64"``: of the large products (``docs/scores.md``).
         progress: show bars with rows per second, on a terminal.
+        records: folder for result records, one a score and OOD set, which ``openood-mm leaderboard`` reads
+            (``docs/leaderboard.md``); those of an earlier run of the same name are replaced.
+        about: what the rows of a leaderboard are to be called: the fields of `scoring.recording.About`, e.g.
+            ``{"benchmark": "hmdb51_25_26", "method": "mine", "seed": 0}``.
 
     Returns:
         One row a score and OOD set, and a row ``average`` a score where there are several sets.  Columns:
-        ``postprocessor``, ``dataset``, ``FPR@95``, ``FPR@95_ID_TPR``, ``AUROC``, ``AUPR_IN``, ``AUPR_OUT``,
-        ``ACC``: **percent**, not rounded.  ``.attrs["notes"]`` lists what a reader has to know.
+        ``postprocessor``, ``dataset``, ``AUROC``, ``FPR@95``, ``ACC``, ``AUPR_IN``, ``AUPR_OUT``,
+        ``FPR@95_ID_TPR``: **percent**, not rounded (printing shows two decimals).  ``.attrs["notes"]`` lists what
+        a reader has to know.
 
     Raises:
         UserError: for anything wrong with the inputs, and for a score whose inputs are missing; the message
@@ -131,7 +143,7 @@ def evaluate(
     Warns:
         UserWarning: for a set of one sample, or scores that are all equal.
     """
-    import pandas as pd
+    from .frame import ResultTable
 
     if engine not in ENGINES:
         raise UserError(f"there is no engine '{engine}'.{did_you_mean(engine, ENGINES)}")
@@ -141,24 +153,33 @@ def evaluate(
     arithmetic_for(settings.device)  # a device that isn't there is told before anything is read
     names = score_names(postprocessors, engine)
     sources = Sources(train, val, test, list(ood.items()), head, slices)
+    said = about_from(about)
+    if about and records is None:
+        raise UserError("about names the rows of records; give records=, the folder for them, too.")
     task, jobs = prepare(sources, names, preset, parameters or {}, fit_on, engine)
+    recorder = Recorder(task, said, preset, fit_on, parameters or {})
+    if records is not None:
+        recorder.check_folder(records)
+    with_intervals = intervals or records is not None
     results, caught = run_jobs(
-        jobs, task, fit_on, intervals=intervals, seed=seed, settings=settings, progress=progress
+        jobs, task, fit_on, intervals=with_intervals, seed=seed, settings=settings, progress=progress
     )
+    if records is not None:
+        recorder.write(records, recorder.records(jobs, results))
     for line in caught.lines():
         warnings.warn(line, stacklevel=2)
-    table = pd.DataFrame(percent_rows(results, intervals))
+    table = ResultTable(percent_rows(results, intervals))
     table.attrs["notes"] = [note for result in results for note in result.notes]
     return table
 
 
 def percent_rows(results: Sequence[Result], intervals: bool = False) -> list[dict[str, Any]]:
-    """Return the rows of `evaluate`'s table."""
+    """Return the rows of `evaluate`'s table; what is looked at first is in front."""
     rows = []
     for each in (row for result in results for row in result.rows()):
         row = {key: each[key] for key in ("postprocessor", "dataset")}
-        row |= {name: 100 * each[name].value for name in METRICS}
-        for name in METRICS if intervals else ():
+        row |= {name: 100 * each[name].value for name in COLUMNS}
+        for name in COLUMNS if intervals else ():
             for bound in ("ci_low", "ci_high"):
                 value = getattr(each[name], bound)
                 row[f"{name}_{bound}"] = float("nan") if value is None else 100 * value

@@ -61,6 +61,8 @@ def test_all_nine(folder, capsys):
     assert "hac (hac.npz): features and labels are read; other arrays are not: clips." in err
     assert "out/ood.csv" in out
     assert "average" in out
+    assert out.splitlines()[0].split()[:4] == ["postprocessor", "dataset", "AUROC", "FPR@95"]
+    assert max(map(len, out.splitlines()[:28])) <= 80
     result = folder / "out"
     rows = list(csv.DictReader(io.StringIO((result / "ood.csv").read_text())))
     assert (
@@ -117,6 +119,7 @@ def test_a_second_run_replaces(folder, capsys):
         "mine.txt",
         "metrics.json",
         "ood.csv",
+        "records/ebo@hac.record.json",
         "scores/ash/mine.npz",
         "scores/ebo/hac.npz",
         "scores/ebo/id.npz",
@@ -127,11 +130,13 @@ def test_a_second_run_replaces(folder, capsys):
 def test_a_forged_list_of_files_deletes_nothing_else(folder, capsys):
     (folder / "out").mkdir()
     (folder / "keep.npz").write_bytes(b"keep")
-    listed = ["../keep.npz", "scores/../../keep.npz", "scores/../keep.npz", "/etc/hostname", 3]
-    for names in (listed[:4], listed, {"a": 1}, None):
+    (folder / "keep@x.record.json").write_bytes(b"keep")
+    listed = ["../keep.npz", "scores/../../keep.npz", "scores/../keep.npz", "/etc/hostname"]
+    listed += ["records/../keep@x.record.json", "records/../../keep@x.record.json", "keep@x.record.json", 3]
+    for names in (listed[:7], listed, {"a": 1}, None):
         (folder / "out" / "metrics.json").write_text(json.dumps({"_meta": {"files": names}}))
         assert run(capsys, *words(*FAST))[0] == 0
-        assert (folder / "keep.npz").read_bytes() == b"keep"
+        assert (folder / "keep.npz").read_bytes() == (folder / "keep@x.record.json").read_bytes() == b"keep"
 
 
 def test_ood_may_be_repeated_and_parameters_set(folder, capsys):

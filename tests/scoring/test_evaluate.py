@@ -18,7 +18,7 @@ from openood_multimodal.evaluators import compute_ood_metrics
 from openood_multimodal.postprocessors import KNN, MSP
 from openood_multimodal.scoring.run import AVERAGE
 
-METRICS = ["FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC"]
+METRICS = ["AUROC", "FPR@95", "ACC", "AUPR_IN", "AUPR_OUT", "FPR@95_ID_TPR"]
 NINE = ["msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim"]
 FREE = ["msp", "ebo", "mls", "gen", "ash"]
 
@@ -68,6 +68,31 @@ def test_values_are_percent_of_the_scores_own(arrays):
         parameters={"knn": {"K": np.int64(7)}},
     ).iloc[0]
     assert {name: row[name] for name in METRICS} == {n: 100 * expected[n].value for n in METRICS}
+
+
+def test_printed_in_80_columns_it_shows_every_column_auroc_first(arrays, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(**more):
+        return evaluate(None, arrays.test, arrays.ood, arrays.head, postprocessors="msp,ebo", **more)
+
+    lines = str(run()).splitlines()
+    assert lines[0].split() == METRICS
+    assert lines[1].split() == ["postprocessor", "dataset"]
+    row = run().iloc[3]
+    assert lines[5].split() == ["ebo", "near", *(f"{row[name]:.2f}" for name in METRICS)]
+    text = str(run(intervals=True))
+    assert max(map(len, [*lines, *text.splitlines()])) <= 80
+    assert all(f"{name}_ci_{bound}" in text for name in METRICS for bound in ("low", "high"))
+    assert "..." not in text
+
+
+def test_what_is_made_from_the_table_is_plain(arrays):
+    table = evaluate(None, arrays.test, arrays.ood, arrays.head, postprocessors="msp")
+    assert isinstance(table, pd.DataFrame)
+    assert type(table[["AUROC"]]) is type(table.round(2)) is type(table[table.AUROC > 50]) is pd.DataFrame
+    del table["postprocessor"], table["dataset"]
+    assert "AUROC" in str(table)
 
 
 def test_one_set_has_no_average(arrays):
