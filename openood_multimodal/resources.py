@@ -45,6 +45,21 @@ def benchmark_splits_dir() -> Path:
     return _folder("benchmark_splits")
 
 
+def list_benchmarks(folder: Path, *keys: str) -> list[str]:
+    """Return the benchmarks in ``folder`` whose file has one of these top-level keys, sorted.
+
+    Args:
+        folder: `benchmark_splits_dir()`.
+        keys: ``layout`` for benchmarks of tables, ``sets`` for those of clips.
+    """
+    starts = tuple(f"{key}:" for key in keys)
+    return sorted(
+        path.stem
+        for path in folder.glob("*.yml")
+        if any(line.startswith(starts) for line in path.read_text(encoding="utf-8").splitlines())
+    )
+
+
 def leaderboard_dir() -> Path:
     """Return the folder of the packaged leaderboards and the published results they hold.
 

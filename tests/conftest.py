@@ -15,6 +15,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from openood_multimodal.registry import refresh_entry_points
+
 torch.set_num_threads(1)
 
 # The same examples on every machine; look further with: HYPOTHESIS_PROFILE=search python -m pytest ...
@@ -134,3 +136,22 @@ def environment() -> dict[str, str]:
     """Of a subprocess that imports this checkout."""
     inherited = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     return {**inherited, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def put_on_path(monkeypatch):
+    """Return a function that puts a folder on ``sys.path``, with the entry points of the packages in it."""
+    before = set(sys.modules)
+    folders = []
+
+    def put(folder: Path) -> None:
+        folders.append(str(folder))
+        monkeypatch.syspath_prepend(folder)
+        refresh_entry_points()
+
+    yield put
+    monkeypatch.undo()
+    refresh_entry_points()
+    for name in set(sys.modules) - before:  # another test may have a module of that name elsewhere
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(tuple(folders)):
+            del sys.modules[name]

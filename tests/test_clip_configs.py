@@ -8,13 +8,13 @@ import pytest
 
 from openood_multimodal.config import load_config
 from openood_multimodal.datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
-from openood_multimodal.datasets.layouts.clip_layouts import CLIP_LAYOUTS
 from openood_multimodal.networks.clips.published_weights import ENCODER_WEIGHTS
 from openood_multimodal.pipelines.reproduce import ReproduceJob, Roots, plan
 from openood_multimodal.pipelines.reproduce_check import check_job, data_sections
 from openood_multimodal.pipelines.reproduce_compare import printed_cells
 from openood_multimodal.pipelines.reproduce_tables import available_tables, load_scale, load_table
 from openood_multimodal.plugin.preflight import _STRICT, PIPELINE_KEYS
+from openood_multimodal.registry import CLIP_LAYOUTS
 from openood_multimodal.resources import configs_dir
 
 ROOTS = Roots("data")

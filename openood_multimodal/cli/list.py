@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .main import subparser
@@ -20,9 +21,11 @@ def main(argv: Sequence[str]) -> int:
     from ..naming import did_you_mean
     from ..registry import ALL
 
-    kinds = [*ALL, "encoders", "benchmarks", "configs"]
+    kinds = [*ALL, "benchmarks", "configs"]
     parser = subparser("list", f"List what configs can name: {', '.join(kinds)}.", EXAMPLES)
-    parser.add_argument("kind", nargs="?", metavar="KIND", help="one of them; all components without it")
+    parser.add_argument(
+        "kind", nargs="?", metavar="KIND", help="one of them, with a line on each; all names without it"
+    )
     options = parser.parse_args(list(argv))
 
     from ..errors import UserError
@@ -31,15 +34,26 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             f"there is nothing called '{options.kind}' to list.{did_you_mean(options.kind, kinds)}"
         )
-    for kind in [options.kind] if options.kind else [*ALL, "encoders", "benchmarks"]:
-        rows = _rows(kind)
+    if options.kind:
+        rows = _rows(options.kind)
         width = max((len(name) for name, _ in rows), default=0)
-        if not options.kind:
-            print(f"{kind}:")
-        indent = "" if options.kind else "  "
         for name, summary in rows:
-            print(f"{indent}{name:<{width}}  {summary}".rstrip())
+            print(f"{name:<{width}}  {summary}".rstrip())
+        return 0
+    names: dict[str, Iterable[str]] = {**ALL, "benchmarks": _benchmarks()}
+    for kind in names:
+        print(f"{kind}:")
+        for line in textwrap.wrap(
+            ", ".join(names[kind]), 100, break_long_words=False, break_on_hyphens=False
+        ):
+            print(f"  {line}")
     return 0
+
+
+def _benchmarks() -> list[str]:
+    from ..resources import benchmark_splits_dir, list_benchmarks
+
+    return list_benchmarks(benchmark_splits_dir(), "layout", "sets")
 
 
 def _rows(kind: str) -> list[tuple[str, str]]:
@@ -49,13 +63,6 @@ def _rows(kind: str) -> list[tuple[str, str]]:
         from ..resources import list_configs
 
         return [(name, "") for name in list_configs()]
-    if kind == "encoders":
-        from ..networks.clips.catalogue import ENCODERS
-
-        return [
-            (name, f"{each.modality}, {each.embedding_dim} wide ({each.paper})")
-            for name, each in ENCODERS.items()
-        ]
     if kind == "benchmarks":
         from ..datasets.benchmarks import available_benchmarks, load_benchmark
         from ..datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
@@ -77,6 +84,9 @@ def _summary_of(registry: Any, name: str) -> str:
 
 
 def _summary(component: Any) -> str:
+    summary = getattr(component, "summary", None)
+    if isinstance(summary, str):
+        return summary
     info = getattr(component, "info", None)
     text = _first_sentence(inspect.getdoc(component) or "")
     return f"{text} ({info.venue} {info.year})" if info is not None else text

@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         )
 
     from ..datasets.clip_survey import read_manifests
-    from ..datasets.layouts.clip_layouts import CLIP_LAYOUTS
+    from ..registry import CLIP_LAYOUTS
 
     layout = CLIP_LAYOUTS[options.dataset]
     modalities = _split(options.modalities)

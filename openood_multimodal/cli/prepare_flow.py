@@ -14,8 +14,9 @@ from ..datasets.derive import Job, waiting_claim
 from ..datasets.layouts.clips import flow_y
 from ..errors import UserError
 from ..paths import remove
-from ..preprocessors.optical_flow import BOUND, METHODS, make_estimator
+from ..preprocessors.optical_flow import BOUND, make_estimator
 from ..preprocessors.writing import FlowSettings, read_comment, write_flow
+from ..registry import FLOW_METHODS
 from .main import subparser
 from .preparing import (
     add_arguments,
@@ -175,7 +176,7 @@ def _parser() -> Any:
     )
     add_arguments(parser, "flow")
     parser.add_argument(
-        "--method", default="tvl1", choices=sorted(METHODS), help="default: %(default)s, the benchmark's"
+        "--method", default="tvl1", choices=FLOW_METHODS.names(), help="default: %(default)s, the benchmark's"
     )
     parser.add_argument(
         "--bound",

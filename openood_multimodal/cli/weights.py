@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..naming import did_you_mean
 from .main import subparser
 
 if TYPE_CHECKING:
@@ -87,16 +86,15 @@ def _print(each: PublishedWeights, folder: Path) -> None:
 
 
 def _check(path: Path, name: str) -> int:
-    from ..networks.clips.catalogue import ENCODERS, build_encoder
+    from ..networks.clips.catalogue import build_encoder
     from ..networks.clips.published_weights import ENCODER_WEIGHTS
     from ..networks.clips.weights import load_encoder
 
-    if name not in ENCODERS:
-        raise UserError(f"there is no encoder '{name}'.{did_you_mean(name, ENCODERS)}")
+    encoder = build_encoder(name)
     known = next((each for each in ENCODER_WEIGHTS if each.file == path.name), None)
     fault = known.fault(path) if known and path.is_file() else ""
     if fault:
         raise UserError(f"{path}: {fault}.")
-    report = load_encoder(build_encoder(name), name, path)
+    report = load_encoder(encoder, name, path)
     print(f"{path} into {name}: {report.text()}.")
     return 0 if report.complete else 1

@@ -18,7 +18,7 @@ import yaml
 from ..config import bind
 from ..errors import UserError
 from ..naming import did_you_mean
-from ..resources import benchmark_splits_dir
+from ..resources import benchmark_splits_dir, list_benchmarks
 
 TRACKS = ("multiood", "grouped", "demo")
 SETTINGS = ("near", "far")
@@ -198,7 +198,7 @@ class Benchmark:
 
 def available_benchmarks() -> list[str]:
     """Return the names of the packaged benchmarks, sorted."""
-    return sorted(path.stem for path in benchmark_splits_dir().glob("*.yml") if _is_benchmark(path))
+    return list_benchmarks(benchmark_splits_dir(), "layout")
 
 
 def load_benchmark(name: str | os.PathLike[str]) -> Benchmark:
@@ -233,12 +233,6 @@ def _load(path: Path, mtime_ns: int, size: int) -> Benchmark:
     benchmark = bind(content, Benchmark, str(path), ignore=())
     _validate(benchmark, str(path))
     return benchmark
-
-
-def _is_benchmark(path: Path) -> bool:
-    """Tell benchmarks of this form from other YAML files of that folder."""
-    with path.open(encoding="utf-8") as file:
-        return any(line.startswith("layout:") for line in file)
 
 
 def _validate(benchmark: Benchmark, where: str) -> None:

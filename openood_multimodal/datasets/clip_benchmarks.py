@@ -17,7 +17,7 @@ import yaml
 from ..config import bind
 from ..errors import UserError
 from ..naming import did_you_mean
-from ..resources import benchmark_splits_dir
+from ..resources import benchmark_splits_dir, list_benchmarks
 from .benchmarks import SETTINGS, TRACKS
 from .split_card import ID_SPLITS, OOD_GROUPS
 
@@ -170,7 +170,7 @@ class ClipBenchmark:
 
 def available_clip_benchmarks() -> list[str]:
     """Return the names of the packaged benchmarks of clips, sorted."""
-    return sorted(path.stem for path in benchmark_splits_dir().glob("*.yml") if _is_clip_benchmark(path))
+    return list_benchmarks(benchmark_splits_dir(), "sets")
 
 
 def load_clip_benchmark(name: str | os.PathLike[str]) -> ClipBenchmark:
@@ -188,8 +188,8 @@ def load_clip_benchmark(name: str | os.PathLike[str]) -> ClipBenchmark:
         path = Path(text)
     else:
         path = benchmark_splits_dir() / f"{text}.yml"
-        if Path(text).name != text or not path.is_file() or not _is_clip_benchmark(path):
-            known = available_clip_benchmarks()
+        known = available_clip_benchmarks()
+        if text not in known:
             raise UserError(f"there is no benchmark of clips '{text}'.{did_you_mean(text, known)}")
     try:
         status = path.stat()
@@ -207,12 +207,6 @@ def _load(path: Path, mtime_ns: int, size: int) -> ClipBenchmark:
     benchmark = bind(content, ClipBenchmark, str(path), ignore=())
     _validate(benchmark, str(path))
     return benchmark
-
-
-def _is_clip_benchmark(path: Path) -> bool:
-    """Tell these from tabular benchmarks, which have a layout and no sets of lists."""
-    with path.open(encoding="utf-8") as file:
-        return any(line.startswith("sets:") for line in file)
 
 
 def _validate(benchmark: ClipBenchmark, where: str) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..paths import resolve_inside
+from ..registry import CLIP_LAYOUTS
 from .clip_benchmarks import ClipBenchmark, load_clip_benchmark
 from .grouped_splits import Pool, join, relabel
-from .layouts.clip_layouts import CLIP_LAYOUTS
 from .manifest import Manifest
 from .multiood_lists import find_lists, import_benchmark
 from .recordings import original_name

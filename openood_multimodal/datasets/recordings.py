@@ -24,10 +24,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 
-from ..errors import UserError
-from ..naming import did_you_mean
+from ..registry import CLIP_LAYOUTS
 
 EPIC_FRAMES_PER_SECOND = 60.0  # all recordings of kitchen P22, which MultiOOD uses
 
@@ -60,13 +58,14 @@ def recording_of(dataset: str, clip: str) -> str:
     """Return the recording that ``clip`` was cut from, or "" where its name doesn't tell.
 
     Args:
-        dataset: ``hmdb51``, ``ucf101``, ``epic_kitchens``, ``kinetics600`` or ``hac``.
+        dataset: a name in `registry.CLIP_LAYOUTS`.
         clip: the clip's name, as in `layouts.clips.ClipKey`.
 
     Raises:
         UserError: when there is no such data set.
     """
-    return _known(dataset)[0](original_name(clip))
+    recording: str = CLIP_LAYOUTS.get(dataset).recording_of(original_name(clip))
+    return recording
 
 
 def time_span(dataset: str, clip: str) -> tuple[float, float]:
@@ -78,62 +77,55 @@ def time_span(dataset: str, clip: str) -> tuple[float, float]:
     Raises:
         UserError: when there is no such data set.
     """
-    return _known(dataset)[1](original_name(clip))
+    span: tuple[float, float] = CLIP_LAYOUTS.get(dataset).span_of(original_name(clip))
+    return span
 
 
-def _hmdb51(clip: str) -> str:
+def hmdb51_recording(clip: str) -> str:
+    """Return what stands before the action in a clip's name, ``wave/<recording>_wave_u_nm_np1_fr_med_0.avi``."""
     found = _HMDB_WITH_CLASS.fullmatch(clip)
     return found["source"] if found else ""
 
 
-def _ucf101(clip: str) -> str:
+def ucf101_recording(clip: str) -> str:
+    """Return a clip's class and group, ``v_<class>_<group>_c02.avi``."""
     found = _UCF.fullmatch(clip)
     # the lists spell one class otherwise than the files do; see docs/splits.md
     return f"{found['class_name']}_{found['group']}".replace("HandStand", "Handstand") if found else ""
 
 
-def _epic(clip: str) -> str:
+def epic_recording(clip: str) -> str:
+    """Return the recording that a clip of EPIC-Kitchens names, ``<recording>/120-310``."""
     found = _EPIC.fullmatch(clip)
     return found["recording"] if found else ""
 
 
-def _kinetics600(clip: str) -> str:
+def kinetics600_recording(clip: str) -> str:
+    """Return the YouTube id in a clip's name, ``zumba/<id>_000038_000048.mp4``."""
     found = _YOUTUBE.fullmatch(clip)
     return found["id"] if found else ""
 
 
-def _hac(clip: str) -> str:
+def hac_recording(clip: str) -> str:
+    """Return the YouTube id in a clip's name, "" for names such as ``cartoon/door_opening_13.mp4``."""
     found = _YOUTUBE.fullmatch(clip) or _YOUTUBE_PART.fullmatch(clip)
     return found["id"] if found else ""
 
 
-def _unknown_span(clip: str) -> tuple[float, float]:
+def unknown_span(clip: str) -> tuple[float, float]:
+    """Return NaN twice: the name doesn't tell."""
     return math.nan, math.nan
 
 
-def _epic_span(clip: str) -> tuple[float, float]:
+def epic_span(clip: str) -> tuple[float, float]:
+    """Return the seconds of a clip's frames, ``P22_17/<first>-<last>``, at 60 a second."""
     found = _EPIC.fullmatch(clip)
     if found is None or found["first"] is None:
         return math.nan, math.nan
     return int(found["first"]) / EPIC_FRAMES_PER_SECOND, int(found["last"]) / EPIC_FRAMES_PER_SECOND
 
 
-def _youtube_span(clip: str) -> tuple[float, float]:
+def youtube_span(clip: str) -> tuple[float, float]:
+    """Return the whole seconds in a clip's name, ``zumba/<id>_<start>_<stop>.mp4``."""
     found = _YOUTUBE.fullmatch(clip)
     return (float(found["start"]), float(found["stop"])) if found else (math.nan, math.nan)
-
-
-_Readers = tuple[Callable[[str], str], Callable[[str], tuple[float, float]]]
-_READERS: dict[str, _Readers] = {
-    "hmdb51": (_hmdb51, _unknown_span),
-    "ucf101": (_ucf101, _unknown_span),
-    "epic_kitchens": (_epic, _epic_span),
-    "kinetics600": (_kinetics600, _youtube_span),
-    "hac": (_hac, _youtube_span),
-}
-
-
-def _known(dataset: str) -> _Readers:
-    if dataset not in _READERS:
-        raise UserError(f"there is no data set of clips '{dataset}'.{did_you_mean(dataset, _READERS)}")
-    return _READERS[dataset]

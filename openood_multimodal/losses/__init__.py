@@ -1,8 +1,9 @@
 """Training losses: classification, discrepancy between modalities, entropy.  Pure functions of tensors."""
 
+from ..registry import PROTOCOLS
 from .agreement import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss
 from .classification import logit_norm_cross_entropy, multihead_cross_entropy
-from .protocols import PROTOCOLS, Protocol, get_discrepancy, get_protocol
+from .protocols import Protocol, get_discrepancy, get_protocol
 
 __all__ = [
     "PROTOCOLS",

@@ -1,7 +1,7 @@
 """The two protocols: what the authors' published code computes, and what the paper's equations say.
 
-A protocol is a table of functions.  Adding one is adding a table:
-``PROTOCOLS["mine"] = dataclasses.replace(PROTOCOLS["multiood-code"], name="mine", entropy=my_entropy)``.
+A protocol is a table of functions.  Adding one is registering a table:
+``PROTOCOLS.register("mine")(dataclasses.replace(CODE, name="mine", entropy=my_entropy))``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from ..errors import UserError
-from ..naming import did_you_mean
-from ..registry import DISCREPANCIES
+from ..registry import DISCREPANCIES, PROTOCOLS
 from . import discrepancies, entropies
 
 Discrepancy = Callable[[Tensor, Tensor], Tensor]
@@ -31,12 +29,14 @@ class Protocol:
         discrepancies: name → function, for the names that this protocol defines itself; all other names come
             from the registry and mean the same under every protocol.
         entropy: logits ``[..., C]`` → ``[...]``.
+        summary: one line for listings.
     """
 
     name: str
     without_true_class: Callable[[Tensor, Tensor], Tensor]
     discrepancies: Mapping[str, Discrepancy]
     entropy: Callable[[Tensor], Tensor]
+    summary: str = ""
 
 
 def drop_true_class(values: Tensor, labels: Tensor) -> Tensor:
@@ -66,6 +66,7 @@ CODE = Protocol(
         "wasserstein": discrepancies.wasserstein,
     },
     entropy=entropies.normalised_entropy_code,
+    summary="what MultiOOD's published code computes",
 )
 
 PAPER = Protocol(
@@ -78,9 +79,8 @@ PAPER = Protocol(
         "wasserstein": discrepancies.wasserstein,
     },
     entropy=entropies.shannon_entropy_paper,
+    summary="what the equations of MultiOOD's paper say",
 )
-
-PROTOCOLS: dict[str, Protocol] = {each.name: each for each in (CODE, PAPER)}
 
 
 def get_protocol(name: str) -> Protocol:
@@ -89,9 +89,8 @@ def get_protocol(name: str) -> Protocol:
     Raises:
         UserError: when there is none; the message names the nearest one.
     """
-    if name not in PROTOCOLS:
-        raise UserError(f"there is no protocol called '{name}'.{did_you_mean(name, PROTOCOLS)}")
-    return PROTOCOLS[name]
+    protocol: Protocol = PROTOCOLS.get(name)
+    return protocol
 
 
 def get_discrepancy(name: str, protocol: str) -> Discrepancy:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..config import bind_call
 from ..errors import UserError
 from ..files.tensors import read_tensors
-from ..registry import NETWORKS
+from ..registry import ENCODERS, NETWORKS
 
 HOST_KEYS = ("name", "pretrained", "checkpoint", "num_gpus")
 """Keys of the network section that the host reads, not the network."""
@@ -115,8 +115,6 @@ def network_names(section: Mapping[str, Any]) -> dict[str, str] | str:
     """Return modality → encoder of a ``network`` section as tables name it, reduced sizes said; its own name without
     encoders.
     """
-    from .clips.catalogue import ENCODERS
-
     encoders = section.get("encoders")
     if not isinstance(encoders, Mapping):
         return str(section["name"])

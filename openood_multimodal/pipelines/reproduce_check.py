@@ -8,10 +8,10 @@ from typing import Any
 from ..config import bind
 from ..datasets.clips import ClipRequest
 from ..errors import UserError
-from ..naming import did_you_mean
 from ..registry import (
     DATASETS,
     DISCREPANCIES,
+    ENCODERS,
     EVALUATORS,
     NETWORKS,
     PIPELINES,
@@ -83,7 +83,6 @@ def _check_network(section: Mapping[str, Any]) -> None:
     NETWORKS.get(section["name"])
     if section["name"] != "clip_fusion":
         return
-    from ..networks.clips.catalogue import ENCODERS
     from ..networks.clips.fusion import EncoderSection
 
     for modality in section["modalities"]:
@@ -91,11 +90,6 @@ def _check_network(section: Mapping[str, Any]) -> None:
         if modality not in section["encoders"]:
             raise UserError(f"{where} is not set, and the row uses {modality}.")
         encoder = bind(section["encoders"][modality], EncoderSection, where=where, ignore=())
-        if encoder.name not in ENCODERS:
-            raise UserError(
-                f"{where}.name: there is no encoder '{encoder.name}'.{did_you_mean(encoder.name, ENCODERS)}"
-            )
-        if ENCODERS[encoder.name].modality != modality:
-            raise UserError(
-                f"{where}.name: {encoder.name} is an encoder of {ENCODERS[encoder.name].modality}."
-            )
+        made_for = ENCODERS.get(encoder.name, f"{where}.name").modality
+        if made_for != modality:
+            raise UserError(f"{where}.name: {encoder.name} is an encoder of {made_for}.")

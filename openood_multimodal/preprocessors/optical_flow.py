@@ -11,7 +11,7 @@ level lower.)  No motion is level 128.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingPackageError, UserError
-from ..naming import did_you_mean
+from ..registry import FLOW_METHODS
 
 Gray = NDArray[np.uint8]
 Flow = NDArray[np.float32]
@@ -69,16 +69,8 @@ def farneback() -> Estimator:
     return _calling(_opencv().FarnebackOpticalFlow_create())
 
 
-METHODS: Mapping[str, Callable[[], Estimator]] = {
-    "tvl1": tvl1,
-    "dis": dis,
-    "dis_fast": dis_fast,
-    "farneback": farneback,
-}
-
-
 def make_estimator(method: str) -> Estimator:
-    """Return the function ``(gray, next gray) -> flow`` of a method of `METHODS`; frames are uint8 ``[H, W]``.
+    """Return the function ``(gray, next gray) -> flow`` of a method of `FLOW_METHODS`; frames are uint8 ``[H, W]``.
 
     The function keeps buffers, but nothing of a pair for the next one.  It is for one thread.
 
@@ -86,9 +78,8 @@ def make_estimator(method: str) -> Estimator:
         UserError: for an unknown method, and from the function for frames that the method can't take.
         MissingPackageError: where OpenCV is missing, or lacks TV-L1.
     """
-    if method not in METHODS:
-        raise UserError(f"there is no optical flow method '{method}'.{did_you_mean(method, METHODS)}")
-    return METHODS[method]()
+    estimator: Estimator = FLOW_METHODS.get(method)()
+    return estimator
 
 
 def flow_frames(frames: Iterable[Gray], estimate: Estimator) -> Iterator[Flow]:

@@ -1,6 +1,7 @@
 """Which frames and which sound of a clip are taken: the temporal window, and whether modalities share it.
 
-A protocol is a table of functions, as in `losses.protocols`; adding one is adding a table to `CLIP_PROTOCOLS`.
+A protocol is a table of functions, as in `losses.protocols`; adding one is
+registering a table in `CLIP_PROTOCOLS`.
 
 ``shared`` (default)
     One window: optical flow's lies at the middle of the video's, the sound is that of the video's window.  Crop and
@@ -23,8 +24,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
-from ..naming import did_you_mean
+from ..registry import CLIP_PROTOCOLS
 from .sampling import sample_window
 
 CODE_FPS = 24.0
@@ -97,12 +97,14 @@ class ClipProtocol:
         windows: (modality → frames, modality → sampling, the sound or None, random) → what is taken.
         stream: modality → name of the random stream that its crop and flip are drawn from.
         flow_val_whole: whether optical flow keeps the whole short side outside training (256 pixels).
+        summary: one line for listings.
     """
 
     name: str
     windows: Callable[[Mapping[str, FrameSource], Mapping[str, Sampling], SoundSource | None, Draw], Windows]
     stream: Callable[[str], str]
     flow_val_whole: bool
+    summary: str = ""
 
 
 def shared_windows(
@@ -175,13 +177,16 @@ def _own_stream(modality: str) -> str:
     return f"view.{modality}"
 
 
-CLIP_PROTOCOLS: dict[str, ClipProtocol] = {
-    each.name: each
-    for each in (
-        ClipProtocol("shared", shared_windows, _one_stream, flow_val_whole=False),
-        ClipProtocol("multiood-code", code_windows, _own_stream, flow_val_whole=True),
-    )
-}
+SHARED = ClipProtocol(
+    "shared",
+    shared_windows,
+    _one_stream,
+    flow_val_whole=False,
+    summary="all modalities show one moment of the clip",
+)
+CODE = ClipProtocol(
+    "multiood-code", code_windows, _own_stream, flow_val_whole=True, summary="as MultiOOD's published loaders"
+)
 
 
 def clip_protocol(name: str) -> ClipProtocol:
@@ -190,6 +195,5 @@ def clip_protocol(name: str) -> ClipProtocol:
     Raises:
         UserError: when there is none; the message names the nearest.
     """
-    if name not in CLIP_PROTOCOLS:
-        raise UserError(f"preprocessor.protocol: there is no '{name}'.{did_you_mean(name, CLIP_PROTOCOLS)}")
-    return CLIP_PROTOCOLS[name]
+    protocol: ClipProtocol = CLIP_PROTOCOLS.get(name, "preprocessor.protocol")
+    return protocol

@@ -34,7 +34,7 @@ class FlowSettings:
     """What decides a flow video's content.
 
     Attributes:
-        method: a name of `optical_flow.METHODS`.
+        method: a name of `registry.FLOW_METHODS`.
         bound: pixels a frame that levels 0 and 255 stand for.
         short_side: frames with a longer short side are shrunk to it first; None takes them as they are.
     """

@@ -11,12 +11,13 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+from installing import install
 
 from openood_multimodal import __version__
 from openood_multimodal.atomic import os as atomic_os
 from openood_multimodal.cli import doctor, main
 from openood_multimodal.cli.main import COMMANDS
-from openood_multimodal.registry import ALL, TRAINERS
+from openood_multimodal.registry import ALL
 from openood_multimodal.resources import list_configs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,15 +93,18 @@ def test_list_everything_and_mistakes(cli):
     assert (done.code, "Did you mean 'trainers'?" in done.err) == (2, True)
 
 
-def test_list_survives_a_broken_package(cli, monkeypatch):
-    from importlib.metadata import EntryPoint
-
-    broken = EntryPoint("theirs", "no_such_module:Thing", TRAINERS.group)
-    monkeypatch.setattr(TRAINERS, "_entry_points", lambda: {"theirs": broken})
+def test_list_survives_a_broken_package(cli, put_on_path, tmp_path):
+    install(
+        tmp_path, "their-package", {}, {"trainers": {"theirs": "no_such_module:Thing", "a2d": "no:Thing"}}
+    )
+    put_on_path(tmp_path)
     done = cli(["list", "trainers"])
     assert done.code == 0
-    assert "a2d_npmix" in done.out
-    assert "no_such_module" in next(line for line in done.out.splitlines() if line.startswith("theirs"))
+    lines = {line.split()[0]: line for line in done.out.splitlines()}
+    assert "a2d_npmix" in lines
+    assert "their-package" in lines["theirs"]
+    assert "no_such_module" in lines["theirs"]
+    assert "taken 2 times" in lines["a2d"]
 
 
 def test_doctor(cli, monkeypatch):

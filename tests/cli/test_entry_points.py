@@ -156,8 +156,8 @@ def test_a_package_of_someone_elses(tiny, their_package, environment):
     assert (tiny.folder / "test" / "margin" / "ood.csv").is_file()
 
 
-def test_listing_imports_nothing(their_package, monkeypatch):
-    monkeypatch.syspath_prepend(their_package)
+def test_listing_imports_nothing(their_package, put_on_path):
+    put_on_path(their_package)
     assert "their_net" in NETWORKS.names()
     assert "total_variation" in DISCREPANCIES
     assert "their_trainer" in TRAINERS

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from openood_multimodal.datasets.layouts.clip_layouts import CLIP_LAYOUTS
 from openood_multimodal.datasets.layouts.clips import ClipKey, flow_y
 from openood_multimodal.datasets.manifest import Manifest
+from openood_multimodal.registry import CLIP_LAYOUTS
 
 Cli = Callable[[list[str]], Any]
 

@@ -15,10 +15,11 @@ from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.errors import UserError
 from openood_multimodal.preprocessors.clip import ClipPreprocessor
-from openood_multimodal.preprocessors.optical_flow import METHODS, dis
+from openood_multimodal.preprocessors.optical_flow import dis
 from openood_multimodal.preprocessors.sources import OpenClip
 from openood_multimodal.preprocessors.video import count_frames
 from openood_multimodal.preprocessors.writing import FlowSettings, write_flow
+from openood_multimodal.registry import FLOW_METHODS
 from openood_multimodal.reporting.clip_sheet import make_sheet
 from openood_multimodal.reporting.contact_sheet import Sheet, draw, flow_colours, flow_scale
 
@@ -160,7 +161,7 @@ def test_a_lone_video(hac, tmp_path, capsys):
 def test_flow_of_a_lone_video_is_computed_for_the_frames_shown(hac, tmp_path, monkeypatch):
     video = hac.root / Manifest.read(hac.manifests["test"]).files["video"][0]
     pairs = []
-    monkeypatch.setitem(METHODS, "dis", lambda: lambda a, b: pairs.append(a) or DIS(a, b))
+    monkeypatch.setattr(FLOW_METHODS, "get", lambda name: lambda: lambda a, b: pairs.append(a) or DIS(a, b))
     DIS = dis()
     with OpenClip(ClipFiles("x", {"flow": ModalityFiles(video)}), ("flow",)) as clip:
         source = clip.frames["flow"]

@@ -6,12 +6,13 @@ import json
 import pytest
 import torch
 
-from openood_multimodal.networks.clips.catalogue import ENCODERS, build_encoder
+from openood_multimodal.networks.clips.catalogue import build_encoder
 from openood_multimodal.networks.clips.published_weights import (
     ENCODER_WEIGHTS,
     NETWORK_WEIGHTS,
     PublishedWeights,
 )
+from openood_multimodal.registry import ENCODERS
 
 
 def test_every_encoder_has_its_weights_listed(cli, tmp_path):
@@ -64,7 +65,7 @@ def test_check_says_what_matched(cli, tmp_path):
     ("words", "message"),
     [
         (["--check", "x.pth"], "go together"),
-        (["--check", "x.pth", "--encoder", "slowfast"], "no encoder 'slowfast'. Did you mean"),
+        (["--check", "x.pth", "--encoder", "slowfast"], "no encoder called 'slowfast'. Did you mean"),
         (["--check", "x.pth", "--encoder", "i3d_r50"], "no weights at x.pth"),
     ],
 )

@@ -148,7 +148,7 @@ def test_mfeat_labels_must_agree(small_mfeat: Any) -> None:
 
 def test_unknown_layout(small_htad: Any) -> None:
     small_htad.content["layout"] = "htda"
-    with pytest.raises(UserError, match=r"no layout 'htda'. Did you mean 'htad'"):
+    with pytest.raises(UserError, match=r"no layout called 'htda'. Did you mean 'htad'"):
         load_table(load_benchmark(small_htad.write()), ["audio"], small_htad.folder)
 
 

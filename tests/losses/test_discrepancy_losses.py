@@ -273,7 +273,7 @@ def test_a_discrepancy_may_return_one_scalar_but_not_one_value_a_sample():
 
 def test_a_protocols_own_names_are_registered_too():
     assert set(NAMES) <= set(DISCREPANCIES.names())
-    for protocol in PROTOCOLS.values():
+    for protocol in map(PROTOCOLS.get, PROTOCOLS):
         assert set(protocol.discrepancies) == set(NAMES)
 
 

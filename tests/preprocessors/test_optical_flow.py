@@ -14,7 +14,6 @@ import pytest
 from openood_multimodal.errors import UserError
 from openood_multimodal.preprocessors import optical_flow
 from openood_multimodal.preprocessors.optical_flow import (
-    METHODS,
     dequantise,
     flow_frames,
     make_estimator,
@@ -28,6 +27,7 @@ from openood_multimodal.preprocessors.writing import (
     write_flow,
     write_sound,
 )
+from openood_multimodal.registry import FLOW_METHODS
 
 
 def texture(height, width, seed=0):
@@ -78,7 +78,7 @@ def image():
     return texture(200, 220)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FLOW_METHODS)
 @pytest.mark.parametrize(("dx", "dy"), [(3, 0), (0, 2), (-2.5, 1.5)])
 def test_known_translation(method, dx, dy, image):
     flow = make_estimator(method)(shifted(image, 0, 0), shifted(image, dx, dy))
@@ -91,7 +91,7 @@ def test_known_translation(method, dx, dy, image):
 
 
 @pytest.mark.parametrize("size", [(64, 80), (12, 48), (28, 160), (1, 1)])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FLOW_METHODS)
 def test_an_estimator_remembers_nothing(method, size, image):
     one, two, three = (shifted(image, *move, size=size, margin=8) for move in ((0, 0), (2, 1), (-3, 2)))
     estimate = make_estimator(method)

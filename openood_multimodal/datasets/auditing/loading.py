@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ...errors import UserError
 from ...paths import resolve_inside
+from ...registry import CLIP_LAYOUTS
 from ..clip_benchmarks import ClipBenchmark, available_clip_benchmarks, load_clip_benchmark
-from ..layouts.clip_layouts import CLIP_LAYOUTS
 from ..manifest import Manifest
 from ..multiood_lists import FoundList, find_lists, import_benchmark, missing_lists
 from ..recordings import original_name, recording_of

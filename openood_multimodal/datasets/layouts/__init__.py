@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
-from ...errors import UserError
-from ...naming import did_you_mean
+from ...registry import LAYOUTS
 from ..benchmarks import Benchmark
-from . import htad, mfeat, synthetic
-from .source import SourceTable, Stamped, digest_differs, find_file
+from .source import Layout, SourceTable, Stamped, digest_differs, find_file
 
-__all__ = ["LAYOUTS", "Layout", "SourceTable", "load_table"]
-
-
-class Layout(NamedTuple):
-    """How a data set's files become a table.
-
-    Attributes:
-        files: modalities → the files needed, as named in the benchmark's ``source.files``.
-        read: (benchmark, those files, modalities) → the table.
-    """
-
-    files: Callable[[Sequence[str]], tuple[str, ...]]
-    read: Callable[[Benchmark, Sequence[Stamped], Sequence[str]], SourceTable]
-
-
-LAYOUTS = {
-    "htad": Layout(htad.files, htad.read),
-    "mfeat": Layout(mfeat.files, mfeat.read),
-    "synthetic": Layout(synthetic.files, synthetic.read),
-}
+__all__ = ["Layout", "SourceTable", "load_table"]
 
 
 def load_table(
@@ -55,14 +33,10 @@ def load_table(
         UserError: when a file is missing, differs, has other columns or a cell that is no finite number.
         MissingPackageError: when the package with the data is not installed.
     """
-    if benchmark.layout not in LAYOUTS:
-        raise UserError(
-            f"benchmark {benchmark.name}: there is no layout '{benchmark.layout}'."
-            f"{did_you_mean(benchmark.layout, LAYOUTS)}"
-        )
+    layout: Layout = LAYOUTS.get(benchmark.layout, f"benchmark {benchmark.name}")
     sources = []
     modified = False
-    for relative in LAYOUTS[benchmark.layout].files(modalities):
+    for relative in layout.files(modalities):
         file = Stamped.of(find_file(benchmark.source, relative, data_dir))
         modified |= digest_differs(benchmark, relative, file, accept_changed)
         sources.append(file)
@@ -71,7 +45,7 @@ def load_table(
 
 @lru_cache(maxsize=16)
 def _read(benchmark: Benchmark, sources: tuple[Stamped, ...], modalities: tuple[str, ...]) -> SourceTable:
-    table = LAYOUTS[benchmark.layout].read(benchmark, sources, modalities)
+    table: SourceTable = LAYOUTS.get(benchmark.layout).read(benchmark, sources, modalities)
     for values in table.features.values():
         values.setflags(write=False)
     return table

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...errors import UserError
-from ..recordings import original_name, recording_of
+from ..recordings import original_name, unknown_span
 from .places import Place
 
 _FRAMES = re.compile(r"#frames=([0-9]+),([0-9]+)$")
@@ -76,7 +76,7 @@ class ClipLayout:
         cells: clip → modality → manifest cell, whether or not the file is there.  It may name more modalities than
             are published: sound that ``prepare audio`` makes of the videos.  UserError for a clip with another form
             of name.
-        recording: clip → its source recording, or "" where it can't be told.
+        recording_of: a clip's original name → its source recording, or "" where it can't be told.
         archives: what a user has to download.
         tree: the folders as they have to lie, for people.
         places: modality → where its files may lie; the first is the one in ``cells``.
@@ -84,12 +84,15 @@ class ClipLayout:
         clip_at: words of a file → its clip's name; "" where they don't tell, None where there is no such clip.
         class_of: a clip's name → the class that it tells, "" where it doesn't.
         recordings: recordings of a data set whose clips are parts of them, and can't be told from the files.
+        span_of: a clip's original name → where in its recording it begins and ends, in seconds; NaN twice where
+            that can't be told.
+        summary: one line for listings.
     """
 
     name: str
     modalities: tuple[str, ...]
     cells: Callable[[ClipKey], Mapping[str, str]]
-    recording: Callable[[ClipKey], str]
+    recording_of: Callable[[str], str]
     archives: tuple[Archive, ...]
     tree: str
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
@@ -97,6 +100,12 @@ class ClipLayout:
     clip_at: Callable[[Mapping[str, str]], str | None] = lambda words: None
     class_of: Callable[[str], str] = lambda clip: ""
     recordings: tuple[str, ...] = ()
+    span_of: Callable[[str], tuple[float, float]] = unknown_span
+    summary: str = ""
+
+    def recording(self, key: ClipKey) -> str:
+        """Return the recording that a clip was cut from, or "" where its name doesn't tell."""
+        return self.recording_of(original_name(key.clip))
 
     def with_places(self, places: Mapping[str, Sequence[Place]]) -> ClipLayout:
         """Return the layout whose files lie in other places, the first of each modality's."""
@@ -132,11 +141,6 @@ def words_in(pattern: re.Pattern[str]) -> Callable[[str], Mapping[str, str] | No
         return found.groupdict() if found else None
 
     return words
-
-
-def recording_in(name: str) -> Callable[[ClipKey], str]:
-    """Return the function ``recording`` of the layout ``name``."""
-    return lambda key: recording_of(name, key.clip)
 
 
 def split_frames(cell: str) -> tuple[str, tuple[int, int] | None]:

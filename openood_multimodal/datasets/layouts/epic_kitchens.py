@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .clips import Archive, ClipLayout, make_cells, recording_in
+from ..recordings import epic_recording, epic_span
+from .clips import Archive, ClipLayout, make_cells
 from .places import Place
 
 NAME = "epic_kitchens"
@@ -51,9 +52,11 @@ def _words(clip: str) -> Mapping[str, str] | None:
 
 LAYOUT = ClipLayout(
     name=NAME,
+    summary="EPIC-Kitchens, kitchen P22: JPEG frames of video and optical flow, one WAV for each recording",
     modalities=("video", "audio", "flow"),
     cells=make_cells(NAME, PLACES, _words),
-    recording=recording_in(NAME),
+    recording_of=epic_recording,
+    span_of=epic_span,
     archives=(
         Archive(
             "RGB frames",

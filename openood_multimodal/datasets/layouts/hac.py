@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .clips import Archive, ClipLayout, make_cells, recording_in, words_in
+from ..recordings import hac_recording, youtube_span
+from .clips import Archive, ClipLayout, make_cells, words_in
 from .places import Place
 
 NAME = "hac"
@@ -27,9 +28,11 @@ def _clip_at(words: Mapping[str, str]) -> str | None:
 
 LAYOUT = ClipLayout(
     name=NAME,
+    summary="HAC: a folder for each domain, with videos, sound and optical flow",
     modalities=("video", "audio", "flow"),
     cells=make_cells(NAME, PLACES, _words),
-    recording=recording_in(NAME),
+    recording_of=hac_recording,
+    span_of=youtube_span,
     archives=(
         Archive(
             "videos, sound and optical flow",

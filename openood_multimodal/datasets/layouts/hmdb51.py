@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .clips import Archive, ClipLayout, make_cells, recording_in, words_in
+from ..recordings import hmdb51_recording
+from .clips import Archive, ClipLayout, make_cells, words_in
 from .places import Place
 
 NAME = "hmdb51"
@@ -29,9 +30,10 @@ def _class_of(clip: str) -> str:
 
 LAYOUT = ClipLayout(
     name=NAME,
+    summary="HMDB51: a folder of AVI files for each class, optical flow as pairs of MP4 files",
     modalities=("video", "flow"),
     cells=make_cells(NAME, PLACES, _words),
-    recording=recording_in(NAME),
+    recording_of=hmdb51_recording,
     archives=(
         Archive(
             "videos",

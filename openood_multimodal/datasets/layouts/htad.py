@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import UserError
 from ..benchmarks import Benchmark
 from ..splits import contiguous_runs
-from .source import SourceTable, Stamped, read_csv, read_header
+from .source import Layout, SourceTable, Stamped, read_csv, read_header
 
 FILE = "multiviewstacking/data/htad.csv"
 PREFIXES = {"audio": "v1_", "accelerometer": "v2_"}
@@ -51,3 +51,6 @@ def read(benchmark: Benchmark, sources: Sequence[Stamped], modalities: Sequence[
         features=features,
         files=dict.fromkeys(modalities, file.path.name),
     )
+
+
+LAYOUT = Layout(files, read, "HTAD: audio and wrist-accelerometer features in one CSV file")

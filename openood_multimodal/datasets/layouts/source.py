@@ -6,12 +6,12 @@ import csv
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,20 @@ class NumericCSV:
     header: tuple[str, ...]
     numbers: NDArray[np.float64]
     texts: Mapping[int, NDArray[np.str_]]
+
+
+class Layout(NamedTuple):
+    """How a data set's files become a table.
+
+    Attributes:
+        files: modalities → the files needed, as named in the benchmark's ``source.files``.
+        read: (benchmark, those files, modalities) → the table.
+        summary: one line for listings.
+    """
+
+    files: Callable[[Sequence[str]], tuple[str, ...]]
+    read: Callable[[Benchmark, Sequence[Stamped], Sequence[str]], SourceTable]
+    summary: str = ""
 
 
 def find_file(source: Source, relative: str, data_dir: str | os.PathLike[str] = "") -> Path:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...config import bind
 from ...errors import UserError
 from ..benchmarks import Benchmark
-from .source import SourceTable, Stamped
+from .source import Layout, SourceTable, Stamped
 
 FAR = ("far_shift", "far_noise")
 
@@ -95,3 +95,6 @@ def _generate(
             np.repeat(means, [count for _, count in counts], axis=0) + in_common * direction + noise
         )
     return class_names, features
+
+
+LAYOUT = Layout(files, read, "generated two-modality features")

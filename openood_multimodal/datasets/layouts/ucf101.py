@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..recordings import original_name
-from .clips import Archive, ClipLayout, make_cells, recording_in
+from ..recordings import original_name, ucf101_recording
+from .clips import Archive, ClipLayout, make_cells
 from .places import Place
 
 NAME = "ucf101"
@@ -68,9 +68,10 @@ def _class_of(clip: str) -> str:
 
 LAYOUT = ClipLayout(
     name=NAME,
+    summary="UCF101: AVI files in one folder, optical flow as pairs of MP4 files",
     modalities=("video", "flow"),
     cells=make_cells(NAME, PLACES, _words),
-    recording=recording_in(NAME),
+    recording_of=ucf101_recording,
     archives=(
         Archive(
             "videos",

@@ -14,8 +14,8 @@ from typing import Any
 from ...atomic import write_json
 from ...errors import UserError
 from ...naming import did_you_mean
+from ...registry import CLIP_LAYOUTS
 from ..derive import Outcome, claim, do_jobs
-from ..layouts.clip_layouts import CLIP_LAYOUTS
 from ..manifest import Manifest
 from ..split_card import FILE_NAME, SplitCard, entry_of
 from .plan import SPLITS, class_names, plan

@@ -13,8 +13,8 @@ import numpy as np
 
 from ...atomic import is_temporary_of
 from ...paths import remove_tree
+from ...registry import CLIP_LAYOUTS
 from ..derive import Job
-from ..layouts.clip_layouts import CLIP_LAYOUTS
 from ..layouts.clips import flow_y, split_frames
 from . import media
 from .places import place_of

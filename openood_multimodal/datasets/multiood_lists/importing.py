@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import UserError
+from ...registry import CLIP_LAYOUTS
 from ..clip_benchmarks import AuthorsList, ClipBenchmark, ClipSet
-from ..layouts.clip_layouts import CLIP_LAYOUTS
 from ..layouts.clips import ClipKey
 from ..manifest import OOD_LABEL, Manifest
 from ..recordings import name_of_repeat, recording_of

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...naming import did_you_mean
+from ...registry import ENCODERS
 from .encoder import ClipEncoder
 from .mmaction import build_backbone
 
@@ -63,6 +63,11 @@ class EncoderInfo:
     paper: str
     short: str
     build: Callable[[EncoderOptions], ClipEncoder]
+
+    @property
+    def summary(self) -> str:
+        """One line for listings."""
+        return f"{self.modality}, {self.embedding_dim} wide ({self.paper})"
 
 
 def _mean_over_positions(features: object) -> Tensor:
@@ -288,23 +293,20 @@ def _identity(features: object) -> Tensor:
 SLOWFAST = "Feichtenhofer et al., SlowFast Networks for Video Recognition, ICCV 2019"
 RESNET = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016"
 
-ENCODERS = {
-    "slowfast_r101": EncoderInfo("video", 2304, SLOWFAST, "slowfast_r101", _slowfast(101)),
-    "slowfast_r50": EncoderInfo("video", 2304, SLOWFAST, "slowfast_r50", _slowfast(50)),
-    "slowonly_r50_flow": EncoderInfo("flow", 2048, SLOWFAST, "slowonly_r50", _slowonly_flow),
-    "i3d_r50": EncoderInfo(
-        "video", 2048, "Carreira and Zisserman, Quo Vadis, Action Recognition?, CVPR 2017", "i3d", _i3d
-    ),
-    "tsn_r50_flow": EncoderInfo(
-        "flow", 2048, "Wang et al., Temporal Segment Networks, ECCV 2016", "tsn", _tsn_flow
-    ),
-    "swin_tiny": EncoderInfo("video", 768, "Liu et al., Video Swin Transformer, CVPR 2022", "swin_t", _swin),
-    "audio_resnet18": EncoderInfo("audio", 512, RESNET, "resnet18", _audio_resnet),
-    "ast": EncoderInfo(
-        "audio", 768, "Gong et al., AST: Audio Spectrogram Transformer, Interspeech 2021", "ast", _ast
-    ),
-}
-"""Name → encoder.  Widths of embeddings are those of MultiOOD's tables."""
+SLOWFAST_R101 = EncoderInfo("video", 2304, SLOWFAST, "slowfast_r101", _slowfast(101))
+SLOWFAST_R50 = EncoderInfo("video", 2304, SLOWFAST, "slowfast_r50", _slowfast(50))
+SLOWONLY_R50_FLOW = EncoderInfo("flow", 2048, SLOWFAST, "slowonly_r50", _slowonly_flow)
+I3D_R50 = EncoderInfo(
+    "video", 2048, "Carreira and Zisserman, Quo Vadis, Action Recognition?, CVPR 2017", "i3d", _i3d
+)
+TSN_R50_FLOW = EncoderInfo(
+    "flow", 2048, "Wang et al., Temporal Segment Networks, ECCV 2016", "tsn", _tsn_flow
+)
+SWIN_TINY = EncoderInfo("video", 768, "Liu et al., Video Swin Transformer, CVPR 2022", "swin_t", _swin)
+AUDIO_RESNET18 = EncoderInfo("audio", 512, RESNET, "resnet18", _audio_resnet)
+AST = EncoderInfo(
+    "audio", 768, "Gong et al., AST: Audio Spectrogram Transformer, Interspeech 2021", "ast", _ast
+)
 
 
 def build_encoder(name: str, options: EncoderOptions | None = None) -> ClipEncoder:
@@ -314,6 +316,5 @@ def build_encoder(name: str, options: EncoderOptions | None = None) -> ClipEncod
         UserError: for an unknown name or an option that the encoder doesn't have.
         MissingPackageError: when mmaction2 (for ``ast``: transformers) is not installed.
     """
-    if name not in ENCODERS:
-        raise UserError(f"there is no encoder '{name}'.{did_you_mean(name, ENCODERS)}")
-    return ENCODERS[name].build(options or EncoderOptions())
+    encoder: ClipEncoder = ENCODERS.get(name).build(options or EncoderOptions())
+    return encoder

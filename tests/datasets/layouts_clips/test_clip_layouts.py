@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from openood_multimodal.datasets.layouts.clip_layouts import CLIP_LAYOUTS
 from openood_multimodal.datasets.layouts.clips import ClipKey, flow_y, split_frames
 from openood_multimodal.datasets.layouts.places import Place
 from openood_multimodal.datasets.recordings import name_of_repeat, original_name
 from openood_multimodal.errors import UserError
+from openood_multimodal.registry import CLIP_LAYOUTS
 
 EXPECTED = {  # (data set, clip) → cells; written out from the authors' loaders
     ("hmdb51", "brush_hair/Chanta!____THAT_IS!_brush_hair_u_nm_np1_ri_goo_3.avi"): {

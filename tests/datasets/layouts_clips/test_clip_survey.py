@@ -9,10 +9,10 @@ import pytest
 from openood_multimodal.datasets.clip_check import Wanted, check
 from openood_multimodal.datasets.clip_survey import Survey, read_manifests, survey
 from openood_multimodal.datasets.inventory import Inventory, clips_on_disk, locate
-from openood_multimodal.datasets.layouts.clip_layouts import CLIP_LAYOUTS
 from openood_multimodal.datasets.layouts.clips import ClipKey, flow_y, split_frames
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
+from openood_multimodal.registry import CLIP_LAYOUTS
 
 CLIPS = {
     "hmdb51": ["wave/A_wave_f_cm_np1_fr_med_0.avi", "chew/[B]*?{}_chew_u_nm_np1_fr_goo_1.avi"],

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from openood_multimodal.datasets.layouts.clip_layouts import CLIP_LAYOUTS
 from openood_multimodal.datasets.layouts.clips import ClipKey, flow_y, split_frames
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.moving_shapes import Generated
 from openood_multimodal.datasets.split_card import SplitCard, clip_provenance
+from openood_multimodal.registry import CLIP_LAYOUTS
 
 Made = Callable[[str], Generated]
 FRAMES, HEIGHT, WIDTH, FPS, RATE = 12, 48, 64, 12, 16000

@@ -57,7 +57,7 @@ def test_only_last_stages_and_heads_train():
     ("encoders", "message"),
     [
         ({"video": ENCODERS["video"]}, "network.modalities names flow"),
-        ({**ENCODERS, "flow": {"name": "slowonly"}}, "no encoder 'slowonly'"),
+        ({**ENCODERS, "flow": {"name": "slowonly"}}, "no encoder called 'slowonly'"),
         ({**ENCODERS, "flow": {"name": "slowonly_r50_flow", "dept": 18}}, "depth"),
         ({**ENCODERS, "flow": {"name": "slowonly_r50_flow", "depth": "deep"}}, "network.encoders.flow"),
     ],

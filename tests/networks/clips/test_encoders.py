@@ -7,8 +7,9 @@ import torch
 from recognisers import CASES, TorchvisionStyle, reference
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.networks.clips.catalogue import ENCODERS, EncoderOptions, build_encoder
+from openood_multimodal.networks.clips.catalogue import EncoderOptions, build_encoder
 from openood_multimodal.networks.clips.weights import load_encoder, rename
+from openood_multimodal.registry import ENCODERS
 
 SMALL = EncoderOptions(depth=18, base_channels=16)
 
@@ -108,7 +109,7 @@ def test_training_drops_from_the_embedding_and_evaluation_does_not():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: build_encoder("slowfast_r1"), "no encoder 'slowfast_r1'. Did you mean"),
+        (lambda: build_encoder("slowfast_r1"), "no encoder called 'slowfast_r1'. Did you mean"),
         (lambda: EncoderOptions(depth=20), "18, 34, 50, 101"),
         (lambda: EncoderOptions(base_channels=20), "multiple of 8"),
         (lambda: build_encoder("slowonly_r50_flow", EncoderOptions(train_stages=9)), "train_stages is 9"),
