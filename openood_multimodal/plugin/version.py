@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..atomic import write_text
+from .checkout import read_checkout
 
 FILE = "openood_host.json"
 FPR_MEANINGS = {
@@ -53,12 +53,9 @@ def openood_version(root: Path, metrics: Callable[..., Any] | None = None) -> Op
     """Find out which OpenOOD lies in ``root``; ``metrics`` is its ``compute_all_metrics``, if imported."""
     meaning = fpr95_meaning(metrics) if metrics is not None else "unknown"
     # only the checkout's own repository: a copy inside somebody's project would answer with that project's
-    if _git(root, "rev-parse", "--show-prefix") == "":
-        commit = _git(root, "rev-parse", "HEAD")
-        described = _git(root, "describe", "--tags", "--always")
-        status = _git(root, "status", "--porcelain", "--untracked-files=no")
-        name = described or commit or "unknown version"
-        return OpenOODVersion(str(root), name, commit, None if status is None else bool(status), meaning)
+    found = read_checkout(root)
+    if found is not None:
+        return OpenOODVersion(str(root), found.name, found.commit, found.modified, meaning)
     try:
         return OpenOODVersion(str(root), version("openood"), fpr95=meaning)
     except PackageNotFoundError:
@@ -93,17 +90,3 @@ def write_host(folder: Path, host: OpenOODVersion) -> None:
         "python": platform.python_version(),
     }
     write_text(folder / FILE, json.dumps(content, indent=2) + "\n")
-
-
-def _git(root: Path, *words: str) -> str | None:
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed words, no shell
-            ["git", "-C", str(root), *words],  # noqa: S607 - git is where PATH says
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
