@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..config import bind_call
 from ..errors import UserError
+from ..files.seal import check_seal
 from ..files.tensors import read_tensors
 from ..registry import ENCODERS, NETWORKS
 
@@ -59,6 +60,7 @@ def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
         raise UserError(
             f"there is no checkpoint {path}; network.checkpoint must name a file that training wrote."
         )
+    check_seal(path, "Copy it again, or train again.")
     state = read_tensors(path, remedy="Copy it again, or train again.")
     if isinstance(state, Mapping) and "mlp_cls_state_dict" in state:  # MultiOOD's authors'
         from .clips.authors import convert, is_authors

@@ -6,22 +6,20 @@ validation loader), so that the same config trains the same network in both host
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..atomic import write_bytes, write_text
+from ..atomic import write_text
 from ..config import Config
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
-from ..files.tensors import read_tensors
+from ..files import reading
 from ..networks import build_network
 from ..paths import remove
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
@@ -32,6 +30,7 @@ from .checks import check_config
 from .device import choose_device
 from .digest import config_digest, effective_config, file_digest, first_difference, training_digest
 from .logs import TrainingLog
+from .state import FILE, REMEDY, check_state, read_state, save_tensors
 
 
 @dataclass(frozen=True)
@@ -100,15 +99,17 @@ class TrainPipeline:
         # only now, when all that the config names has been built: a mistake in it must not cost an earlier training
         self.folder.mkdir(parents=True, exist_ok=True)
         if config.get("overwrite"):
-            remove(self.folder, "state.pt")  # or a later run would take up the old one's end
+            remove(self.folder, FILE)  # or a later run would take up the old one's end
         if isinstance(config, Config):
             config.dump(self.folder / "config.yml")
         first = 1
         best: dict[str, Any] = {"acc": -1.0, "epoch_idx": 0, "network": None}
         log = TrainingLog(self.folder, state["log"] if state else (), self.tensorboard)
         if state is not None:
-            net.load_state_dict(state["network"])
-            trainer.load_state_dict(state["trainer"])
+            state = check_state(state, self.folder / FILE, net, trainer)
+            with reading(self.folder / FILE, "a state of this training", REMEDY):
+                net.load_state_dict(state["network"])
+                trainer.load_state_dict(state["trainer"])
             first, best = state["epoch_idx"] + 1, dict(state["best"])
             progress = state["trainer"].get("progress")
             within = f" and {progress['batches']} batches of the next" if progress else ""
@@ -170,7 +171,7 @@ class TrainPipeline:
         loaders: Mapping[str, Any],
     ) -> None:
         path = self.folder / f"{name}.ckpt"
-        _save(path, dict(network))
+        save_tensors(path, dict(network))
         config, dataset = self.config, loaders["train"].dataset
         params = {"name": config["trainer"]["name"], **asdict(trainer.params)}
         optimizer = asdict(optimizer_params(config["optimizer"]))
@@ -211,8 +212,8 @@ class TrainPipeline:
     def _write_state(
         self, epoch_idx: int, net: Any, trainer: Any, best: Mapping[str, Any], log: TrainingLog
     ) -> None:
-        _save(
-            self.folder / "state.pt",
+        save_tensors(
+            self.folder / FILE,
             {
                 "epoch_idx": epoch_idx,
                 "config_digest": config_digest(self.config),
@@ -225,12 +226,10 @@ class TrainPipeline:
         )
 
     def _previous_state(self) -> Mapping[str, Any] | None:
-        path = self.folder / "state.pt"
+        path = self.folder / FILE
         if self.config.get("overwrite") or not path.is_file():
             return None
-        state = read_tensors(path, "a state of a training", "Delete it to train anew.")
-        if not isinstance(state, Mapping) or not {"config_digest", "config", "epoch_idx"} <= set(state):
-            raise UserError(f"{path} is no state of a training. Delete it to train anew.")
+        state = read_state(path)
         if state["config_digest"] != config_digest(self.config):
             difference = first_difference(state["config"], effective_config(self.config))
             raise UserError(
@@ -279,10 +278,3 @@ def _shown(timing: Mapping[str, float]) -> dict[str, str]:
         "samples/s": f"{timing['samples_per_second']:.1f}",
         "data_wait": f"{100 * timing['data_wait']:.0f}%",
     }
-
-
-def _save(path: Path, content: Mapping[str, Any]) -> None:
-    # through memory: torch's own writer turns a full disk into a RuntimeError without its reason
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_bytes(path, buffer.getvalue())

@@ -256,6 +256,11 @@ class EmbeddingBank:
                     f"{list(tensor.shape)} {tensor.dtype}; build the bank with the classes, dim, size and "
                     "dtype that it was saved with."
                 )
+        for name, most in (("counts", self.size), ("next_slots", self.size - 1)):
+            if not ((state[name] >= 0) & (state[name] <= most)).all():
+                raise UserError(
+                    f"the saved bank's '{name}' has values outside 0 to {most}; it is damaged: train anew."
+                )
         for name, tensor in own.items():
             tensor.copy_(state[name])
         self._full = bool((self._counts == self.size).all())

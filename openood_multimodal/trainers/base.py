@@ -191,7 +191,10 @@ class MultimodalTrainer(ABC):
             self._resumed = EpochProgress(**state["progress"]), state["random"]
 
     def extra_state(self) -> dict[str, Any]:
-        """Return what a subclass keeps between steps, such as an embedding bank."""
+        """Return what a subclass keeps between steps, such as an embedding bank.
+
+        Names, shapes and dtypes must be the same at any time: a resume compares them with a new trainer's.
+        """
         return {}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most trainers keep nothing

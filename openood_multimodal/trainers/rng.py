@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+MT19937_WORDS = 624
+"""Words of NumPy's global source; its position among them is at most this."""
+
 
 def seed_everything(seed: int) -> None:
     """Seed torch, NumPy and Python.  OpenOOD's train pipeline seeds the first two with the same number."""

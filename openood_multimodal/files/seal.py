@@ -1,0 +1,52 @@
+"""Checksums inside the files that ``torch.save`` writes: the SHA-256 of all before it, as the archive's comment.
+
+Such a file stays one that ``torch.load`` reads, and a checksum in the file can't be parted from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from ..errors import UserError
+
+_SEAL = re.compile(rb"openood-mm sha256:([0-9a-f]{64})\Z")
+_LENGTH = len(b"openood-mm sha256:") + 64
+_BLOCK = 2**20
+
+
+def sealed(data: bytes) -> bytes:
+    """Return the zip archive ``data``, which has no comment yet, with its checksum."""
+    body = data[:-2] + _LENGTH.to_bytes(2, "little")  # the length of the comment ends the archive
+    return body + b"openood-mm sha256:" + hashlib.sha256(body).hexdigest().encode()
+
+
+def check_seal(path: str | os.PathLike[str], remedy: str) -> bool:
+    """Compare a file with the checksum in it; return whether it has one (files of older versions don't).
+
+    Args:
+        path: the file.
+        remedy: what to do about another content, a sentence.
+
+    Raises:
+        UserError: when the content is not what the checksum is of.
+        OSError: when the file can't be read.
+    """
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - _LENGTH))
+        seal = _SEAL.search(file.read())
+        if seal is None:
+            return False
+        file.seek(0)
+        digest, left = hashlib.sha256(), size - _LENGTH
+        while left > 0 and (block := file.read(min(_BLOCK, left))):
+            digest.update(block)
+            left -= len(block)
+    if digest.hexdigest() != seal[1].decode():
+        raise UserError(
+            f"{path} is damaged: it has changed since it was written (its SHA-256 is not the one in it). {remedy}"
+        )
+    return True
