@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
+from .naming import did_you_mean
 
 Slices = Mapping[str, tuple[int, int]]
 
@@ -27,9 +28,13 @@ class Embeddings:
         features: float ``[N, D]``, the concatenated embeddings of all modalities.  May be a memory map.
         labels: int64 ``[N]``; -1 where a clip belongs to no in-distribution class.
         logits: float ``[N, C]`` or None, where the head has to be asked.
-        modality_logits: float ``[N, M, C]`` or None.
+        modality_logits: float ``[N, M, C]``, the logits of each modality's own head, or None.
         slices: modality → ``(start, stop)`` columns of ``features``, in order; empty if unknown.
         clips: names of the clips, or empty.
+        modalities: names of the M modalities, in order; by default those of ``slices``, else modality_1, ....
+
+    Raises:
+        UserError: when shapes or names don't fit together.
     """
 
     features: NDArray[Any]
@@ -38,6 +43,7 @@ class Embeddings:
     modality_logits: NDArray[Any] | None = None
     slices: Slices = field(default_factory=dict)
     clips: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2:
@@ -47,6 +53,43 @@ class Embeddings:
         for name, array in (("logits", self.logits), ("modality_logits", self.modality_logits)):
             if array is not None and len(array) != len(self.features):
                 raise UserError(f"{name} have {len(array)} rows, features {len(self.features)}.")
+        if self.slices and self.modalities and tuple(self.slices) != self.modalities:
+            raise UserError(
+                f"modalities are {', '.join(self.modalities)}, but slices name {', '.join(self.slices)}; "
+                "both must name the same modalities in the same order."
+            )
+        if self.modality_logits is not None:
+            self._check_modality_logits(self.modality_logits.shape)
+        if not self.modalities:
+            unnamed = 0 if self.slices or self.modality_logits is None else self.modality_logits.shape[1]
+            names = tuple(self.slices) or tuple(f"modality_{k + 1}" for k in range(unnamed))
+            object.__setattr__(self, "modalities", names)
+
+    def _check_modality_logits(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 3:
+            raise UserError(f"modality_logits must be [N, M, C], got shape {shape}.")
+        names = self.modalities or tuple(self.slices)
+        if names and shape[1] != len(names):
+            raise UserError(
+                f"modality_logits have {shape[1]} modalities (shape {shape}), but there are {len(names)}: "
+                f"{', '.join(names)}."
+            )
+        if self.logits is not None and shape[2] != self.logits.shape[1]:
+            raise UserError(
+                f"modality_logits have {shape[2]} classes (shape {shape}), but logits {self.logits.shape[1]}."
+            )
+
+    def modality(self, name: str) -> Embeddings:
+        """Return what is known of one modality alone: its columns and its own head's logits, both as views.
+
+        Raises:
+            UserError: for an unknown modality.
+        """
+        if name not in self.modalities:
+            raise UserError(f"there is no modality called '{name}'.{did_you_mean(name, self.modalities)}")
+        start, stop = self.slices.get(name, (0, 0))
+        own = None if self.modality_logits is None else self.modality_logits[:, self.modalities.index(name)]
+        return Embeddings(self.features[:, start:stop], self.labels, own, clips=self.clips)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -64,16 +107,24 @@ class LinearHead:
     Attributes:
         weight: float ``[C, D]``.
         bias: float ``[C]``.
+        modality_heads: modality → that modality's own head, ``[C, D_k]`` and ``[C]``; empty if unknown.
     """
 
     weight: NDArray[Any]
     bias: NDArray[Any]
+    modality_heads: Mapping[str, LinearHead] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or self.bias.shape != (len(self.weight),):
             raise UserError(
                 f"a head needs weight [C, D] and bias [C], got {self.weight.shape} and {self.bias.shape}."
             )
+        for name, each in self.modality_heads.items():
+            if each.num_classes != self.num_classes:
+                raise UserError(
+                    f"the head of modality '{name}' has {each.num_classes} classes, the fusion head "
+                    f"{self.num_classes}."
+                )
 
     @property
     def num_classes(self) -> int:
@@ -89,6 +140,15 @@ class LinearHead:
         """Return ``[N, C]`` logits of ``[N, D]`` features, in the features' precision."""
         dtype = features.dtype if features.dtype.kind == "f" else np.dtype(np.float32)
         return features @ self.weight.T.astype(dtype, copy=False) + self.bias.astype(dtype, copy=False)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return ``weight``, ``bias`` and each modality's ``weight.<modality>``, ``bias.<modality>``: the keys of
+        a head's ``.npz``.
+        """
+        own = {"weight": self.weight, "bias": self.bias}
+        for name, each in self.modality_heads.items():
+            own |= {f"weight.{name}": each.weight, f"bias.{name}": each.bias}
+        return own
 
 
 class Scores(NamedTuple):

@@ -7,7 +7,6 @@ A run has one engine; a single score takes the other as ``<engine>/<name>``: wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 from . import __version__
@@ -37,8 +36,10 @@ def choose(name: str, engine: str = "native") -> Choice:
     Raises:
         UserError: for an unknown engine.
     """
-    prefix, slash, plain = name.rpartition("/")
-    wanted = prefix if slash else engine
+    prefix, slash, plain = name.partition("/")
+    if not slash or "(" in prefix:  # brackets hold the scores of a combination, which are native
+        prefix, plain = engine, name
+    wanted = prefix
     if wanted not in ENGINES:
         raise UserError(f"there is no engine '{wanted}'.{did_you_mean(wanted, ENGINES)}")
     return Choice(plain if wanted == engine else f"{wanted}-{plain}", wanted, plain)
@@ -56,18 +57,9 @@ def build(choice: Choice, preset: str = "openood", parameters: Mapping[str, Any]
 
         score = OpenOODPostprocessor(choice.name, parameters)
     else:
-        from .config import bind
-        from .registry import POSTPROCESSORS
+        from .postprocessors.spec import build_score
 
-        kind = POSTPROCESSORS.get(choice.name)
-        known = [each.name for each in fields(kind.Params)]
-        for key in parameters or {}:
-            if key not in known:
-                raise UserError(
-                    f"the postprocessor '{choice.name}' has no parameter '{key}'.{did_you_mean(key, known)}"
-                )
-        bound = bind(parameters, kind.Params, where=choice.name, ignore=())
-        score = kind.from_preset(preset, **{key: getattr(bound, key) for key in parameters or {}})
+        score = build_score(choice.name, preset, parameters)
     if choice.label != choice.name:
         score.name = choice.label
     return score

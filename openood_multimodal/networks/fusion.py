@@ -137,11 +137,20 @@ class MultimodalNetwork(nn.Module):
 
     def get_fc(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the fusion head as NumPy arrays: weight ``[C, D]``, bias ``[C]``."""
-        return self.fc.weight.detach().cpu().numpy(), self.fc.bias.detach().cpu().numpy()
+        return arrays_of(self.fc)
+
+    def get_modality_fcs(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+        """Return modality → its own head as NumPy arrays: weight ``[C, D_k]``, bias ``[C]``."""
+        return {name: arrays_of(head) for name, head in self.heads.items()}
 
     def get_fc_layer(self) -> nn.Linear:
         """Return the fusion head."""
         return self.fc
+
+
+def arrays_of(layer: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a linear layer's weight and bias as NumPy arrays; on a CPU they share its memory."""
+    return layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()
 
 
 def check_modalities(modalities: Sequence[str], known: Mapping[str, Any], where: str) -> None:

@@ -25,6 +25,7 @@ from ..datasets.store import EmbeddingStore
 from ..errors import UserError
 from ..networks import build_network
 from ..paths import resolve_inside
+from ..postprocessors.protocol import head_of
 from ..registry import PIPELINES
 from .checks import check_config, check_trained
 from .device import choose_device
@@ -209,8 +210,9 @@ class ExtractPipeline:
             )
             if store.skipped:
                 print(f"Note: {skip_note(name, store.skipped)}. Reasons: meta.json there.", flush=True)
-        weight, bias = net.get_fc()  # type: ignore[operator]
-        write_npz(self.folder / "head.npz", {"weight": weight, "bias": bias})
+        head = head_of(net)
+        assert head is not None
+        write_npz(self.folder / "head.npz", head.arrays())
         return self.folder
 
 

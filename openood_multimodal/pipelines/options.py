@@ -10,6 +10,7 @@ from ..config import COMMAND_LINE, Config
 from ..engines import ENGINES, Choice, build, choose
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..postprocessors.spec import split_names
 
 FIT_SETS = ("train", "val")
 
@@ -46,7 +47,7 @@ class TestOptions:
         """
         single = config.get("postprocessor") or {}
         names = config.get("postprocessors") or []
-        names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+        names = list(dict.fromkeys(split_names(names))) if names else []
         if single.get("name") and single["name"] not in names:
             # the packaged test configs always have a list, so this section was asked for, unless the list was too
             if isinstance(config, Config) and config.source_of("postprocessors") == COMMAND_LINE:
@@ -60,7 +61,8 @@ class TestOptions:
                 "the config names no score; set --postprocessors msp,ebo,mls (openood-mm list postprocessors)."
             )
         arguments = {
-            name: dict(each or {}) for name, each in (config.get("postprocessor_args") or {}).items()
+            "".join(name.split()): dict(each or {})
+            for name, each in (config.get("postprocessor_args") or {}).items()
         }
         if single.get("name") and single.get("postprocessor_args"):
             arguments.setdefault(single["name"], dict(single["postprocessor_args"]))

@@ -26,6 +26,7 @@ from ..paths import file_name, remove, remove_if_empty, resolve_inside
 from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
+from ..postprocessors.protocol import head_of
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
 from .card import CheckpointCard, read_card
@@ -94,9 +95,10 @@ class TestPipeline:
             )
             for group, part in ood_loaders.items()
         }
-        head = LinearHead(*net.get_fc())  # type: ignore[operator]
+        head = head_of(net)
+        assert head is not None
         if self.save_embeddings:
-            write_npz(self.stores / "head.npz", {"weight": head.weight, "bias": head.bias})
+            write_npz(self.stores / "head.npz", head.arrays())
 
         id_loaders = {name: EmbeddingLoader(each) for name, each in id_sets.items()}
         ood_embedding_loaders = {
@@ -107,7 +109,7 @@ class TestPipeline:
         }
         evaluator = EVALUATORS.get(evaluator_name)(config)
         evaluator.unseen = _unseen(loaders, ood_loaders, id_sets, ood_sets)
-        embedding_head = EmbeddingHead(head.weight, head.bias)
+        embedding_head = EmbeddingHead(head.weight, head.bias, head.modality_heads)
         fit_set = id_sets.get(self.options.fit_on)
         if fit_set is None:
             raise UserError(f"fit_on is '{self.options.fit_on}', and dataset.split_names has no such split.")

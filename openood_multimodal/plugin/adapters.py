@@ -21,8 +21,8 @@ from ..datasets.loaders import EmbeddingLoader
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..networks import EmbeddingHead
+from ..postprocessors.inputs import check_labels
 from ..postprocessors.params import ScoreInfo
-from ..postprocessors.rows import check_labels
 from ..registry import POSTPROCESSORS
 from .batches import ConvertedLoader, as_image, perturbable
 from .calling import OnCpu, seeded, silent

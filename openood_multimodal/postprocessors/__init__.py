@@ -6,13 +6,16 @@ Importing this package registers them in `openood_multimodal.registry.POSTPROCES
 from .arithmetic import ScoringOptions, ScoringSettings
 from .ash import ASH
 from .base import Postprocessor
+from .discrepancy import Discrepancy
 from .ebo import EBO
+from .ensemble import Ensemble
 from .gen import GEN
 from .knn import KNN
 from .mds import MDS
 from .mls import MLS
 from .msp import MSP
 from .params import NoParams, ScoreInfo
+from .per_modality import PerModality
 from .plan import fit_all, score_all
 from .react import ReAct
 from .rows import Rows
@@ -28,8 +31,11 @@ __all__ = [
     "MDS",
     "MLS",
     "MSP",
+    "Discrepancy",
+    "Ensemble",
     "Needs",
     "NoParams",
+    "PerModality",
     "Postprocessor",
     "ReAct",
     "Rows",

@@ -13,11 +13,11 @@ from ..errors import UserError
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number
-from .rows import Floats, Rows, check_slices, largest
+from .rows import Floats, Rows, largest
 from .softmax import logsumexp
 
 if TYPE_CHECKING:
-    from .shared import Shared
+    pass
 
 
 @POSTPROCESSORS.register("ash")
@@ -36,6 +36,7 @@ class ASH(Postprocessor):
         "openood": OPENOOD_DEFAULTS,
         "multiood": {"percentile": 90, "per_modality": True},
     }
+    needs_head = True
     sweep = {"percentile_list": (65, 70, 75, 80, 85, 90, 95)}  # noqa: RUF012
 
     @dataclass(frozen=True)
@@ -50,20 +51,10 @@ class ASH(Postprocessor):
 
     params: Params
 
-    def learn(self, shared: Shared) -> None:
-        """Learn nothing; shaping asks only for the head.
-
-        Raises:
-            UserError: without a head.
-        """
-        if shared.head is None:
-            raise UserError("ash needs the head: weight [C, D] and bias [C].")
-
     def score_rows(self, rows: Rows) -> Scores:
         """Return the energy of each row's logits after shaping."""
         dim = rows.features.shape[1]
         slices = rows.slices if self.params.per_modality else {"all": (0, dim)}
-        check_slices(slices, dim, self.name)
         shaped = np.empty_like(rows.features)
         for start, stop in slices.values():
             shaped[:, start:stop] = shape_binary(rows.features[:, start:stop], self.params.percentile)

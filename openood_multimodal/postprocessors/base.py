@@ -20,6 +20,7 @@ from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
 from ..naming import did_you_mean
 from .arithmetic import ScoringOptions
+from .inputs import NO_HEAD, check_modality_logits, check_slices
 from .params import NoParams, ScoreInfo, known_parameters, replace_params
 from .rows import Rows
 from .training import Needs
@@ -46,6 +47,9 @@ class Postprocessor(ABC):
         uses: what `learn` takes from the pass over the training rows that all scores share.
         fit_reads_params: whether what `fit` learns depends on the parameters.
         reads_features: whether scoring reads features (else logits are enough).
+        reads_modality_logits: whether it reads the logits of each modality's own head.
+        needs_head: whether it asks the fusion head for new logits, so that stored ones don't do.
+        needs_slices: whether it has to know which columns belong to which modality.
         sweep: OpenOOD's ``postprocessor_sweep``: ``<parameter>_list`` → values.
 
     Instance attributes:
@@ -66,15 +70,17 @@ class Postprocessor(ABC):
         UserError: for an unknown parameter, or a value outside its range.
     """
 
-    name: ClassVar[str]
+    name: str  # what follows may depend on an instance's parameters, or on the scores that it combines
     info: ClassVar[ScoreInfo]
     presets: ClassVar[Mapping[str, Preset]] = MappingProxyType(
         {"openood": OPENOOD_DEFAULTS, "multiood": OPENOOD_DEFAULTS}
     )
-    needs: ClassVar[frozenset[str]] = frozenset()
-    uses: ClassVar[frozenset[Needs]] = frozenset()
-    fit_reads_params: ClassVar[bool] = False
-    reads_features: ClassVar[bool] = True
+    needs: frozenset[str] = frozenset()
+    uses: frozenset[Needs] = frozenset()
+    fit_reads_params: bool = False
+    reads_features: bool = True
+    reads_modality_logits: bool = False
+    needs_head: bool = False
     sweep: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({})
 
     @dataclasses.dataclass(frozen=True)
@@ -104,6 +110,11 @@ class Postprocessor(ABC):
         if preset not in cls.presets:
             raise UserError(f"there is no preset called '{preset}'.{did_you_mean(preset, cls.presets)}")
         return cls(**{**cls.presets[preset], **overrides})
+
+    @property
+    def needs_slices(self) -> bool:
+        """Whether the score has to know which columns belong to which modality."""
+        return bool(getattr(self.params, "per_modality", False))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -168,7 +179,9 @@ class Postprocessor(ABC):
             if each is not None:
                 if label in self.needs and not len(each):
                     raise UserError(f"the {label} embeddings are empty; '{self.name}' needs them to fit on.")
-                self._check_widths(each, head, f"{label} ")
+                self.check_inputs(each, head, f"{label} ")
+        if self.needs_head and head is None:
+            raise UserError(f"{self.name} {NO_HEAD}.")
         self.fitted = False  # a fit that fails leaves nothing half-made to score with
         self.notes = []
         self.head = head
@@ -196,14 +209,31 @@ class Postprocessor(ABC):
         """Raise `UserError` unless the score is fitted, and to embeddings of this width."""
         if not self.fitted:
             raise UserError(f"the postprocessor '{self.name}' was asked to score before fit().")
-        self._check_widths(embeddings, self.head, "")
+        self.check_inputs(embeddings, self.head, "")
 
     def block_width(self, embeddings: Embeddings) -> int:
         """Return the widest row that scoring makes, for the size of a block."""
         classes = self.head.num_classes if self.head is not None else 1
-        return max(embeddings.dim, classes if embeddings.logits is None else embeddings.logits.shape[1])
+        classes = classes if embeddings.logits is None else embeddings.logits.shape[1]
+        return max(
+            embeddings.dim, classes * (len(embeddings.modalities) if self.reads_modality_logits else 1)
+        )
 
-    def _check_widths(self, embeddings: Embeddings, head: LinearHead | None, label: str) -> None:
+    def check_inputs(self, embeddings: Embeddings, head: LinearHead | None, label: str = "") -> None:
+        """Check that a set carries what the score reads, and that it goes with the head.
+
+        Args:
+            embeddings: the set.
+            head: the fusion head, or None.
+            label: what the set is, for messages: ``"train "``, or nothing.
+
+        Raises:
+            UserError: naming the score, the input that is missing or doesn't fit, and how to provide it.
+        """
+        if self.reads_modality_logits:
+            check_modality_logits(embeddings, head, self.name, label)
+        if self.needs_slices:
+            check_slices(dict(embeddings.slices), embeddings.dim, self.name)
         if head is None:
             return
         if (self.reads_features or embeddings.logits is None) and embeddings.dim != head.dim:

@@ -21,6 +21,7 @@ this writes `estimate` and `score_rows`, and runs beside the others.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,23 @@ def fit_alone(
     _fit([score], [True], train, val, head, options, _nothing_around)
 
 
+def fit_part(score: Postprocessor, shared: Shared) -> Postprocessor:
+    """Return a fitted score that another one combines: an equal one of the same run where there is one, else a copy,
+    so that nothing is fitted, or computed, twice.
+    """
+    same = (
+        each
+        for each in shared.scores
+        if type(each) is type(score) and each.name == score.name and each.parameters == score.parameters
+    )
+    part = next(same, None) or copy.deepcopy(score)
+    if _plain(part, "fit"):
+        shared.fit(part)
+    else:
+        part.fit(shared.train, shared.val, shared.head)
+    return part
+
+
 def _plain(score: Postprocessor, method: str) -> bool:
     """Return whether a score leaves a method as it is; one that doesn't has to be asked by that method."""
     from .base import Postprocessor
@@ -125,7 +143,7 @@ def _fit(
             with around(score):
                 bar.set_postfix_str(score.name)
                 if ours:
-                    score.fit_shared(shared)
+                    shared.fit(score)
                 else:
                     score.fit(train, val, head)
 
@@ -189,7 +207,7 @@ def _score_blocks(
                 rows = Rows(embeddings, where, score.head, options.checked)
                 blocks.append(rows)
             with around(score):
-                pred, conf = score.score_rows(rows)
+                pred, conf = rows.scores_of(score)
                 if np.shape(pred) != (len(rows),) or np.shape(conf) != (len(rows),):
                     raise UserError(
                         f"{score.name}: score_rows must return pred and conf of shape ({len(rows)},), one a row; "

@@ -34,9 +34,11 @@ def head_of(net: Any) -> LinearHead | None:
     """Return the network's fusion head, or None where it has no ``get_fc``."""
     if not hasattr(net, "get_fc"):
         return None
-    weight, bias = net.get_fc()
     # copies: a CPU network hands out its own memory, which further training would change under us
-    return LinearHead(np.array(weight), np.array(bias))
+    own = net.get_modality_fcs() if hasattr(net, "get_modality_fcs") else {}
+    heads = {name: LinearHead(np.array(weight), np.array(bias)) for name, (weight, bias) in own.items()}
+    weight, bias = net.get_fc()
+    return LinearHead(np.array(weight), np.array(bias), heads)
 
 
 def fit_inputs(score: Postprocessor, net: Any, loaders: Mapping[str, Any]) -> Fit:
@@ -67,43 +69,58 @@ def collect(score: Postprocessor, net: Any, loader: Any) -> Embeddings:
     if stored is not None:
         return stored
     device = device_of(net)
-    features: list[NDArray[Any]] = []
-    logits: list[NDArray[Any]] = []
-    labels: list[NDArray[Any]] = []
-    slices: Mapping[str, tuple[int, int]] = {}
-    with torch.no_grad():
-        for batch in tqdm(loader, desc=f"{score.name}: fit", leave=False):
-            data = batch["data"].to(device)
-            if not features:
-                slices = slices_of(score, net, data)
-            output, feature = net(data, return_feature=True)
-            features.append(_array(feature).reshape(len(feature), -1))
-            logits.append(_array(output))
-            labels.append(_array(torch.as_tensor(batch["label"])))
-    if not features:
+    batches = [
+        embed(score, net, batch["data"].to(device), _array(torch.as_tensor(batch["label"])).astype(np.int64))
+        for batch in tqdm(loader, desc=f"{score.name}: fit", leave=False)
+    ]
+    if not batches:
         raise UserError(f"a loader that '{score.name}' needs to fit on has no batches.")
+    own = [each.modality_logits for each in batches if each.modality_logits is not None]
     return Embeddings(
-        np.concatenate(features),
-        np.concatenate(labels).astype(np.int64),
-        np.concatenate(logits),
-        slices=slices,
+        np.concatenate([each.features for each in batches]),
+        np.concatenate([each.labels for each in batches]),
+        np.concatenate([each.logits for each in batches if each.logits is not None]),
+        np.concatenate(own) if own else None,
+        batches[0].slices,
+        modalities=batches[0].modalities,
     )
 
 
-def slices_of(score: Postprocessor, net: Any, data: Any) -> Mapping[str, tuple[int, int]]:
-    """Return modality → columns, asked of the network, where the score treats modalities by themselves."""
-    if not getattr(score.params, "per_modality", False):
-        return {}
-    known = getattr(net, "slices", None)
-    if isinstance(known, Mapping):
-        return known
-    if not hasattr(net, "forward_modalities"):
-        return {}
-    slices, position = {}, 0
-    for modality, embedding in net.forward_modalities(data).embeddings.items():
-        slices[modality] = (position, position + embedding.shape[1])
-        position += embedding.shape[1]
-    return slices
+def embed(score: Postprocessor, net: Any, data: Any, labels: NDArray[np.int64]) -> Embeddings:
+    """Return what the score reads of one batch, from one pass through ``net``.
+
+    Raises:
+        UserError: when the score looks at modalities and the network has none to show.
+    """
+    looks = score.reads_modality_logits or score.needs_slices
+    if looks and not hasattr(net, "forward_modalities"):
+        raise UserError(
+            f"{score.name} looks at each modality, and {type(net).__name__} has no forward_modalities(): "
+            "use a multimodal network (docs/extending.md), or a score that reads fused logits."
+        )
+    with torch.no_grad():
+        if score.reads_modality_logits:
+            output = net.forward_modalities(data)
+            own = np.stack([_array(each) for each in output.modality_logits.values()], axis=1)
+            slices = _columns(output.embeddings)
+            return Embeddings(_array(output.features), labels, _array(output.logits), own, slices)
+        if score.reads_features or score.needs:
+            logits, feature = net(data, return_feature=True)
+            slices = (
+                getattr(net, "slices", None) or _columns(net.forward_modalities(data).embeddings)
+                if looks
+                else {}
+            )
+            return Embeddings(
+                _array(feature).reshape(len(feature), -1), labels, _array(logits), slices=slices
+            )
+        logits = net(data)
+        return Embeddings(np.empty((len(logits), 0), dtype=np.float32), labels, _array(logits))
+
+
+def _columns(embeddings: Mapping[str, Tensor]) -> Mapping[str, tuple[int, int]]:
+    stops = np.cumsum([each.shape[1] for each in embeddings.values()]).tolist()
+    return dict(zip(embeddings, zip([0, *stops], stops, strict=False), strict=True))
 
 
 def make_ready(score: Postprocessor, net: Any) -> None:
@@ -117,17 +134,7 @@ def make_ready(score: Postprocessor, net: Any) -> None:
 
 def score_batch(score: Postprocessor, net: Any, data: Any) -> tuple[Tensor, Tensor]:
     """Return pred and conf, CPU tensors ``[B]``, of one batch."""
-    with torch.no_grad():
-        if score.reads_features:
-            output, feature = net(data, return_feature=True)
-            features = _array(feature).reshape(len(feature), -1)
-            slices = slices_of(score, net, data)
-        else:
-            output = net(data)
-            features = np.empty((len(output), 0), dtype=np.float32)
-            slices = {}
-    labels = np.full(len(output), -1, dtype=np.int64)
-    pred, conf = score.score(Embeddings(features, labels, _array(output), slices=slices))
+    pred, conf = score.score(embed(score, net, data, np.full(len(data), -1, dtype=np.int64)))
     return torch.from_numpy(pred), torch.from_numpy(conf)
 
 

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number
-from .rows import Rows, block_slices, check_slices, largest, require_finite
+from .rows import Rows, block_slices, largest, require_finite
 from .softmax import logsumexp
 from .statistics import percentile
 
@@ -38,6 +38,7 @@ class ReAct(Postprocessor):
         "multiood": {"percentile": 90, "per_modality": True},
     }
     needs = frozenset({"val"})
+    needs_head = True
     fit_reads_params = True
     sweep = {"percentile_list": (85, 90, 95, 99)}  # noqa: RUF012
 
@@ -59,11 +60,9 @@ class ReAct(Postprocessor):
         """Take the thresholds from the validation set, or from the training set where there is none.
 
         Raises:
-            UserError: without a head; where ``per_modality`` is asked for and the slices are unknown.
+            UserError: for embeddings that are empty or not finite.
         """
         chosen = shared.val if shared.val is not None else shared.train_set
-        if shared.head is None:
-            raise UserError("react needs the head: weight [C, D] and bias [C].")
         if shared.val is None:
             self.notes.append(
                 "react: no validation features; the threshold comes from the training features."
@@ -76,7 +75,6 @@ class ReAct(Postprocessor):
         self._slices = {"all": (0, chosen.dim)}
         if self.params.per_modality:
             self._slices = dict(chosen.slices)
-            check_slices(self._slices, chosen.dim, self.name)
         self.thresholds = {
             modality: percentile(
                 chosen.features, self.params.percentile, slice(*columns), shared.options.chunk_rows
@@ -92,7 +90,7 @@ class ReAct(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the energy of each row's logits after clipping."""
-        if self.params.per_modality and rows.slices and rows.slices != self._slices:
+        if self.params.per_modality and rows.slices != self._slices:
             raise UserError(f"react was fitted on the slices {self._slices}, these rows have {rows.slices}.")
         logits = rows.head_logits(np.minimum(rows.features, self._limits))
         return Scores(largest(logits), logsumexp(logits))

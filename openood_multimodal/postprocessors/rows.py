@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Embeddings, LinearHead
+from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
+from ..naming import did_you_mean
+
+if TYPE_CHECKING:
+    from .base import Postprocessor
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +81,8 @@ class Rows:
         self._where = where
         self._head = head
         self._checked = checked
+        self._of_modality: dict[tuple[str, int], Rows] = {}
+        self._scored: dict[int, Scores] = {}
 
     def __len__(self) -> int:
         return self._where.stop - self._where.start
@@ -137,6 +143,48 @@ class Rows:
             )
         return _frozen(as_float64(self._head.logits(features), "logits", self._where.start))
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in the order of ``modality_logits``; empty if unknown."""
+        return self._embeddings.modalities
+
+    @cached_property
+    def modality_logits(self) -> Floats:
+        """Float64 ``[B, M, C]``: the stored logits of each modality's own head, or those that the heads give."""
+        stored = self._embeddings.modality_logits
+        if stored is None:
+            own = [self.modality(name).logits for name in self.modalities]
+            return _frozen(np.stack(own, axis=1))
+        block = np.asarray(stored[self._where])
+        if not self._checked:
+            require_finite(block.reshape(len(block), -1), "modality_logits", self._where.start)
+        return _frozen(np.asarray(block, dtype=np.float64))
+
+    def modality_features(self, name: str) -> Floats:
+        """Return the float64 ``[B, D_k]`` embedding of one modality.
+
+        Raises:
+            UserError: for an unknown modality, or where the columns of the modalities aren't known.
+        """
+        if name not in self.slices:
+            raise UserError(f"no columns are known of a modality '{name}'.{did_you_mean(name, self.slices)}")
+        return self.features[:, slice(*self.slices[name])]
+
+    def modality(self, name: str) -> Rows:
+        """Return the same rows of one modality alone: its features, its own head and that head's logits."""
+        head = self._head.modality_heads.get(name) if self._head is not None else None
+        key = (name, id(head))
+        if key not in self._of_modality:
+            part = self._embeddings.modality(name)
+            self._of_modality[key] = Rows(part, self._where, head, self._checked)
+        return self._of_modality[key]
+
+    def scores_of(self, score: Postprocessor) -> Scores:
+        """Return what ``score`` makes of these rows; computed once, also where several scores combine it."""
+        if id(score) not in self._scored:
+            self._scored[id(score)] = score.score_rows(self)
+        return self._scored[id(score)]
+
     @cached_property
     def pred(self) -> NDArray[np.int64]:
         """Int64 ``[B]``: the class of the largest logit, the first one of several."""
@@ -172,31 +220,3 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def check_labels(labels: NDArray[np.int64], num_classes: int) -> None:
-    """Raise `UserError` unless every label is one of the classes 0 … ``num_classes`` - 1."""
-    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(outside):
-        row = int(outside[0])
-        raise UserError(
-            f"label {int(labels[row])} at training row {row} is none of the head's {num_classes} classes "
-            f"(0 to {num_classes - 1})."
-        )
-
-
-def check_slices(slices: dict[str, tuple[int, int]], dim: int, name: str) -> None:
-    """Raise `UserError` unless ``slices`` cut all ``dim`` columns into consecutive pieces."""
-    if not slices:
-        raise UserError(
-            f"the postprocessor '{name}' treats each modality by itself (per_modality=True), but these "
-            "embeddings don't say which columns belong to which modality; give their slices, for example "
-            "video: (0, 2304), flow: (2304, 4352), or use per_modality=False."
-        )
-    position = 0
-    for modality, (start, stop) in slices.items():
-        if start != position or stop <= start:
-            raise UserError(f"the slice of '{modality}' is ({start}, {stop}); it should start at {position}.")
-        position = stop
-    if position != dim:
-        raise UserError(f"the modalities' slices end at column {position}, the features have {dim} columns.")

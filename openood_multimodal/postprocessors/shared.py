@@ -29,6 +29,7 @@ class Shared:
     """What scores learn from, and what they share.  Everything is computed when it is first asked for.
 
     Attributes:
+        scores: those fitted together.
         train: training embeddings, or None.
         val: validation embeddings, or None.
         head: the head, or None.
@@ -45,6 +46,7 @@ class Shared:
         options: ScoringOptions | None = None,
         progress: Callable[[int], object] = lambda rows: None,
     ) -> None:
+        self.scores = tuple(scores)
         self.train = train
         self.val = val
         self.head = head
@@ -55,10 +57,17 @@ class Shared:
         self._found: TrainingStatistics | None = None
         self._fallback: str | None = None
         self._whitening: Whitening | None = None
+        self._fitted: set[int] = set()
         self._no_classes: UserError | None = None
         if head is None:
             self._needs -= {Needs.LARGEST_LOGIT}  # who asks for it says so
         self._num_classes = self._usable_classes()
+
+    def fit(self, score: Postprocessor) -> None:
+        """Fit a score, unless it is already fitted to what is shared here."""
+        if id(score) not in self._fitted:
+            score.fit_shared(self)
+            self._fitted.add(id(score))
 
     def _usable_classes(self) -> int | None:
         """Return C where some score groups by class and the labels allow it; keep the error for those scores."""

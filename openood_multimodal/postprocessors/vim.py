@@ -42,6 +42,7 @@ class ViM(Postprocessor):
         url="https://arxiv.org/abs/2203.10807",
     )
     needs = frozenset({"train"})
+    needs_head = True
     uses = frozenset({Needs.SCATTER, Needs.LARGEST_LOGIT})
     fit_reads_params = True
     sweep = {"dim_list": (256, 1000)}  # noqa: RUF012
@@ -65,11 +66,10 @@ class ViM(Postprocessor):
         """Take origin, principal subspace and α from the training embeddings and the head.
 
         Raises:
-            UserError: without a head; where ``dim`` isn't below D, or leaves nothing of the features.
+            UserError: where ``dim`` isn't below D, or leaves nothing of the features.
         """
         train, head = shared.train_set, shared.head
-        if head is None:
-            raise UserError("vim needs the head: weight [C, D] and bias [C].")
+        assert head is not None  # needs_head
         dim = self.params.dim
         if dim >= train.dim:
             raise UserError(

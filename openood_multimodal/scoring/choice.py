@@ -9,23 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ..config import bind
-from ..config.values import UnreadableError, read_scalar
-from ..engines import build, choose
+from ..arrays import Embeddings, LinearHead
+from ..config.values import UnreadableError
+from ..engines import Choice, build, choose
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..postprocessors.base import Postprocessor
+from ..postprocessors.plan import naming
+from ..postprocessors.spec import build_score, check_name, read_value, split_names, split_outside
 from ..registry import POSTPROCESSORS
 
 DEFAULT_SCORES = ("msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim")
 """The scores that run unless others are asked for: the paper's; LogitNorm, its tenth method, is a training."""
 
 FIT_SETS = ("train", "val")
-NEED_HEAD = frozenset({"ash", "react", "vim"})
-"""Scores that ask the head for new logits, so that stored logits don't do."""
-
 Parameters = Mapping[str, Mapping[str, Any]]
 
 
@@ -49,11 +46,14 @@ class Job:
         return self.asked or self.name
 
 
-def score_names(asked: str | Iterable[str] | None, engine: str = "native") -> list[str]:
-    """Return the names asked for, in order; the default nine for None.
+def score_names(
+    asked: str | Iterable[str | Postprocessor] | None, engine: str = "native"
+) -> list[str | Postprocessor]:
+    """Return the scores asked for, in order; the default nine for None.
 
     Args:
-        asked: names, or text with commas; ``<engine>/<name>`` for one of the other engine.
+        asked: names (see `postprocessors.spec`), or text with commas, or objects; ``<engine>/<name>`` for one of
+            the other engine.
         engine: that of names without a prefix.
 
     Raises:
@@ -61,16 +61,23 @@ def score_names(asked: str | Iterable[str] | None, engine: str = "native") -> li
     """
     if asked is None:
         return list(DEFAULT_SCORES)
-    names = [each.strip() for each in (asked.split(",") if isinstance(asked, str) else asked)]
-    if not names or not all(names):
+    given = [asked] if isinstance(asked, str | Postprocessor) else list(asked)
+    objects = {each.name: each for each in given if isinstance(each, Postprocessor)}
+    written = split_names(each if isinstance(each, str) else each.name for each in given)
+    if not all(written):
         raise UserError(f"postprocessors names no score. Known: {', '.join(POSTPROCESSORS.names())}.")
-    for name in names:
-        choice = choose(name, engine)
-        if choice.engine == "native":
-            POSTPROCESSORS.get(choice.name)
-        if [choose(each, engine).label for each in names].count(choice.label) > 1:
-            raise UserError(f"the postprocessor '{choice.label}' is asked for twice; once is enough.")
+    names = [objects.get(name, name) for name in written]
+    labels = [_choose(name, engine).label for name in names]
+    for name, label in zip(names, labels, strict=True):
+        if isinstance(name, str) and _choose(name, engine).engine == "native":
+            check_name(_choose(name, engine).name)
+        if labels.count(label) > 1:
+            raise UserError(f"the postprocessor '{label}' is asked for twice; once is enough.")
     return names
+
+
+def _choose(name: str | Postprocessor, engine: str) -> Choice:
+    return choose(name, engine) if isinstance(name, str) else Choice(name.name, "native", name.name)
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -83,19 +90,23 @@ def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     settings: dict[str, dict[str, Any]] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        name, dot, parameter = key.partition(".")
-        if not (equals and dot and name and parameter and value):
+        key, *value = split_outside(text, "=", 1)
+        name, *parameter = split_outside(key, ".", 1)
+        if not (name and parameter and parameter[0] and value and value[0]):
             raise UserError(f"--set is written POSTPROCESSOR.PARAMETER=VALUE, e.g. knn.K=10; got '{text}'.")
         try:
-            settings.setdefault(name, {})[parameter] = read_scalar(value, None)
+            settings.setdefault(name, {})[parameter[0]] = read_value(value[0])
         except UnreadableError as error:
             raise UserError(f"--set {text}: {error}") from None
     return settings
 
 
 def build_jobs(
-    names: Sequence[str], preset: str, parameters: Parameters, shaped: str | None, engine: str = "native"
+    names: Sequence[str | Postprocessor],
+    preset: str,
+    parameters: Parameters,
+    shaped: str | None,
+    engine: str = "native",
 ) -> list[Job]:
     """Return the scores, not fitted yet.
 
@@ -110,50 +121,27 @@ def build_jobs(
         UserError: for parameters of a score that doesn't run, that it doesn't have, or of another type; for
             features already shaped, any score but their energy; for a preset that OpenOOD's engine lacks.
     """
+    parameters = {"".join(name.split()): dict(each) for name, each in parameters.items()}
+    written = [name for name in names if isinstance(name, str)]
     for name in parameters:
-        if name not in names:
-            raise UserError(f"parameters are set for '{name}', which is not run.{did_you_mean(name, names)}")
+        if name not in written:
+            raise UserError(
+                f"parameters are set for '{name}', which is not run.{did_you_mean(name, written)}"
+            )
     if shaped is not None:
-        return _shaped_jobs(names, preset, parameters, shaped)
-    choices = [choose(name, engine) for name in names]
+        return _shaped_jobs([_choose(name, engine).label for name in names], preset, parameters, shaped)
+    choices = [_choose(name, engine) for name in names]
     if preset != "openood" and all(choice.engine == "openood" for choice in choices):
         raise UserError(
             f"preset is '{preset}', and the engine openood has OpenOOD's parameters only; "
             "leave the preset out, or set single parameters."
         )
     return [
-        Job(
-            choice.label,
-            build(choice, preset, parameters.get(name, {}))
-            if choice.engine == "openood"
-            else _labelled(_build(choice.name, preset, parameters.get(name, {})), choice.label),
-            name,
-        )
+        Job(choice.label, build(choice, preset, parameters.get(name, {})), name)
+        if isinstance(name, str)
+        else Job(name.name, name)
         for name, choice in zip(names, choices, strict=True)
     ]
-
-
-def _labelled(score: Postprocessor, label: str) -> Postprocessor:
-    if label != score.name:
-        vars(score)["name"] = label  # on this object alone; the class keeps its own
-    return score
-
-
-def _build(name: str, preset: str, overrides: Mapping[str, Any]) -> Postprocessor:
-    kind = POSTPROCESSORS.get(name)
-    if not (isinstance(kind, type) and issubclass(kind, Postprocessor)):
-        raise UserError(f"'{name}' can't be scored here: derive it from postprocessors.Postprocessor.")
-    if preset not in kind.presets:
-        raise UserError(f"there is no preset called '{preset}'.{did_you_mean(preset, kind.presets)}")
-    plain = {
-        key: value.item() if isinstance(value, np.generic) else value for key, value in overrides.items()
-    }
-    try:
-        bound = bind(plain, kind.Params, name, ignore=())
-        score: Postprocessor = kind.from_preset(preset, **{key: getattr(bound, key) for key in plain})
-    except UserError as error:
-        raise UserError(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
-    return score
 
 
 def _shaped_jobs(names: Sequence[str], preset: str, parameters: Parameters, shaped: str) -> list[Job]:
@@ -168,7 +156,7 @@ def _shaped_jobs(names: Sequence[str], preset: str, parameters: Parameters, shap
         raise UserError(
             f"these features have been shaped by {shaped} already; its parameters can't be changed."
         )
-    return [Job(name, _build("ebo", preset, parameters.get(name, {}))) for name in names]
+    return [Job(name, build_score("ebo", preset, parameters.get(name, {}))) for name in names]
 
 
 def require_inputs(jobs: Sequence[Job], *, train: bool, val: bool, fit_on: str, head: bool, why: str) -> None:
@@ -190,7 +178,7 @@ def require_inputs(jobs: Sequence[Job], *, train: bool, val: bool, fit_on: str, 
     fit = val if fit_on == "val" else train
     no_fit = [job.name for job in jobs if "train" in job.score.needs and not fit]
     no_val = [job.name for job in jobs if "val" in job.score.needs and not val and not fit]
-    no_head = [job.name for job in jobs if _needs_head(job.score) and not head]
+    no_head = [job.name for job in jobs if job.score.needs_head and not head]
     missing = {*no_fit, *no_val, *no_head}
     if not missing:
         return
@@ -211,20 +199,28 @@ def require_inputs(jobs: Sequence[Job], *, train: bool, val: bool, fit_on: str, 
     raise UserError(f"{'; '.join(parts)}. {remedy}".rstrip())
 
 
-def _needs_head(score: Any) -> bool:
-    return bool(getattr(score, "needs_head", score.name in NEED_HEAD))
-
-
 def _need(names: Sequence[str]) -> str:
     return f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'}"
 
 
 def require_slices(jobs: Sequence[Job], known: bool) -> None:
     """Raise `UserError` where a score treats modalities by themselves and their columns aren't known."""
-    names = [job.name for job in jobs if job.score.parameters.get("per_modality")]
-    if names and not known:
-        off = " ".join(f"--set {name}.per_modality=false" for name in names)
-        raise UserError(
-            f"{', '.join(names)} would treat each modality by itself, but the columns of the modalities aren't "
-            f"known: give --slices, e.g. video:2304,flow:2048 (in Python slices=), or {off}."
+    those = [job for job in jobs if getattr(job.score, "needs_slices", False)]
+    if those and not known:
+        off = " ".join(
+            f"--set {job.name}.per_modality=false" for job in those if "per_modality" in job.score.parameters
         )
+        raise UserError(
+            f"{', '.join(job.name for job in those)} would treat each modality by itself, but the columns of the "
+            "modalities aren't known: give --slices, e.g. video:2304,flow:2048 (in Python slices=)"
+            + (f", or {off}." if off else ".")
+        )
+
+
+def require_readable(jobs: Sequence[Job], sets: Mapping[str, Embeddings], head: LinearHead | None) -> None:
+    """Raise `UserError` where a set lacks what a native score reads, before anything is computed."""
+    for job in jobs:
+        if isinstance(job.score, Postprocessor):
+            with naming(job.name, [each.written for each in jobs if each is not job]):
+                for name, embeddings in sets.items():
+                    job.score.check_inputs(embeddings, head, f"{name} ")

@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..files.npz import read_arrays
 
 _BLOCK_BYTES = 16 * 2**20
+_FLOATS = ("features", "logits", "modality_logits")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ def read_set(source: Any, name: str, *, ood: bool = False) -> InputSet:
 
     Args:
         source: an `EmbeddingStore` or the path of one; the path of an ``.npz`` with ``features`` float
-            ``[N, D]`` and ``labels`` int ``[N]``; `Embeddings`; ``(features, labels)``; for an OOD set also
-            features alone.
+            ``[N, D]`` and ``labels`` int ``[N]``, and where known ``logits`` float ``[N, C]``,
+            ``modality_logits`` float ``[N, M, C]``, ``modalities`` text ``[M]`` and ``slices`` int ``[M, 2]``
+            (first column, and the one after the last); `Embeddings`; ``(features, labels)``; for an OOD set
+            also features alone.
         name: what it is, for messages: ``"test"``.
         ood: labels aren't needed then, and are replaced by -1.
 
@@ -63,6 +66,9 @@ def read_set(source: Any, name: str, *, ood: bool = False) -> InputSet:
     _check_finite(embeddings.features, f"{found.where}: features")
     if embeddings.logits is not None:
         _check_finite(embeddings.logits, f"{found.where}: logits")
+    own = embeddings.modality_logits
+    if own is not None:
+        _check_finite(own.reshape(len(own), -1), f"{found.where}: modality_logits")
     if ood:
         embeddings = replace(embeddings, labels=np.full(len(embeddings), -1, dtype=np.int64))
     return replace(found, embeddings=embeddings)
@@ -72,8 +78,9 @@ def _found(source: Any, name: str, ood: bool) -> InputSet:
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source), name, ood)
     if isinstance(source, Embeddings):
-        features, labels = _arrays(source.features, source.labels, name, ood)
-        return InputSet(name, replace(source, features=features, labels=labels))
+        values = {key: getattr(source, key) for key in (*_FLOATS, "labels")}
+        return InputSet(name, replace(_embeddings(values, name, ood), clips=source.clips, slices=source.slices,
+                                      modalities=source.modalities))  # fmt: skip
     if callable(getattr(source, "embeddings", None)) and hasattr(source, "meta"):
         return _from_store(source, name)
     if isinstance(source, tuple):
@@ -91,10 +98,47 @@ def _from_path(path: Path, name: str, ood: bool) -> InputSet:
         from ..datasets.store import EmbeddingStore  # here: the room of data sets brings torch
 
         return _from_store(EmbeddingStore.open(path), where)
-    values, ignored = read_arrays(path, ["features"], ["labels"])
-    features, labels = _arrays(values["features"], values.get("labels"), where, ood)
+    values, ignored = read_arrays(path, ["features"], ["labels", *_FLOATS[1:], "modalities", "slices"])
     origin = {"path": str(path), "sha256": file_sha256(path)}
-    return InputSet(where, Embeddings(features, labels), None, origin, ignored)
+    return InputSet(where, _embeddings(values, where, ood), None, origin, ignored)
+
+
+def _embeddings(values: Mapping[str, Any], where: str, ood: bool) -> Embeddings:
+    features, labels = _arrays(values["features"], values.get("labels"), where, ood)
+    logits, own = (values.get(key) for key in _FLOATS[1:])
+    names = _names(values.get("modalities"), where)
+    columns = values.get("slices")
+    if columns is not None and (columns.dtype.kind not in "iu" or columns.shape != (len(names), 2)):
+        raise UserError(
+            f"{where}: slices must be integers [M, 2], the first column and the one after the last of each of the "
+            f"M = {len(names)} names in 'modalities'; got {columns.dtype} {list(columns.shape)}."
+        )
+    try:
+        slices = (
+            {} if columns is None else as_slices(dict(zip(names, columns, strict=True)), features.shape[1])
+        )
+        return Embeddings(
+            features,
+            labels,
+            None if logits is None else _floats(as_array(logits), "logits", "[N, C]", 2),
+            None if own is None else _floats(as_array(own), "modality_logits", "[N, M, C]", 3),
+            slices,
+            modalities=names,
+        )
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _names(array: NDArray[Any] | None, where: str) -> tuple[str, ...]:
+    if array is None:
+        return ()
+    names = tuple(array.tolist()) if array.dtype.kind == "U" and array.ndim == 1 else ()
+    if not all(names) or not names or len(set(names)) != len(names):
+        raise UserError(
+            f"{where}: modalities must be the modalities' names, each once, e.g. numpy.array(['video', 'flow']); "
+            f"got {array.dtype} {list(array.shape)}."
+        )
+    return names
 
 
 def _from_store(store: Any, where: str) -> InputSet:
@@ -178,30 +222,46 @@ def read_head(source: Any) -> LinearHead:
     """Read the fusion head.
 
     Args:
-        source: ``(weight [C, D], bias [C])``, a `LinearHead`, the path of an ``.npz`` with both, a module with
-            ``weight`` and ``bias`` (``torch.nn.Linear``; no bias counts as 0), or one with ``get_fc()``.
+        source: ``(weight [C, D], bias [C])``, a `LinearHead`, the path of an ``.npz`` with both (and
+            ``weight.<modality>`` ``[C, D_k]`` and ``bias.<modality>`` ``[C]`` of each modality's own head), a
+            module with ``weight`` and ``bias`` (``torch.nn.Linear``; no bias counts as 0), or one with
+            ``get_fc()``.
 
     Raises:
         UserError: for anything else, wrong shapes, NaN or infinite weights, no class.
     """
-    where, weight, bias = "head", None, None
+    where, weight, bias, own = "head", None, None, dict[str, Any]()
     if isinstance(source, str | os.PathLike):
         where = f"head ({os.fspath(source)})"
         if Path(source).is_dir():
             raise UserError(f"{where} is a folder; name the .npz with weight [C, D] and bias [C].")
-        values = read_arrays(source, ["weight", "bias"]).values
+        values, others = read_arrays(source, ["weight", "bias"])
         weight, bias = values["weight"], values["bias"]
+        names = sorted(key.removeprefix("weight.") for key in others if key.startswith("weight."))
+        more = read_arrays(source, [f"{part}.{name}" for name in names for part in ("weight", "bias")]).values
+        own = {name: (more[f"weight.{name}"], more[f"bias.{name}"]) for name in names}
     elif isinstance(source, tuple | list) and len(source) == 2:
         weight, bias = source
     elif hasattr(source, "get_fc"):
         weight, bias = source.get_fc()
+        own = source.get_modality_fcs() if hasattr(source, "get_modality_fcs") else {}
     elif hasattr(source, "weight") and hasattr(source, "bias"):
         weight, bias = source.weight, source.bias
+        heads = getattr(source, "modality_heads", {})
+        own = {name: (each.weight, each.bias) for name, each in heads.items()}
     else:
         raise UserError(
             f"head must be (weight, bias), an .npz with both, or a module with weight and bias or get_fc(); "
             f"got {type(source).__name__}."
         )
+    fused = _linear(weight, bias, where)
+    return replace(
+        fused,
+        modality_heads={name: _linear(each[0], each[1], f"{where}: {name}") for name, each in own.items()},
+    )
+
+
+def _linear(weight: Any, bias: Any, where: str) -> LinearHead:
     weights = _floats(as_array(weight), f"{where}: weight", "[C, D]", 2)
     biases = np.zeros(len(weights), weights.dtype) if bias is None else as_array(bias)
     biases = _floats(biases, f"{where}: bias", "[C]", 1)

@@ -172,12 +172,18 @@ def make_task(
     for each in (train, val, test):
         if each is not None:
             check_classes(each, num_classes)
+    _check_modalities(task, num_classes)
     known = _slices(task, slices)
     if not known:
         return task
 
     def cut(each: InputSet) -> InputSet:
-        return replace(each, embeddings=replace(each.embeddings, slices=known))
+        unnamed = all(name.startswith("modality_") for name in each.embeddings.modalities)
+        names = tuple(known) if unnamed else each.embeddings.modalities
+        try:
+            return replace(each, embeddings=replace(each.embeddings, slices=known, modalities=names))
+        except UserError as error:
+            raise UserError(f"{each.where}: {error}") from error
 
     return replace(
         task,
@@ -220,6 +226,24 @@ def _check_widths(task: Task) -> None:
             raise UserError(
                 f"{each.where} has features of {each.embeddings.dim} columns, {task.test.where} of {dim}."
             )
+
+
+def _check_modalities(task: Task, num_classes: int) -> None:
+    """Check that modality logits have the same modalities in all sets, and the classes of the head."""
+    first: InputSet | None = None
+    for each in task.sets():
+        own = each.embeddings.modality_logits
+        if own is None:
+            continue
+        if own.shape[2] != num_classes:
+            raise UserError(
+                f"{each.where}: modality_logits have {own.shape[2]} classes (shape {list(own.shape)}), but there "
+                f"are {num_classes}."
+            )
+        if first is not None and first.embeddings.modalities != each.embeddings.modalities:
+            one, other = (", ".join(e.embeddings.modalities) for e in (each, first))
+            raise UserError(f"{each.where} has logits of the modalities {one}, {first.where} of {other}.")
+        first = each
 
 
 def _num_classes(task: Task) -> int:

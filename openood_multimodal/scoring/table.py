@@ -11,7 +11,8 @@ from ..engines import ENGINES
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..postprocessors.arithmetic import ScoringSettings, arithmetic_for
-from .choice import Job, Parameters, build_jobs, require_inputs, require_slices, score_names
+from ..postprocessors.base import Postprocessor
+from .choice import Job, Parameters, build_jobs, require_inputs, require_readable, require_slices, score_names
 from .inputs import read_head, read_set
 from .recording import Recorder, about_from
 from .run import Result, Task, check_ood_names, make_task, run_jobs
@@ -38,7 +39,7 @@ class Sources(NamedTuple):
 
 def prepare(
     sources: Sources,
-    names: Sequence[str],
+    names: Sequence[str | Postprocessor],
     preset: str,
     parameters: Parameters,
     fit_on: str,
@@ -69,6 +70,10 @@ def prepare(
         sources.slices,
     )
     require_slices(jobs, bool(task.slices))
+    fitting = task.val if fit_on == "val" else task.train
+    named = {"train": fitting, "val": task.val, "test": task.test, **task.ood}
+    sets = {name: each.embeddings for name, each in named.items() if each is not None}
+    require_readable(jobs, sets, task.head)
     return task, jobs
 
 
@@ -78,7 +83,7 @@ def evaluate(
     ood: Mapping[str, Any],
     head: Any,
     val: Any = None,
-    postprocessors: str | Iterable[str] | None = None,
+    postprocessors: str | Iterable[str | Postprocessor] | None = None,
     preset: str = "openood",
     engine: str = "native",
     *,
@@ -109,7 +114,8 @@ def evaluate(
             of an ``.npz`` with both, ``torch.nn.Linear``, or a network with ``get_fc()``.  None is possible
             where all sets are stores with logits, for scores that read no more.
         val: ID validation set, for ReAct's threshold (the training set's features without it).
-        postprocessors: names, or text with commas; None: the nine of `DEFAULT_SCORES`.  ``openood/<name>`` is
+        postprocessors: names, or text with commas, or objects; None: the nine of `DEFAULT_SCORES`.
+            ``per_modality(knn,combine=max)`` and ``ensemble(msp,knn)`` combine scores, ``openood/<name>`` is
             OpenOOD's own beside native ones.
         preset: ``"openood"`` or ``"multiood"``.
         engine: ``"native"``, or ``"openood"``: OpenOOD's classes, unchanged; needs an OpenOOD checkout

@@ -84,7 +84,7 @@ def import_group(
     for name, each in sets.items():
         _write_store(folder / name, each, columns, _digests(group, name), overwrite)
     if fit.head is not None:
-        atomic.write_npz(folder / HEAD_FILE, {"weight": fit.head.weight, "bias": fit.head.bias})
+        atomic.write_npz(folder / HEAD_FILE, fit.head.arrays())
     else:
         remove(folder, HEAD_FILE)
     atomic.write_json(folder / NOTE_FILE, _note(group, sets, fit))

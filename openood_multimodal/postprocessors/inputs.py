@@ -1,0 +1,88 @@
+"""Whether a set of embeddings carries what a score reads; every message says how to provide what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Embeddings, LinearHead
+from ..errors import UserError
+
+NO_HEAD = "needs the head: weight [C, D] and bias [C]"
+
+NO_MODALITY_LOGITS = (
+    "needs modality_logits [N, M, C], the logits of each modality's own head: take them from a store that "
+    "a test or extract pipeline wrote, add an array 'modality_logits' to the .npz, or give the modality heads "
+    "(weight.<modality>, bias.<modality> in the head's .npz) and the slices"
+)
+
+
+def gives_modality_logits(embeddings: Embeddings, head: LinearHead | None) -> bool:
+    """Return whether a set has modality logits, or slices and a head for each modality to make them with."""
+    if embeddings.modality_logits is not None:
+        return True
+    heads = head.modality_heads if head is not None else {}
+    return bool(embeddings.slices) and all(name in heads for name in embeddings.slices)
+
+
+def check_modality_logits(
+    embeddings: Embeddings, head: LinearHead | None, name: str, label: str = ""
+) -> None:
+    """Check that a set gives the logits of every modality's own head.
+
+    Args:
+        embeddings: the set.
+        head: the fusion head with its modality heads, or None.
+        name: the score that reads them.
+        label: what the set is, for messages: ``"train "``, or nothing.
+
+    Raises:
+        UserError: where it doesn't, or where the modality heads have other classes or widths.
+    """
+    if not gives_modality_logits(embeddings, head):
+        where = f"; the {label.strip()} set has none" if label else ""
+        raise UserError(f"{name} {NO_MODALITY_LOGITS}{where}.")
+    logits = embeddings.modality_logits
+    if logits is not None:
+        if head is not None and logits.shape[2] != head.num_classes:
+            raise UserError(
+                f"the {label}modality_logits have {logits.shape[2]} classes (shape {logits.shape}), the head "
+                f"{head.num_classes}."
+            )
+        return
+    assert head is not None
+    for modality, (start, stop) in embeddings.slices.items():
+        dim = head.modality_heads[modality].dim
+        if stop - start != dim:
+            raise UserError(
+                f"the {label}slice of '{modality}' has {stop - start} columns, its head expects {dim}."
+            )
+
+
+def check_labels(labels: NDArray[np.int64], num_classes: int) -> None:
+    """Raise `UserError` unless every label is one of the classes 0 … ``num_classes`` - 1."""
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        row = int(outside[0])
+        raise UserError(
+            f"label {int(labels[row])} at training row {row} is none of the head's {num_classes} classes "
+            f"(0 to {num_classes - 1})."
+        )
+
+
+def check_slices(slices: Mapping[str, tuple[int, int]], dim: int, name: str) -> None:
+    """Raise `UserError` unless ``slices`` cut all ``dim`` columns into consecutive pieces."""
+    if not slices:
+        raise UserError(
+            f"{name} treats each modality by itself, but these embeddings don't say which columns belong to "
+            "which modality; give their slices, for example {'video': (0, 2304), 'flow': (2304, 4352)}."
+        )
+    position = 0
+    for modality, (start, stop) in slices.items():
+        if start != position or stop <= start:
+            raise UserError(f"the slice of '{modality}' is ({start}, {stop}); it should start at {position}.")
+        position = stop
+    if position != dim:
+        raise UserError(f"the modalities' slices end at column {position}, the features have {dim} columns.")
