@@ -87,7 +87,9 @@ def _report(each: ImportedGroup) -> None:
     sets = ", ".join(f"{name} {rows}" for name, rows in each.rows.items())
     print(f"{each.folder}: {sets}")
     if fit.head is not None:
+        own = ", ".join(fit.head.modality_heads)
         print(f"  head: from {fit.source}, relative residual {fit.residual or 0:.1e}")
+        print(f"  modality heads: {own or 'none, so that discrepancy and per_modality can not run'}")
     elif key.shaped:
         print(f"  features shaped by {key.shaped} already: scored by energy alone, never fitted on")
     else:

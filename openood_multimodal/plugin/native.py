@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..postprocessors.base import Postprocessor
+from ..postprocessors.spec import build_score
 from ..registry import POSTPROCESSORS
 
 PREFIX = "mm_"
@@ -18,9 +19,10 @@ class NativePostprocessor:
     """A native score that OpenOOD's ``test_ood`` can construct and call.
 
     Args:
-        config: OpenOOD's config: ``postprocessor.postprocessor_args`` are the score's parameters,
-            ``postprocessor.postprocessor_sweep`` its sweep (None: the score's own), ``postprocessor.preset``
-            its preset (``openood`` without it), ``postprocessor.fit_on`` the split to fit to.
+        config: OpenOOD's config: ``postprocessor.postprocessor_args`` are the score's parameters (``scores: [msp,
+            knn]`` lists what a combination combines), ``postprocessor.postprocessor_sweep`` its sweep (None: the
+            score's own), ``postprocessor.preset`` its preset (``openood`` without it), ``postprocessor.fit_on``
+            the split to fit to.
 
     Raises:
         UserError: for an unknown parameter or preset.
@@ -33,7 +35,7 @@ class NativePostprocessor:
         args = dict(section.get("postprocessor_args") or {})
         self.config = config
         self.name = f"{PREFIX}{self.native.name}"
-        self.score = self.native.from_preset(section.get("preset") or "openood", **args)
+        self.score = build_score(self.native.name, section.get("preset") or "openood", args)
         self.score.fit_on = section.get("fit_on") or "train"
         if self.score.fit_on not in ("train", "val"):
             raise UserError(

@@ -18,6 +18,7 @@ from ..naming import did_you_mean
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .combine import Combination
+from .params import known_parameters
 
 MAX_DEPTH = 8
 """How deep combinations may be nested."""
@@ -153,6 +154,12 @@ def _build(spec: Spec, preset: str, parameters: dict[str, Any]) -> Postprocessor
     if twice is not None:
         raise UserError(f"'{spec}' sets {twice}, and so do its parameters; leave one of the two out.")
     given = {key: _value(text) for key, text in spec.arguments.items()} | parameters
+    known = known_parameters(kind.Params)
+    for key in given:
+        if key not in known:
+            raise UserError(
+                f"{spec.name}.{key} is not a parameter.{did_you_mean(key, known) if known else ' It has none.'}"
+            )
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
     try:
         bound = bind(plain, kind.Params, spec.name, ignore=())

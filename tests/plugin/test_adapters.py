@@ -516,7 +516,7 @@ def test_a_native_score_as_openood_constructs_it(sets: Sets) -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"postprocessor_args": {"k": 4}}, "no parameter 'k'"),
+        ({"postprocessor_args": {"k": 4}}, "knn.k is not a parameter"),
         ({"preset": "multiod"}, "Did you mean 'multiood'"),
         ({"fit_on": "test"}, "postprocessor.fit_on is 'test'"),
     ],

@@ -8,6 +8,7 @@ import torch
 from openood_multimodal.datasets.batch import ModalityBatch
 from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.networks import build_network
+from openood_multimodal.postprocessors.spec import build_score
 from openood_multimodal.registry import (
     DATASETS,
     DISCREPANCIES,
@@ -89,7 +90,23 @@ def test_syntheses(name):
 @pytest.mark.parametrize("name", POSTPROCESSORS.names())
 def test_postprocessors(name, preset):
     room = {"vim": {"dim": 10}}  # the check's embeddings have 48 columns
-    check_postprocessor(POSTPROCESSORS.get(name).from_preset(preset, **room.get(name, {})))
+    written = getattr(POSTPROCESSORS.get(name), "example", name)  # a combination needs something to combine
+    check_postprocessor(build_score(written.replace("knn", "knn(K=5)"), preset, room.get(name)))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "per_modality(knn(K=5),normalize=rank,combine=min)",
+        "per_modality(vim(dim=10),weights=[1,3])",
+        "per_modality(react,weights=validation)",
+        "per_modality(mds,normalize=zscore)",
+        "ensemble(msp,discrepancy(discrepancy=hellinger),per_modality(ensemble(mds,ash)),combine=max)",
+        "ensemble(ebo,vim(dim=10),normalize=rank,weights=[2,1])",
+    ],
+)
+def test_combinations(written):
+    check_postprocessor(build_score(written))
 
 
 @pytest.mark.parametrize("name", EVALUATORS.names())

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,24 @@ def load_checkpoint_head(path: Path) -> LinearHead:
                 f"{path}: {_LAYER}.{part} has the shape {list(array.shape)}; it needs {ndim} dimensions."
             )
         parts.append(array)
-    return LinearHead(*parts)
+    return LinearHead(parts[0], parts[1], _modality_heads(content, path))
+
+
+def _modality_heads(content: Any, path: Path) -> dict[str, LinearHead]:
+    """Return the heads of the single modalities, where the checkpoint holds the whole network."""
+    from ...networks.clips.authors import convert, is_authors
+
+    if not is_authors(content):
+        return {}
+    state = convert(content)
+    names = [key.split(".")[1] for key in state if key.startswith("heads.") and key.endswith(".weight")]
+    with reading(path, "a checkpoint whose modality heads are linear layers"):
+        arrays = {
+            key: value.float().numpy().copy() for key, value in state.items() if key.startswith("heads.")
+        }
+        return {
+            name: LinearHead(arrays[f"heads.{name}.weight"], arrays[f"heads.{name}.bias"]) for name in names
+        }
 
 
 def head_from_checkpoint(path: Path, sets: Iterable[SavedSet]) -> HeadFit:

@@ -77,7 +77,7 @@ def import_group(
     """
     sets = group.read()
     columns = columns_of(sets["test"].features.shape[1], slices)
-    fit = _head(group, sets, checkpoint)
+    fit = _head(group, sets, checkpoint, columns)
     folder = out / group.name
     # The note goes first and comes back last: a folder that has one is whole.
     remove(folder, NOTE_FILE)
@@ -110,14 +110,27 @@ def columns_of(dim: int, slices: Mapping[str, int] | None) -> Slices:
     return {name: (stop - width, stop) for (name, width), stop in zip(widths.items(), stops, strict=True)}
 
 
-def _head(group: Group, sets: Mapping[str, SavedSet], checkpoint: Path | None) -> HeadFit:
+def _head(group: Group, sets: Mapping[str, SavedSet], checkpoint: Path | None, columns: Slices) -> HeadFit:
     if group.key.shaped:
         return HeadFit(
             None, missing=f"the features are shaped by {group.key.shaped} already, and scored by energy alone"
         )
     if checkpoint is not None:
-        return head_from_checkpoint(checkpoint, sets.values())
+        fit = head_from_checkpoint(checkpoint, sets.values())
+        _check_modality_heads(fit, columns, checkpoint)
+        return fit
     return head_from_outputs(list(sets.values()))
+
+
+def _check_modality_heads(fit: HeadFit, columns: Slices, checkpoint: Path) -> None:
+    heads = fit.head.modality_heads if fit.head is not None else {}
+    for name, (start, stop) in columns.items() if heads else ():
+        if name not in heads or heads[name].dim != stop - start:
+            held = ", ".join(f"{modality}:{each.dim}" for modality, each in heads.items())
+            raise UserError(
+                f"{checkpoint} has heads of {held}, but the columns of '{name}' are {start} to {stop}; give the "
+                "--slices of this checkpoint's modalities."
+            )
 
 
 def _digests(group: Group, name: str) -> dict[str, str]:
