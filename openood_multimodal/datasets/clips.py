@@ -93,6 +93,8 @@ class MultimodalClipDataset(Dataset[dict[str, Any]]):
     """
 
     benchmark = None
+    reads_files = True
+    """So that loaders have worker processes where a config leaves their number open."""
 
     def __init__(
         self,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import multiprocessing
+import os
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +27,7 @@ def build_loaders(config: Mapping[str, Any], training: bool) -> dict[str, DataLo
         training: whether the train split is shuffled and augmented; for extraction and tests it is neither.
     """
     section = config["dataset"]
-    loaders = {}
+    loaders: dict[str, DataLoader[Any]] = {}
     for split in section["split_names"]:
         part = section[file_name(str(split), "split")]
         dataset = _build_dataset(
@@ -32,12 +37,8 @@ def build_loaders(config: Mapping[str, Any], training: bool) -> dict[str, DataLo
             section["num_classes"],
             _build_preprocessor(config, split if training else "test"),
         )
-        loaders[split] = DataLoader(
-            dataset,
-            batch_size=part["batch_size"],
-            shuffle=bool(training and part.get("shuffle")),
-            num_workers=section.get("num_workers") or 0,
-        )
+        shuffle = bool(training and part.get("shuffle"))
+        loaders[split] = _Loader(dataset, part["batch_size"], shuffle, **_options(config, section, training))
     return loaders
 
 
@@ -78,9 +79,73 @@ def _ood_loader(
         section["num_classes"],
         _build_preprocessor(config, "test"),
     )
-    return DataLoader(
-        dataset, batch_size=section["batch_size"], shuffle=False, num_workers=section.get("num_workers") or 0
-    )
+    return _Loader(dataset, section["batch_size"], **_options(config, section))
+
+
+class _Loader(DataLoader[Any]):
+    """A loader whose workers may persist without changing what else is drawn from torch's generator.
+
+    Each pass over a loader draws one number for its workers.  Torch draws none where workers persist, and the next
+    epoch's order would depend on whether the run was resumed.
+    """
+
+    def __iter__(self) -> Any:
+        if self.persistent_workers and self._iterator is not None:
+            torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        return super().__iter__()
+
+
+def _options(config: Mapping[str, Any], section: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    workers = section.get("num_workers")
+    workers = default_workers(config) if workers is None else workers
+    wanted = config.get("num_gpus")
+    return {
+        "num_workers": workers,
+        "persistent_workers": training and workers > 0,
+        "pin_memory": torch.cuda.is_available() and (wanted is None or wanted > 0),
+    }
+
+
+MOST_WORKERS = 8
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - Linux's name of it, where workers' batches lie
+_BATCHES_A_WORKER = 3  # two that wait (torch's prefetch_factor) and one in the making
+
+
+def default_workers(config: Mapping[str, Any]) -> int:
+    """Return how many processes read a config's samples where its ``num_workers`` is null.
+
+    Datasets that read files (``reads_files``): one a core, at most `MOST_WORKERS`, and as many as have room for their
+    batches in ``/dev/shm``.  None for data in memory, and where new processes aren't forked: a script without
+    ``if __name__ == "__main__"`` would start itself again.
+    """
+    section = config["dataset"]
+    parts = [section[split] for split in section["split_names"]]
+    kinds = [DATASETS.get(part["dataset_class"]) for part in parts]
+    if not any(getattr(kind, "reads_files", False) for kind in kinds):
+        return 0
+    if multiprocessing.get_context().get_start_method() != "fork":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = min(cores, MOST_WORKERS)
+    room = min((_room(config, part) for part in parts), default=wanted)
+    if room < wanted:
+        logging.getLogger(__name__).warning(
+            "shared memory (/dev/shm) has room for the batches of %d of %d processes that read clips; give it more "
+            "(docker run --shm-size 8g), or set num_workers.",
+            *(room, wanted),
+        )
+    return min(wanted, room)
+
+
+def _room(config: Mapping[str, Any], part: Mapping[str, Any]) -> int:
+    """Return how many workers' batches of ``part`` fit into the shared memory that is free."""
+    preprocessor = _build_preprocessor(config, "test")
+    modalities = config["dataset"].get("modalities")
+    if not os.path.isdir(_SHARED_MEMORY) or not modalities or not hasattr(preprocessor, "clip_shapes"):
+        return MOST_WORKERS
+    values = sum(math.prod(shape) for shape in preprocessor.clip_shapes(tuple(modalities)).values())
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    return free // (values * 4 * int(part["batch_size"]) * _BATCHES_A_WORKER)
 
 
 def _build_preprocessor(config: Mapping[str, Any], split: str) -> Any:

@@ -356,8 +356,8 @@ def _accuracy_and_loss(net: Any, loaders: Iterable[Any]) -> dict[str, float]:
     loss = 0.0
     with torch.inference_mode():
         for batch in itertools.chain.from_iterable(loaders):
-            logits = module(batch["data"].to(device))
-            target = batch["label"].to(device)
+            logits = module(batch["data"].to(device, non_blocking=True))
+            target = batch["label"].to(device, non_blocking=True)
             loss += cross_entropy(logits, target).item()
             hits += int((logits.argmax(dim=1) == target).sum())
             total += len(target)

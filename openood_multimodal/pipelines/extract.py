@@ -52,7 +52,7 @@ def _embed(net: nn.Module, loader: DataLoader[Any], description: str, quiet: boo
     for batch in tqdm(loader, desc=description, **unit):
         if not len(batch["label"]):  # all of its clips were skipped
             continue
-        output = net.forward_modalities(batch["data"].to(device))  # type: ignore[operator]
+        output = net.forward_modalities(batch["data"].to(device, non_blocking=True))  # type: ignore[operator]
         yield _Rows(
             batch["index"].numpy(),
             output.features.float().cpu().numpy(),

@@ -14,6 +14,7 @@ from ..datasets.clip_files import ClipFiles
 from ..errors import UserError
 from ..registry import PREPROCESSORS
 from .base import MultimodalPreprocessor
+from .video import share_indices
 from .windows import ClipProtocol, Draw, Sampling, Windows, clip_protocol
 
 RGB_MEAN, RGB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -155,6 +156,7 @@ class ClipPreprocessor(MultimodalPreprocessor):
 
     def __init__(self, config: Mapping[str, Any], split: str) -> None:
         super().__init__(config, split)
+        share_indices()
         self.training = split == "train"
         self.protocol: ClipProtocol = clip_protocol(self.params.protocol)
         for modality, channels in (("video", 3), ("flow", 2)):

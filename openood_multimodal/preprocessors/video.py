@@ -312,6 +312,11 @@ class Video:
         return float(self._file.stream.average_rate or self._file.stream.guessed_rate or 25)
 
 
+def share_indices() -> None:
+    """Let the loaders' workers that are forked from now on index each video once, together."""
+    _cache.share()
+
+
 def probe(path: PathLike) -> VideoInfo:
     """Return what a video is.
 

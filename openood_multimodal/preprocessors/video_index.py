@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from mmap import ACCESS_READ, mmap
@@ -24,6 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .shared_indices import SharedIndices
 
 Mark = tuple[int | None, int | None, int]
 """What a packet is known by: presentation time, decoding time, bytes."""
@@ -102,16 +105,31 @@ class IndexCache:
         self._most = most_frames
         self._frames = 0
         self._indices: dict[Hashable, FrameIndex] = {}
+        self._shared: SharedIndices | None = None
+
+    def share(self) -> None:
+        """Let the loaders' workers that are forked from now on share what they index."""
+        if self._shared is None:
+            with suppress(OSError, ImportError):  # without it, each worker makes its own
+                self._shared = SharedIndices()
 
     def get(self, key: Hashable) -> FrameIndex | None:
         """Return an index, now the one used last, or None."""
         index = self._indices.pop(key, None)
+        if index is None and self._shared is not None and _in_worker():
+            index = self._shared.get(key)
+            return None if index is None else self._keep(key, index)
         if index is not None:
             self._indices[key] = index
         return index
 
     def put(self, key: Hashable, index: FrameIndex) -> FrameIndex:
         """Keep an index, at the cost of those used longest ago, and return it."""
+        if self._shared is not None and _in_worker():
+            self._shared.put(key, index)
+        return self._keep(key, index)
+
+    def _keep(self, key: Hashable, index: FrameIndex) -> FrameIndex:
         old = self._indices.pop(key, None)
         self._frames += index.frames - (old.frames if old is not None else 0)
         self._indices[key] = index
@@ -123,6 +141,12 @@ class IndexCache:
         """Forget all."""
         self._indices.clear()
         self._frames = 0
+
+
+def _in_worker() -> bool:
+    from torch.utils.data import get_worker_info
+
+    return get_worker_info() is not None
 
 
 def mark(packet: Any) -> Mark:
