@@ -167,3 +167,14 @@ def test_openood_finds_the_keys_that_it_reads(name: str):
         assert [key for key in sorted(keys) if key not in config] == []
     for key in ("pre_size", "image_size", "interpolation", "normalization_type"):
         assert key in training["dataset"]
+
+
+def test_small_encoders_leave_the_sound_that_a_dataset_asks_for_alone():
+    data = "datasets/moving_shapes/moving_shapes.yml"
+    pipeline = "pipelines/train/a2d.yml"
+    audio = {"seconds": 2.5, "window": 128, "overlap": 64}
+    of_dataset = {"preprocessor": {"audio": audio}}
+    found = load_config([data, of_dataset, "networks/clip_fusion_small.yml", pipeline])["preprocessor"][
+        "audio"
+    ]
+    assert dict(found) == audio

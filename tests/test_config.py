@@ -236,6 +236,20 @@ def test_a_mapping_may_stand_for_a_file(files):
     assert mine == {"a": {"x": [1]}}
 
 
+def test_tests_are_beside_their_checkpoint_whatever_they_are_called():
+    data = ["datasets/synthetic/synthetic_far.yml", "networks/mlp_fusion.yml"]
+    for evaluator in ("near_ood", "far_ood"):
+        words = ["--network.checkpoint", "results/X/best.ckpt"]
+        files = [*data, f"pipelines/test/{evaluator}.yml"]
+        assert load_config(files, words).output_dir == f"results/X/best.ckpt.{evaluator}"
+        named = load_config(files, [*words, "--exp_name", "Y"]).output_dir
+        assert named == os.path.join(f"results/X/best.ckpt.{evaluator}", "Y")
+        both = load_config(files, [*words, "--exp_name", "Y", "--output_dir", "out"]).output_dir
+        assert both == os.path.join("out", "Y")
+    train = load_config([*data, "pipelines/train/a2d.yml"], ["--exp_name", "X"])
+    assert os.path.normpath(train.output_dir) == os.path.join("results", "X")
+
+
 def test_output_dir_is_completed_as_openood_does(files):
     names = files("exp_name: \"'@{mark}'/s'@{seed}'\"\noutput_dir: ./results/\nmark: m\nseed: 0")
     assert load_config(names).output_dir == "./results/m/s0"

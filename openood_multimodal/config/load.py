@@ -90,5 +90,7 @@ def _complete_output_dir(config: Config) -> None:
         if not isinstance(config[key], str):
             by = config.source_of(key) or "a program"
             raise UserError(f"{key} must be text, got {config[key]!r} (set by {by}); write it in quotes.")
-    joined = os.path.join(config["output_dir"], config["exp_name"])
+    joined = (
+        os.path.join(config["output_dir"], config["exp_name"]) if config["exp_name"] else config["output_dir"]
+    )
     config.merge({"output_dir": joined}, config.source_of("output_dir"))

@@ -17,6 +17,7 @@ from typing import Any
 from ..atomic import write_json
 from ..config import Config, load_config
 from ..errors import UserError
+from ..files.locks import holding
 from ..registry import PIPELINES
 from .digest import effective_config, first_difference
 from .reproduce_tables import Scale, Table, TableRow, TableRun, flat
@@ -248,9 +249,16 @@ def digest(job: ReproduceJob) -> str:
 def run_job(job: ReproduceJob) -> None:
     """Train, extract, score; go on where an earlier run of the same settings stopped.
 
+    A second process on the same row waits, and finds it done.
+
     Raises:
         UserError: when the folder holds a run of other settings, and whatever training and test raise.
     """
+    with holding(job.folder):
+        _run(job)
+
+
+def _run(job: ReproduceJob) -> None:
     if is_done(job):
         return
     check_folder(job)

@@ -20,6 +20,7 @@ from ..config import Config
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
 from ..files import reading
+from ..files.locks import holding
 from ..networks import build_network
 from ..paths import remove
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
@@ -74,6 +75,10 @@ class TrainPipeline:
         Raises:
             UserError: when the folder holds a training of another config.
         """
+        with holding(self.folder):  # a second process waits, and finds the training finished
+            return self._resumed()
+
+    def _resumed(self) -> TrainResult:
         state = self._previous_state()
         if state is not None and state["epoch_idx"] >= self.config["optimizer"]["num_epochs"]:
             if not (self.folder / "best.ckpt").is_file():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pandas as pd
@@ -221,3 +223,14 @@ def test_overwriting_with_a_mistake_keeps_the_old_training(tiny, mistake):
     with pytest.raises(UserError):
         TrainPipeline(tiny.config([*tiny.train("a2d"), *mistake, "--overwrite", "true"])).run()
     assert {p.name: p.read_bytes() for p in (tiny.folder / "run").iterdir() if p.is_file()} == before
+
+
+def test_a_second_process_on_the_same_training_waits_and_finds_it_finished(tiny):
+    command = [sys.executable, "-m", "openood_multimodal", *tiny.train()]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    outputs = [each.communicate(timeout=300) for each in both]
+    assert [each.returncode for each in both] == [0, 0], outputs
+    assert sorted("finished already" in out for out, _ in outputs) == [False, True]
+    assert not list((tiny.folder / "run").glob(".*lock"))
