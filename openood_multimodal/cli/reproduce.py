@@ -28,6 +28,9 @@ EXAMPLES = """  # what Table 1 consists of, the commands that it runs, what is m
   openood-mm prepare moving_shapes --root data/moving_shapes --size demo
   openood-mm reproduce table1 --scale moving_shapes --data-root data/moving_shapes --rows 'hmdb51_25_26/*/a2d*'
 
+  # the networks that the authors published, tested as they tested them
+  openood-mm reproduce table1 --data-root /data --checkpoints weights --rows 'hmdb51_25_26/*/a2d_npmix'
+
   # what can be run now, without the rest; three seeds; in half precision
   openood-mm reproduce table9 --data-root /data --keep-going --seeds 3 --override --training.precision bfloat16
 """
@@ -51,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     table = load_table(options.table)
     jobs = plan(
         table,
-        Roots(options.data_root, options.splits, options.weights, options.output_dir),
+        Roots(options.data_root, options.splits, options.weights, options.output_dir, options.checkpoints),
         options.seeds,
         options.rows,
         load_scale(options.scale) if options.scale else None,
@@ -102,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--weights", default="weights", metavar="DIR", help="of 'openood-mm weights' (%(default)s)"
+    )
+    parser.add_argument(
+        "--checkpoints",
+        default="",
+        metavar="DIR",
+        help="test the trained networks in DIR instead of training: files named as the authors' (openood-mm weights), "
+        "or the --output-dir of other runs",
     )
     parser.add_argument("--rows", default="", metavar="PATTERN", help="rows by name, with * (default: all)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N-1 (%(default)s)")
@@ -162,7 +172,8 @@ def _state(job: ReproduceJob, missing: Sequence[Missing]) -> str:
 def _print_plan(jobs: Sequence[ReproduceJob], missing: dict[ReproduceJob, list[Missing]]) -> None:
     for job in jobs:
         print(f"{job.name}, seed {job.seed}: {_state(job, missing[job])}")
-        for files, words in (job.train_command(), job.test_command()):
+        training = [] if job.checkpoints else [job.train_command()]
+        for files, words in (*training, job.test_command()):
             print(f"  openood-mm run {shlex.join(['--config', *files, *words])}")
     print()
 

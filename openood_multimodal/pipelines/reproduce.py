@@ -18,8 +18,9 @@ from ..atomic import write_json
 from ..config import Config, load_config
 from ..errors import UserError
 from ..files.locks import holding
+from ..networks.clips.published_weights import authors_checkpoint
 from ..registry import PIPELINES
-from .digest import effective_config, first_difference
+from .digest import effective_config, file_digest, first_difference
 from .reproduce_tables import Scale, Table, TableRow, TableRun, flat
 
 RESERVED = {
@@ -46,12 +47,15 @@ class Roots:
         splits: holds the manifests' folders.
         weights: holds published weights.
         output: every job has its folder below.
+        checkpoints: holds trained networks, which are tested in place of training; empty to train.  Its files have the
+            names that MultiOOD's authors publish theirs under, or it is the ``output`` of other runs.
     """
 
     data: str
     splits: str = "splits"
     weights: str = "weights"
     output: str = "results/reproduce"
+    checkpoints: str = ""
 
 
 ELSEWHERE = Roots("data", "splits", "weights", "output")
@@ -92,8 +96,32 @@ class ReproduceJob:
     @property
     def folder(self) -> Path:
         """Where its ``training/`` and ``test/`` go."""
+        return self._below(self.roots.output)
+
+    def _below(self, root: str) -> Path:
         scale = self.scale.benchmark.rpartition("/")[2] if self.scale else ""
-        return Path(self.roots.output, scale, self.name, f"s{self.seed}")
+        return Path(root, scale, self.name, f"s{self.seed}")
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The files that are taken in place of training it, the first that is there; none where it is trained.
+
+        The authors' checkpoints are of one seed each, 0.
+        """
+        if not self.roots.checkpoints:
+            return []
+        authors = ""
+        if not (self.scale or self.row.variant or self.seed):
+            benchmark = self.run.benchmark.rpartition("/")[2]
+            authors = authors_checkpoint(benchmark, self.run.modalities, self.row.training)
+        own = self._below(self.roots.checkpoints) / "training" / "best.ckpt"
+        return [*([Path(self.roots.checkpoints, authors)] if authors else []), own]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The network that is tested."""
+        found = [each for each in self.checkpoints if each.is_file()]
+        return next(iter((*found, *self.checkpoints)), self.folder / "training" / "best.ckpt")
 
     @property
     def postprocessors(self) -> list[str]:
@@ -110,8 +138,8 @@ class ReproduceJob:
         """Return the same of the test: extraction into stores, scores, records."""
         files = [*self._files(with_ood=True), f"pipelines/test/{self.run.evaluator}.yml"]
         words = [*self._common(files), "--exp_name", "test"]
-        words += ["--network.checkpoint", str(self.folder / "training" / "best.ckpt")]
-        # best.ckpt holds all weights: those that the encoders began with aren't needed again
+        words += ["--network.checkpoint", str(self.checkpoint)]
+        # it holds all weights: those that the encoders began with aren't needed again
         base = load_config(files)
         for modality in self.run.modalities:
             key = f"network.encoders.{modality}.checkpoint"
@@ -134,6 +162,8 @@ class ReproduceJob:
     def effective(self) -> dict[str, Any]:
         """Return all that decides the results, wherever things lie."""
         training, test = replace(self, roots=ELSEWHERE, num_workers=0).configs()
+        if self.checkpoints:
+            return {"checkpoint": file_digest(self.checkpoint), "test": effective_config(test)}
         return {"training": effective_config(training), "test": effective_config(test)}
 
     def _files(self, with_ood: bool) -> list[str]:
@@ -190,6 +220,8 @@ def plan(
     """
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be at least 1.")
+    if roots.checkpoints and not Path(roots.checkpoints).is_dir():
+        raise UserError(f"--checkpoints: there is no folder {roots.checkpoints}.")
     overrides = dict(overrides or {})
     for key in overrides:
         if key in RESERVED:
@@ -227,6 +259,8 @@ def _all_files(job: ReproduceJob) -> list[str]:
 def is_done(job: ReproduceJob) -> bool:
     """Whether the folder of ``job`` holds its finished records, of the same settings."""
     content = _read(job.folder / "done.json")
+    if job.checkpoints and not job.checkpoint.is_file():
+        return False
     return content is not None and content.get("digest") == digest(job)
 
 
@@ -236,7 +270,9 @@ def is_begun(job: ReproduceJob) -> bool:
 
 
 def is_trained(job: ReproduceJob) -> bool:
-    """Whether its training has come to its end (only then is there a last checkpoint)."""
+    """Whether there is a network to test: its training has come to its end (only then is there a last checkpoint)."""
+    if job.checkpoints:
+        return job.checkpoint.is_file()
     return all((job.folder / "training" / name).is_file() for name in ("best.ckpt", "last.ckpt"))
 
 
@@ -265,7 +301,8 @@ def _run(job: ReproduceJob) -> None:
     effective = json.loads(json.dumps(job.effective(), default=str))
     write_json(job.folder / "job.json", {"row": job.name, "seed": job.seed, "settings": effective})
     training, test = job.configs()
-    PIPELINES.get(training["pipeline"]["name"])(training).run()
+    if not job.checkpoints:
+        PIPELINES.get(training["pipeline"]["name"])(training).run()
     PIPELINES.get(test["pipeline"]["name"])(test).run()
     write_json(job.folder / "done.json", {"row": job.name, "seed": job.seed, "digest": digest(job)})
 

@@ -24,7 +24,7 @@ class Missing(NamedTuple):
     """One thing that is not there.
 
     Attributes:
-        kind: ``splits``, ``data``, ``weights`` or ``package``.
+        kind: ``splits``, ``data``, ``weights``, ``checkpoint`` or ``package``.
         what: a sentence without its full stop.
         remedy: a command, or an address.
     """
@@ -44,7 +44,7 @@ def find_missing(job: ReproduceJob) -> list[Missing]:
     training, test = job.configs()
     found = [*_data(test, job), *_packages(training)]
     if not is_trained(job):
-        found += _weights(training)
+        found += _checkpoint(job) if job.checkpoints else _weights(training)
     return list(dict.fromkeys(found))
 
 
@@ -128,6 +128,14 @@ def _weights(config: Mapping[str, Any]) -> Iterator[Missing]:
         if checkpoint and not Path(checkpoint).exists():  # transformers' weights are a folder
             url = urls.get(Path(checkpoint).name, "")
             yield Missing("weights", f"no weights {checkpoint} ({modality})", url or "openood-mm weights")
+
+
+def _checkpoint(job: ReproduceJob) -> Iterator[Missing]:
+    from ..networks.clips.published_weights import AUTHORS
+
+    names = [str(each.relative_to(job.roots.checkpoints)) for each in job.checkpoints]
+    remedy = AUTHORS if len(names) > 1 else "leave --checkpoints out for rows that are to be trained"
+    yield Missing("checkpoint", f"no {' or '.join(names)} in {job.roots.checkpoints}", remedy)
 
 
 def _packages(config: Mapping[str, Any]) -> Iterator[Missing]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from openood_multimodal.datasets.moving_shapes import generate
-from openood_multimodal.pipelines import TestPipeline
+from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.reporting.records import load_records
 
 SMALL = [
@@ -141,3 +141,31 @@ def test_a_table_of_ones_own(cli, shapes, tmp_path):
     (tmp_path / "bad.yml").write_text(json.dumps({**table, "benchmarks": []}))
     bad = cli(["reproduce", str(tmp_path / "bad.yml"), "--data-root", "d"])
     assert (bad.code, "benchmarks is not a parameter of Table" in bad.err) == (2, True)
+
+
+def test_trained_networks_in_place_of_training(cli, shapes, tmp_path, monkeypatch):
+    rows = ("--rows", "*/a2d_npmix")
+    first = cli(scaled(shapes, tmp_path / "first", *rows))
+    assert first.code == 0, first.err
+    monkeypatch.setattr(TrainPipeline, "run", lambda self: pytest.fail("it trained"))
+    given = ("--checkpoints", str(tmp_path / "first"), *rows)
+    plan = cli(scaled(shapes, tmp_path / "second", "--dry-run", *given))
+    assert plan.out.count("openood-mm run") == 1
+    assert "pipelines/test/near_ood.yml" in plan.out
+    done = cli(scaled(shapes, tmp_path / "second", *given))
+    assert done.code == 0, done.err
+    values = [
+        [{**line} for line in csv.DictReader((tmp_path / name / "moving_shapes" / "table11.csv").open())]
+        for name in ("first", "second")
+    ]
+    assert values[0] == values[1]
+    assert cli(scaled(shapes, tmp_path / "second", *given)).out.count("done already") == 1
+
+    # into the folder of a training: refused
+    mixed = cli(scaled(shapes, tmp_path / "first", *given))
+    assert (mixed.code, "holds a run of other settings" in mixed.err) == (2, True)
+    missing = cli(scaled(shapes, tmp_path / "third", "--checkpoints", str(tmp_path / "second"), *rows))
+    assert missing.code == 2
+    assert "training/best.ckpt in" in missing.err
+    none = cli(scaled(shapes, tmp_path / "third", "--checkpoints", str(tmp_path / "nowhere")))
+    assert (none.code, "there is no folder" in none.err) == (2, True)

@@ -276,3 +276,53 @@ def test_the_printed_commands_are_what_runs(tmp_path):
         "multiood",
         "train",
     )
+
+
+def test_the_authors_checkpoints_are_found_by_their_names(tmp_path):
+    from openood_multimodal.networks.clips.published_weights import NETWORK_WEIGHTS
+
+    (tmp_path / "weights").mkdir()
+    names = set()
+    for table in ("table1", "table3", "table4", "table7", "table8"):
+        roots = Roots("data", checkpoints=str(tmp_path / "weights"), output=str(tmp_path / "out"))
+        for job in plan(load_table(table), roots, seeds=2):
+            authors = [each.name for each in job.checkpoints if each.suffix == ".pt"]
+            assert len(authors) <= (1 if job.seed == 0 else 0)
+            assert "logitnorm" not in job.row.training or not authors
+            names.update(authors)
+    assert names == {each.file for each in NETWORK_WEIGHTS}
+
+    job = jobs_with(tmp_path, "hmdb51_25_26/*/a2d_npmix")
+    [missing] = [each for each in find_missing(job) if each.kind == "checkpoint"]
+    assert "HMDB_near_ood_a2d_npmix.pt or " in missing.what
+    assert "huggingface.co" in missing.remedy
+    assert not [each for each in find_missing(job) if each.kind == "weights"]
+    file = tmp_path / "weights" / "HMDB_near_ood_a2d_npmix.pt"
+    file.write_bytes(b"one")
+    assert job.checkpoint == file
+    assert job.configs()[1]["network.checkpoint"] == str(file)
+    before = digest(job)
+    file.write_bytes(b"two")
+    assert digest(job) != before  # another network is another result
+
+
+def jobs_with(tmp_path, pattern):
+    roots = Roots("data", checkpoints=str(tmp_path / "weights"), output=str(tmp_path / "out"))
+    [job] = plan(load_table("table1"), roots, pattern=pattern)
+    return job
+
+
+def test_a_checkpoint_without_a_card_is_compared_where_the_clips_are_the_authors(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "HMDB_near_ood_a2d.pt").write_bytes(b"one")
+    job = jobs_with(tmp_path, "hmdb51_25_26/*/a2d")
+    unknown = {"track": "own", "training": None, "protocol": None, "synthesis": None, "discrepancy": None}
+    finish(job, {("msp", "hmdb51"): 0.9}, **unknown)
+    [row] = compare(job.table, [job])
+    [cell] = [each for each in row.cells if each.n]
+    assert cell.comparable
+    assert cell.figures["AUROC"].difference is not None
+    other = {**published_records()[0].to_dict()["digests"], "manifest": "0" * 64}
+    finish(job, {("msp", "hmdb51"): 0.9}, **unknown, digests=other)
+    [row] = compare(job.table, [job])
+    assert not next(each for each in row.cells if each.n).comparable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,23 +85,36 @@ ENCODER_WEIGHTS = (
 """What `network.encoders.<modality>.checkpoint` takes.  The first four and VGGSound's are MultiOOD's own choice."""
 
 
-def _authors(benchmark: str, trainings: tuple[str, ...], trained_on: str) -> tuple[PublishedWeights, ...]:
-    return tuple(
-        PublishedWeights(f"{benchmark}_{training}.pt", AUTHORS, f"{trained_on}: {training}")
-        for training in trainings
-    )
-
-
 _ALL = ("baseline", "a2d", "a2d_npmix")
 _TWO = ("baseline", "a2d_npmix")
-NETWORK_WEIGHTS = (
-    *_authors("HMDB_near_ood", _ALL, "hmdb51_25_26, video + flow"),
-    *_authors("UCF_near_ood", _ALL, "ucf101_50_51, video + flow"),
-    *_authors("EPIC_near_ood", _ALL, "epic_kitchens_4_4, video + flow"),
-    *_authors("Kinetics_near_ood", _ALL, "kinetics600_129_100, video + flow"),
-    *_authors("HMDB_far_ood", _TWO, "far_hmdb51, video + flow"),
-    *_authors("Kinetics_far_ood", _TWO, "far_kinetics600, video + flow"),
-    *_authors("EPIC_near_ood_vfa", _TWO, "epic_kitchens_4_4, video + audio + flow"),
-    *_authors("Kinetics_near_ood_vfa", _TWO, "kinetics600_129_100, video + audio + flow"),
+_AUTHORS = {  # (benchmark, modalities) → the beginning of the files' names, and which trainings there are
+    ("hmdb51_25_26", "video + flow"): ("HMDB_near_ood", _ALL),
+    ("ucf101_50_51", "video + flow"): ("UCF_near_ood", _ALL),
+    ("epic_kitchens_4_4", "video + flow"): ("EPIC_near_ood", _ALL),
+    ("kinetics600_129_100", "video + flow"): ("Kinetics_near_ood", _ALL),
+    ("far_hmdb51", "video + flow"): ("HMDB_far_ood", _TWO),
+    ("far_kinetics600", "video + flow"): ("Kinetics_far_ood", _TWO),
+    ("epic_kitchens_4_4", "video + audio + flow"): ("EPIC_near_ood_vfa", _TWO),
+    ("kinetics600_129_100", "video + audio + flow"): ("Kinetics_near_ood_vfa", _TWO),
+}
+
+
+def authors_checkpoint(benchmark: str, modalities: Sequence[str], training: str) -> str:
+    """Return the name of the authors' checkpoint of a training; "" where they publish none.
+
+    Args:
+        benchmark: as ``hmdb51_25_26``.
+        modalities: in the order of the concatenated embedding.
+        training: as this package calls it, for instance ``multimodal_baseline``.
+    """
+    prefix, trainings = _AUTHORS.get((benchmark, " + ".join(modalities)), ("", ()))
+    name = training.removeprefix("multimodal_")
+    return f"{prefix}_{name}.pt" if name in trainings else ""
+
+
+NETWORK_WEIGHTS = tuple(
+    PublishedWeights(f"{prefix}_{training}.pt", AUTHORS, f"{benchmark}, {modalities}: {training}")
+    for (benchmark, modalities), (prefix, trainings) in _AUTHORS.items()
+    for training in trainings
 )
 """Checkpoints of MultiOOD's authors: what `network.checkpoint` takes beside this package's own."""
