@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ..config import COMMAND_LINE, Config, apply_overrides, find_config, load_config, read_config
 from ..config.config import plain
-from ..datasets.loaders import default_workers
 from ..errors import UserError
 from . import preflight
 
@@ -44,8 +43,6 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
                 f"{key} is not set, and OpenOOD's main.py reads it; add one of configs/pipelines/*/*.yml after "
                 "--config, or set it in a file of yours."
             )
-    if config.get("num_workers", 0) is None:  # OpenOOD's loaders want a number
-        overrides += ["--num_workers", str(default_workers(config))]
     if overrides:
         files.append(str(_write_overrides(files, overrides, scratch)))
     return ["--config", *files]

@@ -174,6 +174,7 @@ class Components:
             return original(config)
         own = self.taken["get_pipeline"]
         preflight.check(config, strict=self.strict, own_pipelines=sorted(own))
+        preflight.fill(config)
         name = _name(config, "pipeline")
         ours = names.usable("get_pipeline", name, self.taken)
         if not ours:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..config import Config
-from ..datasets.loaders import build_loaders
+from ..datasets.loaders import build_loaders, default_workers
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..pipelines.card import read_card
@@ -129,6 +129,18 @@ def check(config: Mapping[str, Any], strict: bool = False, own_pipelines: Iterab
         _check_test(config)
 
 
+def fill(config: Any) -> None:
+    """Set the number of workers where a multimodal config leaves it open: OpenOOD's loaders want one."""
+    sections = [
+        each for each in (config.get("dataset"), config.get("ood_dataset")) if isinstance(each, Mapping)
+    ]
+    lacking = [each for each in sections if isinstance(each, dict) and each.get("num_workers", 0) is None]
+    if lacking:
+        workers = default_workers(config)
+        for section in lacking:
+            section["num_workers"] = workers
+
+
 def _check_sections(config: Config) -> None:
     for name in ("preprocessor", "network", "pipeline", "trainer", "evaluator", "optimizer", "dataset"):
         value = config.get(name)
@@ -141,7 +153,7 @@ def _check_sections(config: Config) -> None:
 
 def _require(config: Config, keys: Iterable[str], pipeline: str) -> None:
     for key in keys:
-        if config.get(key) is None:
+        if config.get(key) is None and not (key.endswith(".num_workers") and key in config):  # see `fill`
             raise UserError(
                 f"{key} is not set, and OpenOOD's pipeline '{pipeline}' reads it; "
                 f"{_REMEDIES.get(key, 'set it in a file after --config')}."
