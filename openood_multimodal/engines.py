@@ -45,8 +45,16 @@ def choose(name: str, engine: str = "native") -> Choice:
     return Choice(plain if wanted == engine else f"{wanted}-{plain}", wanted, plain)
 
 
-def build(choice: Choice, preset: str = "openood", parameters: Mapping[str, Any] | None = None) -> Any:
+def build(
+    choice: Choice, preset: str = "openood", parameters: Mapping[str, Any] | None = None, seed: int = 0
+) -> Any:
     """Return the score, not fitted yet.  OpenOOD's has OpenOOD's defaults, whatever the preset.
+
+    Args:
+        choice: which.
+        preset: of native parameters.
+        parameters: that differ from it.
+        seed: of those of OpenOOD's that draw random numbers.
 
     Raises:
         UserError: for an unknown score, preset or parameter; when OpenOOD is asked for and can't be imported.
@@ -55,7 +63,7 @@ def build(choice: Choice, preset: str = "openood", parameters: Mapping[str, Any]
     if choice.engine == "openood":
         from .plugin.adapters import OpenOODPostprocessor
 
-        score = OpenOODPostprocessor(choice.name, parameters)
+        score = OpenOODPostprocessor(choice.name, parameters, seed=seed)
     else:
         from .postprocessors.spec import build_score
 

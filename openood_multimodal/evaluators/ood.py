@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..paths import file_name
+from ..postprocessors.sweeps import within_limits
 from ..registry import EVALUATORS
 from .intervals import DEFAULT_RESAMPLES
 from .metrics import auroc, compute_ood_metrics, mean_metrics
@@ -91,7 +92,7 @@ class MultimodalOODEvaluator:
         Raises:
             UserError: when the loader is empty.
         """
-        _evaluation_mode(net)
+        evaluation_mode(net)
         loaders = [loader, *(csid_data_loaders or {}).values()] if fsood else [loader]
         if postprocessor is None:
             return {"epoch_idx": epoch_idx, **_accuracy_and_loss(net, loaders)}
@@ -124,7 +125,7 @@ class MultimodalOODEvaluator:
             UserError: when a set that is asked for is missing or empty, scores are NaN, or the search is
                 asked for without OOD validation data or without anything to search.
         """
-        _evaluation_mode(net)
+        evaluation_mode(net)
         name = self._postprocessor_name(postprocessor)
         groups = {group: self._group(ood_data_loaders, group) for group in self.groups}
         id_loader = _need(id_data_loaders, "test", "the ID loaders")
@@ -167,7 +168,7 @@ class MultimodalOODEvaluator:
         Raises:
             UserError: as `eval_ood`, for the validation sets.
         """
-        _evaluation_mode(net)
+        evaluation_mode(net)
         self._search_if_asked(net, id_data_loaders, ood_data_loaders, postprocessor)
         id_val = _need(id_data_loaders, "val", "the ID loaders")
         ood_val = _need(ood_data_loaders, "val", "the OOD loaders")
@@ -263,7 +264,7 @@ class MultimodalOODEvaluator:
         if not _get(self.config, "postprocessor", "APS_mode"):
             return None
         off = "or set postprocessor.APS_mode to False"
-        sweep = getattr(postprocessor, "args_dict", None)
+        sweep = self._swept(postprocessor)
         if not sweep:
             raise UserError(
                 f"postprocessor.APS_mode is on, but {type(postprocessor).__name__} has no args_dict, so "
@@ -291,6 +292,16 @@ class MultimodalOODEvaluator:
             )
         postprocessor.set_hyperparam(tied[0])
         return chosen
+
+    def _swept(self, postprocessor: Any) -> Mapping[str, list[Any]]:
+        """Return the sweep, less what doesn't go with the data; that is noted."""
+        sweep = getattr(postprocessor, "args_dict", None)
+        limits = getattr(postprocessor, "limits", None)
+        if sweep and limits:
+            sweep, notes = within_limits(self._postprocessor_name(postprocessor), sweep, limits)
+            postprocessor.args_dict = sweep
+            postprocessor.notes += notes
+        return sweep or {}
 
     def _validation_auroc(self, net: Any, id_val: Any, ood_val: Any, postprocessor: Any) -> float:
         known = self._infer(net, id_val, postprocessor, "val")
@@ -341,7 +352,8 @@ def _joined(sets: list[SetScores]) -> SetScores:
     return SetScores(*(np.concatenate(column) for column in zip(*sets, strict=True)))
 
 
-def _evaluation_mode(net: Any) -> None:
+def evaluation_mode(net: Any) -> None:
+    """Put a network, or each of OpenOOD's dict of networks, into evaluation mode."""
     for each in net.values() if isinstance(net, dict) else [net]:
         each.eval()
 

@@ -29,20 +29,33 @@ def build_network(section: Mapping[str, Any]) -> nn.Module:
     Raises:
         UserError: an unknown name or parameter, a missing checkpoint, a checkpoint of another network.
     """
-    component = NETWORKS.get(section["name"])
-    if section.get("pretrained") and isinstance(section.get("encoders"), Mapping):
-        # the checkpoint replaces all weights, so those to start from need not be there
+    if not section.get("pretrained"):
+        return _build(section)
+    net = bare_network(section)  # the checkpoint replaces all weights
+    checkpoint = section.get("checkpoint")
+    if not checkpoint:
+        raise UserError(
+            "network.pretrained is true but network.checkpoint is empty; "
+            "give the file that training wrote: --network.checkpoint <run>/best.ckpt"
+        )
+    load_checkpoint(net, checkpoint)
+    return net
+
+
+def bare_network(section: Mapping[str, Any]) -> nn.Module:
+    """Build the network that ``section`` names with random weights; files of weights to start from need not be there.
+
+    Raises:
+        UserError: an unknown name or parameter.
+    """
+    if isinstance(section.get("encoders"), Mapping):
         encoders = {name: {**each, "checkpoint": ""} for name, each in section["encoders"].items()}
         section = {**section, "encoders": encoders}
-    net = bind_call(section, component, where="network", ignore=HOST_KEYS)
-    if section.get("pretrained"):
-        checkpoint = section.get("checkpoint")
-        if not checkpoint:
-            raise UserError(
-                "network.pretrained is true but network.checkpoint is empty; "
-                "give the file that training wrote: --network.checkpoint <run>/best.ckpt"
-            )
-        load_checkpoint(net, checkpoint)
+    return _build(section)
+
+
+def _build(section: Mapping[str, Any]) -> nn.Module:
+    net: nn.Module = bind_call(section, NETWORKS.get(section["name"]), where="network", ignore=HOST_KEYS)
     return net
 
 

@@ -48,14 +48,15 @@ class TestOptions:
         single = config.get("postprocessor") or {}
         names = config.get("postprocessors") or []
         names = list(dict.fromkeys(split_names(names))) if names else []
-        if single.get("name") and single["name"] not in names:
+        if single.get("name"):
             # the packaged test configs always have a list, so this section was asked for, unless the list was too
-            if isinstance(config, Config) and config.source_of("postprocessors") == COMMAND_LINE:
+            asked = isinstance(config, Config) and config.source_of("postprocessors") == COMMAND_LINE
+            if asked and single["name"] not in names:
                 raise UserError(
                     f"--postprocessors asks for {', '.join(names)}, and the section postprocessor for "
                     f"{single['name']}; leave one of the two out."
                 )
-            names = [single["name"]]
+            names = names if asked else [single["name"]]
         if not names:
             raise UserError(
                 "the config names no score; set --postprocessors msp,ebo,mls (openood-mm list postprocessors)."
@@ -103,15 +104,15 @@ class TestOptions:
         """Return the scores in order: how they are called in results, their engine, their name there."""
         return [choose(name, self.engine) for name in self.postprocessors]
 
-    def build_postprocessors(self) -> list[Any]:
-        """Return the scores, not fitted yet.
+    def build_postprocessors(self, seed: int = 0) -> list[Any]:
+        """Return the scores, not fitted yet; ``seed`` is that of scores which draw random numbers.
 
         Raises:
             UserError: for an unknown score, preset or parameter; when OpenOOD is asked for and can't be imported.
         """
         scores = []
         for choice, name in zip(self.choices(), self.postprocessors, strict=True):
-            score = build(choice, self.preset, self.arguments.get(name, {}))
+            score = build(choice, self.preset, self.arguments.get(name, {}), seed)
             if name in self.sweeps:
                 score.args_dict = {key: list(values) for key, values in self.sweeps[name].items()}
             scores.append(score)

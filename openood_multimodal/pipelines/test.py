@@ -72,7 +72,7 @@ class TestPipeline:
         """
         config = self.config
         # first: a misspelt parameter shouldn't cost an extraction
-        scores = self.options.build_postprocessors()
+        scores = self.options.build_postprocessors(int(config.get("seed") or 0))
         check_trained(config["network"])
         checkpoint = config["network"].get("checkpoint")
         net = build_network(config["network"]).to(choose_device(config))
@@ -100,11 +100,14 @@ class TestPipeline:
         if self.save_embeddings:
             write_npz(self.stores / "head.npz", head.arrays())
 
-        id_loaders = {name: EmbeddingLoader(each) for name, each in id_sets.items()}
+        def batches(each: Embeddings, loader: Any) -> EmbeddingLoader:
+            return EmbeddingLoader(each, loader.batch_size)  # some of OpenOOD's scores depend on it
+
+        id_loaders = {name: batches(each, loaders[name]) for name, each in id_sets.items()}
         ood_embedding_loaders = {
-            group: EmbeddingLoader(part)
+            group: batches(part, ood_loaders[group])
             if isinstance(part, Embeddings)
-            else {name: EmbeddingLoader(each) for name, each in part.items()}
+            else {name: batches(each, ood_loaders[group][name]) for name, each in part.items()}
             for group, part in ood_sets.items()
         }
         evaluator = EVALUATORS.get(evaluator_name)(config)
@@ -138,6 +141,9 @@ class TestPipeline:
                 postprocessor.setup(net, loaders, ood_loaders)
                 result = evaluator.eval_ood(net, loaders, ood_loaders, postprocessor)
             else:
+                postprocessor.batch_size = loaders[
+                    self.options.fit_on
+                ].batch_size  # an engine's that works in batches
                 postprocessor.fit(fit_set, id_sets.get("val"), head)
                 result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
             rows += result.rows()

@@ -24,18 +24,18 @@ from ..networks import EmbeddingHead
 from ..postprocessors.inputs import check_labels
 from ..postprocessors.params import ScoreInfo
 from ..registry import POSTPROCESSORS
-from .batches import ConvertedLoader, as_image, perturbable
+from .batches import ConvertedLoader, as_image, as_it_is
 from .calling import OnCpu, seeded, silent
 from .defaults import openood_defaults
 from .native import openood_postprocessors
-from .recipes import Recipe, recipe_of
+from .recipes import Recipe, missing_in, recipe_of
+from .several_inputs import BELOW_WIDTH, accept_several_inputs, limits_of
 from .source import describe_openood, openood_class, openood_module
 from .wrappers import ImageShapedHead, RectifiedHead, wrap
 
 __all__ = ["OpenOODPostprocessor", "openood_defaults", "openood_postprocessors"]
 
 _DATASET = "openood_multimodal"  # the name that OpenOOD's tables are asked under
-_BELOW_WIDTH = ("vim", "residual")
 
 
 class OpenOODPostprocessor:
@@ -108,6 +108,11 @@ class OpenOODPostprocessor:
     def _make(self) -> Any:
         """Return a fresh object of OpenOOD's class, with its tables asked for this number of classes."""
         kind = openood_class("postprocessors", self.recipe.class_name)
+        missing = missing_in(self.openood_name, kind)
+        if missing:
+            raise UserError(
+                f"this OpenOOD's '{self.openood_name}' can't run here: {missing}. Use OpenOOD's main."
+            )
         config = openood_module("utils.config").Config(
             {
                 "dataset": {"name": _DATASET, "num_classes": self._num_classes},
@@ -125,8 +130,11 @@ class OpenOODPostprocessor:
             _entry(deviations, [[0.0] * 3, [1.0] * 3]),
             OnCpu(),
             silent(),
+            seeded(self.seed),
         ):
-            return kind(config)
+            inner = kind(config)
+        accept_several_inputs(inner, self.openood_name, self.seed)
+        return inner
 
     @property
     def wants_network(self) -> bool:
@@ -244,7 +252,7 @@ class OpenOODPostprocessor:
     def postprocess(self, net: nn.Module, data: Any) -> tuple[Tensor, Tensor]:
         """Score one batch: tensors pred ``[B]`` and conf ``[B]``."""
         net, convert = self._prepared(net)
-        with self._surroundings(net):
+        with self._surroundings(net), seeded(self.seed):
             pred, conf = self.inner.postprocess(net, convert(data))
         return pred.cpu(), conf.cpu().reshape(len(pred), -1)[:, 0]
 
@@ -260,16 +268,6 @@ class OpenOODPostprocessor:
         with self._surroundings(net):
             answer = self.inner.inference(net, ConvertedLoader(data_loader, convert), progress)
         pred, conf, label = (np.asarray(each) for each in answer)
-        if conf.shape == (len(pred), 1):  # GRAM's
-            conf = conf[:, 0]
-        if np.iscomplexobj(conf):  # eigenvectors of a matrix that is symmetric but for rounding
-            conf = conf.real
-        if np.isnan(conf).any():
-            bad = np.flatnonzero(np.isnan(conf))
-            raise UserError(
-                f"OpenOOD's '{self.openood_name}' gave NaN for {len(bad)} of {len(conf)} samples, the first in "
-                f"row {bad[0]}, with the parameters {self._args}. Change them, or look for NaN in the embeddings."
-            )
         return pred.astype(np.int64), conf, label.astype(np.int64)
 
     def set_hyperparam(self, hyperparam: Sequence[Any]) -> None:
@@ -289,7 +287,6 @@ class OpenOODPostprocessor:
             self._check_dim(self._dim)
         with silent():
             self.inner.set_hyperparam(list(hyperparam))
-        self._check_bank()
 
     def get_hyperparam(self) -> Any:
         """Return OpenOOD's ``get_hyperparam()``."""
@@ -314,26 +311,17 @@ class OpenOODPostprocessor:
         converted = {split: ConvertedLoader(each, convert) for split, each in loaders.items()}
         with self._surroundings(net):
             self.inner.setup(net, converted, ood_loaders)
-            # v1.5's ReAct has no threshold before the search sets one
-            unset = self.openood_name == "react" and not hasattr(self.inner, "threshold")
-            if self.recipe.apply_args or unset:
+            if self.recipe.apply_args:
                 names = [key.removesuffix("_list") for key in self.recipe.sweep]
                 self.inner.set_hyperparam([self._args[name] for name in names])
-        self._check_bank()
+        self.notes += self.inner.notes
         self.setup_flag = True
 
     def _prepared(self, net: nn.Module) -> tuple[nn.Module, Any]:
         """Return the network as the postprocessor wants it, and how a batch is to be converted for it."""
         if self._wrapped[0] is not net:
             self._wrapped = (net, self._wrap(net))
-        wrapped = self._wrapped[1]
-        image = self.recipe.shape == "image"
-
-        def convert(data: Any) -> Any:
-            data = perturbable(data) if self.recipe.perturbs else data
-            return as_image(data) if image else data
-
-        return wrapped, convert
+        return self._wrapped[1], as_image if self.recipe.shape == "image" else as_it_is
 
     def _wrap(self, net: nn.Module) -> nn.Module:
         recipe = self.recipe
@@ -359,8 +347,6 @@ class OpenOODPostprocessor:
         with contextlib.ExitStack() as stack:
             if not parameters or parameters[0].device.type == "cpu":
                 stack.enter_context(OnCpu())
-            if self.recipe.random:
-                stack.enter_context(seeded(self.seed))
             stack.enter_context(silent())
             stack.enter_context(torch.enable_grad())
             yield
@@ -369,21 +355,16 @@ class OpenOODPostprocessor:
 
     def _check_dim(self, width: int) -> None:
         self._dim = width
-        if self.openood_name in _BELOW_WIDTH and not 1 <= int(self._args["dim"]) < width:
+        if self.openood_name in BELOW_WIDTH and not 1 <= int(self._args["dim"]) < width:
             raise UserError(
                 f"OpenOOD's '{self.openood_name}': dim={self._args['dim']} must be at least 1 and below the "
                 f"embeddings' {width} columns; set a smaller {self.openood_name}.dim."
             )
 
-    def _check_bank(self) -> None:
-        """Refuse K above the number of rows that are searched: faiss would fill up with nonsense."""
-        index, bank = getattr(self.inner, "index", None), getattr(self.inner, "bank_guide", None)
-        rows = index.ntotal if index is not None else None if bank is None else len(bank)
-        if rows is not None and int(self._args["K"]) > rows:
-            which = "of the bank (set alpha larger, or K smaller)" if bank is not None else "(set K smaller)"
-            raise UserError(
-                f"OpenOOD's '{self.openood_name}': K={self._args['K']} exceeds the {rows} rows {which}."
-            )
+    @property
+    def limits(self) -> dict[str, int]:
+        """Parameter → the largest value that goes with what it was fitted to, where there is one."""
+        return limits_of(self.inner, self.openood_name, self._dim)
 
 
 def _native(name: str) -> Any:

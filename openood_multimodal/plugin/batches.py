@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.batch import ModalityBatch
+from .calling import undisturbed
 
 Convert = Callable[[Any], Any]
 
@@ -95,6 +96,11 @@ def _has(tensor: Tensor, key: Any) -> bool:
     return all(not isinstance(k, int) or k < tensor.shape[axis] for axis, k in enumerate(keys))
 
 
+def as_it_is(data: Any) -> Any:
+    """Return data as they are."""
+    return data
+
+
 def as_image(data: Any) -> Any:
     """Return ``[B, D]`` as ``[B, D, 1, 1]``; other data as they are."""
     return data[:, :, None, None] if isinstance(data, Tensor) and data.dim() == 2 else data
@@ -110,14 +116,19 @@ def perturbable(data: Any) -> Any:
 class ConvertedLoader:
     """A loader whose batches' ``"data"`` are converted on the way; everything else is the loader's.
 
+    What the loader draws leaves the random streams as they were: a DataLoader draws at the start of every pass, and
+    results would depend on how many there were.
+
     Args:
         loader: yields ``{"data", "label", ...}``.
         convert: applied to ``batch["data"]``.
+        watch: called with every batch, before it is handed on.
     """
 
-    def __init__(self, loader: Any, convert: Convert) -> None:
+    def __init__(self, loader: Any, convert: Convert, watch: Callable[[Any], None] | None = None) -> None:
         self.loader = loader
         self.convert = convert
+        self.watch = watch
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -136,7 +147,8 @@ class _ConvertedBatches:
 
     def __init__(self, source: ConvertedLoader) -> None:
         self.source = source
-        self.batches = iter(source.loader)
+        with undisturbed():
+            self.batches = iter(source.loader)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -145,5 +157,8 @@ class _ConvertedBatches:
         return self
 
     def __next__(self) -> dict[str, Any]:
-        batch = next(self.batches)
+        with undisturbed():
+            batch = next(self.batches)
+        if self.source.watch is not None:
+            self.source.watch(batch)
         return {**batch, "data": self.source.convert(batch["data"])}

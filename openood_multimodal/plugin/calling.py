@@ -39,18 +39,25 @@ def _cpu(device: Any) -> Any:
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's CPU random streams; put them back as they were afterwards."""
+def undisturbed() -> Iterator[None]:
+    """Put Python's, NumPy's and torch's CPU random streams back as they were, afterwards."""
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002  (what OpenOOD draws from)
     with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        torch.default_generator.manual_seed(seed)
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Python's, NumPy's and torch's CPU random streams; put them back as they were afterwards."""
+    with undisturbed():
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from ..naming import did_you_mean
 from ..networks import build_network
 from ..registry import DATASETS, EVALUATORS, PIPELINES, PREPROCESSORS, TRAINERS
 from . import cpu, launching, names, preflight, version
+from .calling import seeded
 from .parallel import keep_in_step
 from .seams import Found
 from .several_inputs import accept_several_inputs
@@ -47,9 +48,22 @@ class Components:
     # --- data ------------------------------------------------------------------------------------------------
 
     def get_dataloader(self, original: Original, config: Any) -> Any:
-        """OpenOOD's, with the data set classes that the config names within its reach."""
+        """OpenOOD's, with the data set classes that the config names within its reach.
+
+        Tests read in the manifest's order, as in our own host: some postprocessors' results depend on it.
+        """
         self._provide_datasets(config)
-        return original(config)
+        if not preflight.is_multimodal(config) or _trains(config) is not False:
+            return original(config)
+        dataset = config["dataset"]
+        shuffled = [name for name in dataset["split_names"] if dict.get(dataset[name], "shuffle")]
+        for name in shuffled:
+            dataset[name]["shuffle"] = False
+        try:
+            return original(config)
+        finally:
+            for name in shuffled:
+                dataset[name]["shuffle"] = True
 
     def get_ood_dataloader(self, original: Original, config: Any) -> Any:
         """OpenOOD's, with the data set classes that the config names within its reach."""
@@ -72,8 +86,7 @@ class Components:
         name = self._preprocessor_name(config)
         if name is None:
             return original(config, split)
-        training = str(_name(config, "pipeline")).startswith(TRAINING)
-        return PREPROCESSORS.get(name)(config, split if training else "test")
+        return PREPROCESSORS.get(name)(config, split if _trains(config) else "test")
 
     def _preprocessor_name(self, config: Any) -> str | None:
         name = _name(config, "preprocessor")
@@ -132,11 +145,13 @@ class Components:
         if not preflight.is_multimodal(config):
             return original(config)
         self._count_classes(config)
-        with cpu.cuda_means_cpu():
+        seed = int(config.get("seed") or 0)
+        with cpu.cuda_means_cpu(), seeded(seed):
             found = self._openood_postprocessor(original, config, str(name))
         cpu.spare_cuda(found, ("setup", "inference", "postprocess"))
-        accept_several_inputs(found, str(name))
-        if _section(config, "postprocessor").get("APS_mode") and not getattr(found, "args_dict", None):
+        search = bool(_section(config, "postprocessor").get("APS_mode"))
+        accept_several_inputs(found, str(name), seed, search)
+        if search and not getattr(found, "args_dict", None):
             raise UserError(
                 f"postprocessor.APS_mode is on, and OpenOOD's '{name}' has nothing to search; "
                 "switch it off: --postprocessor.APS_mode False"
@@ -205,16 +220,21 @@ class Components:
 
     def _check_suitable(self, config: Any) -> None:
         """Refuse, before anything is loaded, one of OpenOOD's postprocessors that our networks can't serve."""
-        from .recipes import RECIPES, UNSUITABLE
+        from .recipes import RECIPES, UNSUITABLE, missing_in
 
         name, network = _name(config, "postprocessor"), _name(config, "network")
         if not names.usable("get_network", network, self.taken):
             return  # one of OpenOOD's networks, perhaps just the one that it asks for
-        reason = UNSUITABLE.get(str(name)) or getattr(RECIPES.get(str(name)), "no_network", "")
+        import openood.postprocessors as theirs  # type: ignore[import-not-found,unused-ignore]
+
+        recipe = RECIPES.get(str(name))
+        kind = getattr(theirs, recipe.class_name, None) if recipe else None
+        missing = missing_in(str(name), kind) if kind else ""
+        reason = UNSUITABLE.get(str(name)) or missing or getattr(recipe, "no_network", "")
         if reason:
-            remedy = (
-                "" if name in UNSUITABLE else " Run it on stored embeddings: openood-mm run, engine: openood."
-            )
+            remedy = " Use OpenOOD's main." if missing else ""
+            if recipe and not missing:
+                remedy = " Run it on stored embeddings: openood-mm run, engine: openood."
             raise UserError(f"OpenOOD's '{name}' can't run on the network '{network}': {reason}.{remedy}")
 
     def _more_postprocessors(self) -> set[str]:
@@ -289,6 +309,12 @@ def _section(config: Any, name: str) -> Mapping[str, Any]:
 
 def _name(config: Any, section: str) -> Any:
     return _section(config, section).get("name")
+
+
+def _trains(config: Any) -> bool | None:
+    """Whether the config's pipeline trains; None where it names none."""
+    name = _name(config, "pipeline")
+    return None if name is None else str(name).startswith(TRAINING)
 
 
 def _args(config: Any) -> Mapping[str, Any]:

@@ -29,11 +29,18 @@ def find_openood(root: str | os.PathLike[str] | None = None, script: Path | None
     the folder of ``script`` and those above it, what ``import openood`` would find.
 
     Raises:
-        UserError: when there is none, or a folder that was named is not OpenOOD.
+        UserError: when there is none, a folder that was named is not OpenOOD, or ``root`` is another than the one
+            that is imported.
     """
     loaded = sys.modules.get("openood")
     if loaded is not None and getattr(loaded, "__file__", None):
-        return _checked(Path(str(loaded.__file__)).resolve().parent.parent, "the imported module openood")
+        folder = Path(str(loaded.__file__)).resolve().parent.parent
+        if root is not None and Path(root).resolve() != folder:
+            raise UserError(
+                f"OpenOOD is imported already, from {folder}, and {Path(root).resolve()} was given as root; a process "
+                "can have one OpenOOD. Leave root out, or start a new process."
+            )
+        return _checked(folder, "the imported module openood")
     if root is not None:
         return _checked(Path(root).resolve(), "the folder given as root")
     named = os.environ.get(VARIABLE)

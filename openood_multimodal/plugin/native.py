@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.spec import build_score
+from ..postprocessors.sweeps import within_limits
 from ..registry import POSTPROCESSORS
 
 PREFIX = "mm_"
@@ -52,6 +53,20 @@ class NativePostprocessor:
         """The sweep: parameter → values."""
         return self.score.args_dict
 
+    @args_dict.setter
+    def args_dict(self, sweep: Mapping[str, Sequence[Any]]) -> None:
+        self.score.args_dict = {key: list(values) for key, values in sweep.items()}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the results has to know."""
+        return self.score.notes
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """As `Postprocessor.limits`."""
+        return self.score.limits
+
     @property
     def setup_flag(self) -> bool:
         """Whether `setup` has run."""
@@ -60,6 +75,11 @@ class NativePostprocessor:
     def setup(self, net: Any, id_loader_dict: Mapping[str, Any], ood_loader_dict: Any = None) -> None:
         """As `Postprocessor.setup`."""
         self.score.setup(net, id_loader_dict, ood_loader_dict)
+        if self.APS_mode:  # OpenOOD's evaluator tries all of it
+            self.args_dict, dropped = within_limits(self.name, self.args_dict, self.limits)
+            self.score.notes += dropped
+        for note in self.notes:
+            print(f"Note: {note.rstrip('.')}.", flush=True)
 
     def postprocess(self, net: Any, data: Any) -> Any:
         """As `Postprocessor.postprocess`."""

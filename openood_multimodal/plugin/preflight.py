@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..config import Config
 from ..datasets.loaders import build_loaders, default_workers
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..networks.build import bare_network
 from ..pipelines.card import read_card
 from ..pipelines.checks import check_trained
 from ..pipelines.test import check_same_data
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
+from .calling import undisturbed
+from .several_inputs import BELOW_WIDTH
 
 LAUNCH_KEYS = ("exp_name", "output_dir", "num_gpus", "num_machines", "machine_rank", "pipeline.name")
 """Keys that OpenOOD's main.py reads itself."""
@@ -58,7 +59,6 @@ _REMEDIES = {
     "ood_dataset.name": "add the benchmark's second file, <dataset>_ood.yml, after --config",
     "merge_option": "write merge_option: merge",
 }
-_BELOW_WIDTH = ("vim", "residual")
 
 
 def is_multimodal(config: Mapping[str, Any]) -> bool:
@@ -269,7 +269,7 @@ def _check_search(config: Config, splits: list[str]) -> None:
 def _check_dim(config: Config) -> None:
     """Check ViM's and Residual's dimension against the embedding's width, of a network without memory."""
     name = str(config["postprocessor.name"])
-    if name.removeprefix("mm_") not in _BELOW_WIDTH:
+    if name.removeprefix("mm_") not in BELOW_WIDTH:
         return
     section = config["network"]
     while "backbone" in section and section["name"] not in NETWORKS:
@@ -282,9 +282,9 @@ def _dims(config: Config) -> Iterator[tuple[str, Any]]:
     given = config.get("postprocessor.postprocessor_args.dim")
     if given is not None:
         yield "postprocessor_args.dim", given
-    if config.get("postprocessor.APS_mode"):
-        for value in config.get("postprocessor.postprocessor_sweep.dim_list") or ():
-            yield "postprocessor_sweep.dim_list", value
+    sweep = config.get("postprocessor.postprocessor_sweep.dim_list") or ()
+    if config.get("postprocessor.APS_mode") and sweep:  # larger ones are left out of the search
+        yield "postprocessor_sweep.dim_list", min(sweep)
 
 
 def check_width(name: str, dims: Iterable[tuple[str, Any]], width: int | None) -> None:
@@ -303,11 +303,9 @@ def check_width(name: str, dims: Iterable[tuple[str, Any]], width: int | None) -
 
 
 def _width(section: Mapping[str, Any]) -> int | None:
-    from ..networks import build_network
-
-    # built on the meta device: no memory, no weights, and the random state stays as it is
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        net = build_network({**section, "pretrained": False})
+    # really built: on the meta device, mmaction's backbones can't be; the checkpoint and other weights aren't read
+    with undisturbed():
+        net = bare_network({**section, "pretrained": False})
     width = getattr(net, "feature_size", None)
     return width if isinstance(width, int) else None
 

@@ -7,6 +7,7 @@ pixels.  `UNSUITABLE` says of the rest why it can't run on embeddings.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,9 +34,9 @@ class Recipe:
             ReLU modules, of which a linear head has none.
         perturbs: whether it adds a gradient step to the network's input.
         needs_classes: whether training labels must be classes, with at least one row each.
-        random: whether it draws random numbers.
         apply_args: whether parameters take effect through ``set_hyperparam`` only.
         config_file: its file under OpenOOD's ``configs/postprocessors/``; None: the name and ``.yml``.
+        since_main: a name in its class's module that v1.5 lacks, and why that version's can't run; empty where it can.
         no_network: why it can't run on a network with several inputs; empty where it can.
         note: what a reader of its results on embeddings has to know.
         network_note: likewise on a network; None: the same.
@@ -50,9 +51,9 @@ class Recipe:
     shape: str = "plain"
     perturbs: bool = False
     needs_classes: bool = False
-    random: bool = False
     apply_args: bool = False
     config_file: str | None = None
+    since_main: tuple[str, str] = ("", "")
     no_network: str = ""
     note: str = ""
     network_note: str | None = None
@@ -117,12 +118,12 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "adascale_a": Recipe(
         "AdaScalePostprocessor", _ADASCALE_ARGS, _ADASCALE_SWEEP, _ADASCALE, reads=("val",),
-        wrapper="adascale_a", shape="image", perturbs=True, random=True, apply_args=True, no_network=_PIXELS,
+        wrapper="adascale_a", shape="image", perturbs=True, apply_args=True, no_network=_PIXELS,
         note="perturbs the embedding, which stands in for the image",
     ),
     "adascale_l": Recipe(
         "AdaScalePostprocessor", _ADASCALE_ARGS, _ADASCALE_SWEEP, _ADASCALE, reads=("val",),
-        wrapper="adascale_l", shape="image", perturbs=True, random=True, apply_args=True, no_network=_PIXELS,
+        wrapper="adascale_l", shape="image", perturbs=True, apply_args=True, no_network=_PIXELS,
         note="perturbs the embedding, which stands in for the image",
     ),
     "odin": Recipe(
@@ -203,7 +204,8 @@ RECIPES: Mapping[str, Recipe] = {
             "Chandramouli Shama Sastry, Sageev Oore", "ICML", 2020,
             "https://github.com/VectorInstitute/gram-ood-detection",
         ),
-        reads=("train",), shape="relu", needs_classes=True, random=True,
+        reads=("train",), shape="relu", needs_classes=True,
+        since_main=("FeatureExtractor", "at v1.5 it asks for the feature maps of five convolutional layers"),
         note="sees the positive part of the embedding",
         network_note="sees every ReLU of the network",
     ),
@@ -261,7 +263,7 @@ RECIPES: Mapping[str, Recipe] = {
     "cfood": Recipe(
         "CFOODPostprocessor", {"alpha": 0.1, "k": 0.01, "avg_topk": False},
         {"list": [[alpha, k] for alpha in (0.1, 0.5, 1) for k in (0.001, 0.005, 0.01, 0.05)]},
-        reads=("train",), random=True,
+        reads=("train",),
         note="few distinct values, so many ties; OpenOOD's sweep can't be set by its own set_hyperparam",
     ),
     "dropout": Recipe(
@@ -270,7 +272,7 @@ RECIPES: Mapping[str, Recipe] = {
             "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning",
             "Yarin Gal, Zoubin Ghahramani", "ICML", 2016, "https://arxiv.org/abs/1506.02142",
         ),
-        wrapper="dropout", random=True,
+        wrapper="dropout",
         note="dropout on the embedding, which the network wasn't trained with",
     ),
     "temperature_scaling": Recipe(
@@ -321,6 +323,12 @@ UNSUITABLE: Mapping[str, str] = {
     "rd4ad": _ANOMALY,
 }
 """Name → why it doesn't run on embeddings or on networks with several inputs."""
+
+
+def missing_in(name: str, kind: type) -> str:
+    """Return why the class ``kind``, this OpenOOD's ``name``, can't run; empty where it can."""
+    attribute, reason = RECIPES[name].since_main if name in RECIPES else ("", "")
+    return reason if attribute and not hasattr(sys.modules[kind.__module__], attribute) else ""
 
 
 def recipe_of(name: str) -> Recipe:

@@ -121,6 +121,11 @@ class Postprocessor(ABC):
         """The parameters in force, as a plain dictionary (for records)."""
         return dataclasses.asdict(self.params)
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """Parameter → the largest value that goes with what the score was fitted to, where there is one."""
+        return {}
+
     def __repr__(self) -> str:
         inside = ", ".join(f"{key}={value!r}" for key, value in self.parameters.items())
         return f"{type(self).__name__}({inside})"

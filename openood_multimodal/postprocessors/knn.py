@@ -70,6 +70,11 @@ class KNN(Postprocessor):
             del found["index"]
         return found
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """At most as many neighbours as there are training rows."""
+        return {"K": len(self.neighbours)} if self.fitted else {}
+
     def learn(self, shared: Shared) -> None:
         """Take the training rows to be searched.
 

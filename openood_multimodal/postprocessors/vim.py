@@ -62,6 +62,11 @@ class ViM(Postprocessor):
     subspace: Subspace
     alpha: float
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """The subspace leaves at least one dimension."""
+        return {"dim": len(self.origin) - 1} if self.fitted else {}
+
     def learn(self, shared: Shared) -> None:
         """Take origin, principal subspace and α from the training embeddings and the head.
 

@@ -352,3 +352,12 @@ def test_results_csv(tmp_path):
             [{k: v for k, v in {**fractions, "postprocessor": "p", "dataset": "d"}.items() if k != "ACC"}],
         )
     assert read_csv(path) == rows
+
+
+def test_the_search_leaves_out_what_does_not_go_with_the_data(tmp_path):
+    postprocessor = MaxLogit({"K_list": [-1, 1, 50]})
+    postprocessor.limits, postprocessor.notes = {"K": 10}, []
+    ood = {**near(), "val": loader(11, -2.0, 8)}
+    aps(tmp_path).eval_ood(Net(), id_loaders(), ood, postprocessor)
+    assert postprocessor.args_dict == {"K_list": [-1, 1]}
+    assert postprocessor.notes == ["maxlogit: K = 50 of the sweep not tried; at most 10 is possible here"]

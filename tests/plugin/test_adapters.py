@@ -132,6 +132,9 @@ class Draws(StandIn):
         return net(data).argmax(1), noise
 
 
+FeatureExtractor = object  # what tells a GRAM that runs from v1.5's
+
+
 class Column(StandIn):
     """As GRAM: [B, 1]."""
 
@@ -143,7 +146,7 @@ class Column(StandIn):
 class Neighbours(StandIn):
     def setup(self, net: Any, id_loader_dict: Any, ood_loader_dict: Any) -> None:
         rows = sum(len(batch["label"]) for batch in id_loader_dict["train"])
-        self.index = types.SimpleNamespace(ntotal=rows)
+        self.index, self.K = types.SimpleNamespace(ntotal=rows), self.args["K"]
 
 
 class NeverRuns(StandIn):
@@ -307,7 +310,7 @@ def test_nan_is_an_error(sets: Sets) -> None:
 
 def test_more_neighbours_than_rows(sets: Sets) -> None:
     sets.fitted("knn", {"K": 60})
-    with pytest.raises(UserError, match="K=61 exceeds the 60 rows"):
+    with pytest.raises(UserError, match="K=61 neighbours among 60 embeddings"):
         sets.fitted("knn", {"K": 61})
 
 
@@ -417,7 +420,7 @@ def test_setup_reads_the_split_to_fit_on() -> None:
     score.fit_on = "val"
     score.setup(_net(), {"train": loader, "val": loader * 2})
     score = OpenOODPostprocessor("knn", {"K": 9})
-    with pytest.raises(UserError, match="exceeds the 8 rows"):
+    with pytest.raises(UserError, match="K=9 neighbours among 8 embeddings"):
         score.setup(_net(), {"train": loader, "val": loader * 2})
     with pytest.raises(UserError, match="needs the split 'train'"):
         OpenOODPostprocessor("knn").setup(_net(), {"test": loader})

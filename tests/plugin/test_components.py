@@ -258,3 +258,60 @@ def test_training_keeps_in_step_across_processes(monkeypatch):
     optimizer.step()
     assert torch.allclose(before - net.weight, torch.full((1, 2), (1.0 + 3.0) / 2))
     assert np.isfinite(net.bias.item())
+
+
+def test_tests_read_in_the_manifests_order_and_training_shuffles(registered, table_config):
+    from openood.datasets import get_dataloader
+    from openood.utils import Config
+
+    samplers = {}
+    for which in ("train", "test"):
+        config = Config(table_config(which))
+        config["dataset"]["train"]["shuffle"] = True
+        samplers[which] = type(get_dataloader(config)["train"].sampler).__name__
+        assert config["dataset"]["train"]["shuffle"]
+    assert samplers == {"train": "RandomSampler", "test": "SequentialSampler"}
+
+
+def test_what_draws_is_seeded_by_the_config(trained_here, table_config, run_openood, tmp_path, monkeypatch):
+    import openood.postprocessors.base as base
+
+    def postprocess(self, net, data):
+        return net(data).argmax(1), torch.rand(data.size(0))
+
+    monkeypatch.setattr(base.BasePostprocessor, "postprocess", postprocess)
+    results = []
+    for folder, seed in (("one", 0), ("two", 0), ("three", 1)):
+        torch.rand(3)
+        run_openood(table_config("test", *FAR, folder=folder, postprocessor={"name": "msp"}, seed=seed))
+        results.append(_scores(tmp_path / folder))
+    assert results[0] == results[1] != results[2]
+
+
+@pytest.mark.parametrize(
+    "encoders",
+    [
+        {"audio": {"name": "audio_resnet18", "checkpoint": "nowhere.pth"}},
+        {"flow": {"name": "tsn_r50_flow", "depth": 18, "checkpoint": "nowhere.pth"}},
+        {"video": {"name": "swin_tiny"}},
+    ],
+)
+def test_the_width_of_a_clip_network_is_known_before_the_run(encoders):
+    pytest.importorskip("mmaction")
+    from openood_multimodal.plugin.preflight import _width
+
+    section = {"name": "clip_fusion", "num_classes": 3, "modalities": list(encoders), "encoders": encoders}
+    widths = {"audio": 512, "flow": 512, "video": 768}
+    assert _width({**section, "pretrained": True, "checkpoint": "not read"}) == widths[next(iter(encoders))]
+
+
+def test_what_this_version_cannot_run_is_refused_before_the_run(
+    registered, table_config, run_openood, monkeypatch
+):
+    import openood.postprocessors as theirs
+
+    monkeypatch.setattr(
+        theirs, "GRAMPostprocessor", type("V15", (theirs.MDSPostprocessor,), {}), raising=False
+    )
+    with pytest.raises(UserError, match=r"'gram' can't run on .*at v1.5 it asks for .*Use OpenOOD's main"):
+        run_openood(table_config("test", postprocessor={"name": "gram"}))

@@ -262,3 +262,13 @@ def test_a_named_root_wins_over_the_variable(standin, monkeypatch, tmp_path):
     import openood
 
     assert Path(openood.__file__).is_relative_to(standin)
+
+
+def test_another_root_than_the_imported_one_is_refused(standin, tmp_path):
+    register()
+    register(root=standin)
+    with pytest.raises(
+        UserError, match=r"imported already, from .*standin_openood, and .* was given as root"
+    ):
+        register(root=tmp_path)
+    assert is_registered()

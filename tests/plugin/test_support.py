@@ -148,9 +148,9 @@ def test_parameters_that_do_not_fit(measured: dict[str, Any]) -> None:
     errors = measured["errors"]
     assert "dim=48" in errors["vim"]
     assert "dim=512" in errors["residual"]
-    assert "K=401 exceeds the 400 rows" in errors["knn"]
+    assert "K=401 neighbours among 400 embeddings" in errors["knn"]
     if "has no openood" not in errors["nnguide"]:
-        assert "K=100 exceeds the 50 rows of the bank" in errors["nnguide"]
+        assert "K=100 neighbours among 50 rows of its bank" in errors["nnguide"]
 
 
 def test_engines_agree_or_ours_is_closer_to_float64(measured: dict[str, Any]) -> None:
