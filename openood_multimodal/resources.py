@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import UserError
+from .files.names import listed
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -72,5 +73,5 @@ def leaderboard_dir() -> Path:
 def list_configs() -> list[str]:
     """Return the packaged configs, sorted, relative to `configs_dir`, e.g. ``datasets/htad/htad_4_3.yml``."""
     root = configs_dir()
-    found = (path for pattern in ("*.yml", "*.yaml") for path in root.rglob(pattern))
+    found = [*listed(root, "*.yml", recursive=True), *listed(root, "*.yaml", recursive=True)]
     return sorted(path.relative_to(root).as_posix() for path in found)

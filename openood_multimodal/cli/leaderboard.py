@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files.names import listed
 from .main import subparser
 
 RECORDS = "leaderboard/records"
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
     from ..reporting.leaderboard import build, choose, collect, make_boards
 
-    default = [RECORDS] if any(Path(RECORDS).rglob("*.record.json")) else []
+    default = [RECORDS] if listed(RECORDS, "*.record.json", recursive=True) else []
     folders = options.records or default
     if options.action == "show":
         collected = collect(folders, options.published)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..atomic import replacing, write_json
 from ..datasets.derive import Job, waiting_claim
 from ..datasets.layouts.clips import flow_y
 from ..errors import UserError
+from ..files import read_json
 from ..paths import remove
 from ..preprocessors.optical_flow import BOUND, make_estimator
 from ..preprocessors.writing import FlowSettings, read_comment, write_flow
@@ -139,12 +139,9 @@ def keep_record(path: Path, settings: FlowSettings, overwrite: bool) -> None:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except ValueError:
-        record = None
+    record = read_json(path, "the record that prepare flow writes", "Move it away.")
     if not isinstance(record, dict):
         raise UserError(f"{path} is not the record that prepare flow writes; move it away.")
     return record

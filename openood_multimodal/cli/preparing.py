@@ -18,6 +18,7 @@ from ..datasets.derive import Finished, Job, Make, Outcome, do_jobs
 from ..datasets.layouts.clips import split_frames
 from ..datasets.manifest import Manifest
 from ..errors import UserError
+from ..files import listed
 from ..paths import remove, resolve_inside
 
 SHOWN = 10  # failures printed; the list file has all
@@ -66,7 +67,7 @@ def read_manifests(names: Iterable[str], modality: str) -> list[Manifest]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = sorted(p for p in path.glob("*.csv") if not p.stem.endswith(f"_with_{modality}"))
+            found = [p for p in listed(path, "*.csv") if not p.stem.endswith(f"_with_{modality}")]
             if not found:
                 raise UserError(f"the folder {path} has no manifest (*.csv).")
             files += found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UserError
+from ..files import read_json
 from .main import subparser
 
 if TYPE_CHECKING:
@@ -180,8 +181,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _named(text: str) -> tuple[str, str]:
-    from ..errors import UserError
-
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise UserError(f"--ood is written NAME=FILE, e.g. ucf=ucf.npz; got '{text}'.")
@@ -191,8 +190,8 @@ def _named(text: str) -> tuple[str, str]:
 def _why_no_head(test: Path) -> str:
     """Return what `import-multiood` found out about the head of its stores, to be put after "give --head"."""
     try:
-        reason = json.loads((test.parent / "import.json").read_text(encoding="utf-8"))["head"]["missing"]
-    except (OSError, ValueError, KeyError, TypeError):
+        reason = read_json(test.parent / "import.json")["head"]["missing"]
+    except (UserError, LookupError, TypeError):
         return ""
     return f" (the import made none: {reason})" if isinstance(reason, str) else ""
 

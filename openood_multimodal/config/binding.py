@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -45,7 +46,7 @@ def bind(
     if section is None:
         section = {}
     if not isinstance(section, Mapping):
-        raise UserError(f"{where} must be a section of 'key: value' lines, got {section!r}.")
+        raise UserError(f"{where} must be a section of 'key: value' lines, got {_shown(section)}.")
     fields = {field.name: field for field in dataclasses.fields(params) if field.init}
     owner = section["name"] if "name" in section and isinstance(section["name"], str) else params.__name__
     for key in section:
@@ -75,7 +76,7 @@ def _checked(value: Any, hint: Any, key: str) -> Any:
     except _WrongTypeError as error:
         expected, remedy = error.args
         raise UserError(
-            f"{key} must be {expected}, got {value!r} ({type(value).__name__}).{remedy}"
+            f"{key} must be {expected}, got {_shown(value)} ({type(value).__name__}).{remedy}"
         ) from None
 
 
@@ -108,6 +109,8 @@ def _convert_scalar(value: Any, kind: type) -> Any:
     if kind in (int, float) and isinstance(value, bool):
         raise _WrongTypeError(_describe(kind), "")
     if kind is float and isinstance(value, int):
+        if abs(value) > sys.float_info.max:
+            raise _WrongTypeError(_describe(kind), "")
         return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
@@ -196,6 +199,11 @@ def _describe(hint: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, Sequence | AbstractSet):
         return "a list"
     return getattr(kind, "__name__", str(kind))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _number_hint(value: Any) -> str:

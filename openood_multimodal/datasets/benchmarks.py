@@ -13,10 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..config import bind
 from ..errors import UserError
+from ..files import read_yaml
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, list_benchmarks
 
@@ -226,10 +225,7 @@ def load_benchmark(name: str | os.PathLike[str]) -> Benchmark:
 
 @lru_cache(maxsize=64)
 def _load(path: Path, mtime_ns: int, size: int) -> Benchmark:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+    content = read_yaml(path, "a benchmark")
     benchmark = bind(content, Benchmark, str(path), ignore=())
     _validate(benchmark, str(path))
     return benchmark

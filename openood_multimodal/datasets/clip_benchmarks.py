@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-
 from ..config import bind
 from ..errors import UserError
+from ..files import read_yaml
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, list_benchmarks
 from .benchmarks import SETTINGS, TRACKS
@@ -200,10 +199,7 @@ def load_clip_benchmark(name: str | os.PathLike[str]) -> ClipBenchmark:
 
 @lru_cache(maxsize=32)
 def _load(path: Path, mtime_ns: int, size: int) -> ClipBenchmark:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+    content = read_yaml(path, "a benchmark")
     benchmark = bind(content, ClipBenchmark, str(path), ignore=())
     _validate(benchmark, str(path))
     return benchmark

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import listed
 from ..naming import did_you_mean
 from .clip_check import Checked, Wanted, check
 from .inventory import Inventory, clips_on_disk, locate
@@ -132,7 +133,7 @@ def read_manifests(layout: ClipLayout, names: Iterable[str]) -> list[Manifest]:
         if not path.is_dir():
             found.append(Manifest.read(path))
             continue
-        for file in sorted([*path.glob("*.csv"), *path.glob("*/*.csv")]):
+        for file in sorted([*listed(path, "*.csv"), *listed(path, "*/*.csv")]):
             if file.name == f"{layout.name}_all.csv" or not _is_manifest(file):
                 continue
             manifest = Manifest.read(file)

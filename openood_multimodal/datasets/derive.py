@@ -26,6 +26,7 @@ from typing import Literal
 
 from ..atomic import is_temporary_of, lock_beside
 from ..errors import MissingPackageError, UserError
+from ..files.locks import claim
 from ..paths import remove
 
 State = Literal["made", "present", "busy", "failed"]
@@ -63,51 +64,6 @@ Make = Callable[[Job], None]
 """Writes a job's targets atomically; raises UserError when the source is at fault.  Goes to other processes."""
 Finished = Callable[[Job], bool]
 """Tells whether a job's targets are there and as wanted.  Goes to other processes."""
-
-
-Claim = Literal["ours", "inherited", "busy"]
-
-
-@contextmanager
-def claim(target: Path) -> Iterator[Claim]:
-    """Hold the lock of ``target`` for the block.
-
-    Yields ``busy``, at once, while another process holds it; ``inherited`` where a process seems to have been killed
-    while it held it; else ``ours``.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield "ours"
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = lock_beside(target)
-    while True:
-        left_behind = lock.exists()
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            yield "busy"
-            return
-        except OSError:  # a drive without locks
-            os.close(descriptor)
-            with suppress(OSError):
-                remove(lock.parent, lock.name)
-            yield "ours"
-            return
-        # The holder before us may have removed the file between our opening and our locking it.
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                break
-        os.close(descriptor)
-    try:
-        yield "inherited" if left_behind else "ours"
-    finally:
-        with suppress(OSError):
-            remove(lock.parent, lock.name)
-        os.close(descriptor)
 
 
 @contextmanager

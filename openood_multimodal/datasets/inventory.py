@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..files import is_clutter
 from ..paths import is_inside
 from .layouts.clips import ClipLayout
 from .layouts.places import Place
@@ -80,7 +81,7 @@ class Inventory:
         if isinstance(part, str):
             names = [part] if part in entries else []
         else:
-            names = sorted(name for name in entries if part.fullmatch(name))
+            names = sorted(name for name in entries if part.fullmatch(name) and not is_clutter(name))
         for name in names:
             if entries[name] != wanted:
                 continue
@@ -112,7 +113,9 @@ class Inventory:
 
     def _alike(self, folder: str, name: str, last: bool) -> tuple[str, str]:
         if folder not in self._folded:
-            entries = sorted(self.entries(folder), reverse=True)  # of several, the first in order stays
+            entries = sorted(
+                (e for e in self.entries(folder) if not is_clutter(e)), reverse=True
+            )  # of several, the first in order stays
             by_stem = {_stem_key(each): each for each in entries}
             self._folded[folder] = by_stem | {_fold(each): each for each in entries}
         folded = self._folded[folder]

@@ -8,7 +8,6 @@ are relative to the data folder and never leave it.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 import os
@@ -24,6 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import write_text
 from ..errors import UserError
+from ..files.digests import text_sha256
+from ..files.text import parse_csv, read_text
 from ..naming import did_you_mean
 
 LEADING = ("clip", "label", "class_name", "group")
@@ -101,14 +102,7 @@ class Manifest:
             UserError: when the file is missing, is not UTF-8 CSV, lacks a column, has a cell that is no
                 number where one is needed, or fails `validate`; the message names the file and the line.
         """
-        try:
-            text = Path(path).read_bytes().decode("utf-8-sig")
-        except OSError as error:
-            raise UserError(f"the manifest {path} can't be read: {error.strerror}.") from error
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"the manifest {path} is not UTF-8 (byte {error.start}); save it as UTF-8."
-            ) from error
+        text = read_text(path, "csv_bytes", "a manifest")
         return cls.from_csv(text, source=str(path))
 
     @classmethod
@@ -149,7 +143,7 @@ class Manifest:
 
     @cached_property
     def _digest(self) -> str:
-        return hashlib.sha256(self.to_csv().encode("utf-8")).hexdigest()
+        return text_sha256(self.to_csv())
 
     def digest(self) -> str:
         """Return the SHA-256 (hexadecimal) of the canonical CSV text."""
@@ -310,13 +304,7 @@ def _may_escape(cells: Sequence[str]) -> bool:
 
 
 def _rows(text: str, source: str) -> list[list[str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise UserError(f"{source}, line {reader.line_num}: not CSV: {error}.") from error
-    while rows and not rows[-1]:
-        rows.pop()
+    rows = parse_csv(text, source)
     if not rows:
         raise UserError(f"{source} is empty; its first line must be the header {','.join(REQUIRED)}, ....")
     width = len(rows[0])

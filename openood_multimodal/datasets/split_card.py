@@ -7,7 +7,6 @@ its manifest's name without ``.csv``.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from ..atomic import write_json
 from ..config import bind
 from ..errors import UserError
+from ..files import read_json
 from ..naming import did_you_mean
 from ..paths import remove, resolve_inside
 from .benchmarks import TRACKS
@@ -86,12 +86,7 @@ class SplitCard:
             UserError: when it is missing, is no JSON object, or fails `validate`.
         """
         path = Path(folder) / FILE_NAME
-        try:
-            content: Any = json.loads(path.read_bytes().decode("utf-8-sig"))
-        except OSError as error:
-            raise UserError(f"the split card {path} can't be read: {error.strerror}.") from error
-        except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
-            raise UserError(f"the split card {path} is not JSON: {error}.") from error
+        content: Any = read_json(path, "a split card", "Make the split anew.")
         if not isinstance(content, dict):
             raise UserError(f"the split card {path} must be a JSON object.")
         version = content.get("schema_version")

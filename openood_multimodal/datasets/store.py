@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,7 +48,7 @@ class EmbeddingStore:
         self.clips = clips
         self._meta = meta
         layout = {**meta.arrays(), DONE: (np.dtype(bool), (meta.num_samples,))}
-        mode = "r+" if writable else "r"
+        mode: Literal["r", "r+"] = "r+" if writable else "r"
         self._arrays = {
             name: map_array(path / f"{name}.npy", *expected, mode) for name, expected in layout.items()
         }

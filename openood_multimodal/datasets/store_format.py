@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .. import __version__, atomic
+from ..config import bind
 from ..errors import UserError
+from ..files import is_clutter, npz, read_json, read_text
 from ..paths import remove
 from .skipped import SkippedClip
 
@@ -63,40 +64,42 @@ class StoreMeta:
         Raises:
             UserError: when it is not valid, or of a later schema version.
         """
+        raw = read_json(path, "the meta.json of an embedding store", f"The store is damaged; {REMEDY}")
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            version = raw.pop("schema_version")
-            if version == 1:
-                raw["skipped"] = []  # it knew none
-            elif version != SCHEMA_VERSION:
-                raise UserError(
-                    f"{path}: this store has schema version {version}; this package reads 1 to {SCHEMA_VERSION}. "
-                    "Update openood-multimodal, or extract the embeddings again."
+            return cls._from_json(raw, path)
+        except UserError as error:
+            raise (
+                error
+                if str(path) in str(error)
+                else UserError(
+                    f"{path} is not the meta.json of an embedding store: {error} The store is damaged; {REMEDY}"
                 )
-            dim = raw.pop("dim")
-            raw["slices"] = {name: (int(a), int(b)) for name, (a, b) in raw["slices"].items()}
-            raw["skipped"] = tuple(
-                SkippedClip(int(row), str(clip), str(reason)) for row, clip, reason in raw["skipped"]
-            )
-            meta = cls(**raw)
-            check_slices(meta.slices)
-            counts = (meta.num_samples, meta.num_classes)
-            if meta.dim != dim or not all(type(n) is int and n > 0 for n in counts):
-                raise ValueError("its counts are wrong")
-            if type(meta.complete) is not bool or type(meta.modality_logits) is not bool:
-                raise ValueError("a flag is not true or false")
-            if not isinstance(meta.digests, dict) or (meta.complete and not isinstance(meta.digest, str)):
-                raise ValueError("a digest is missing")
-            rows = [each.row for each in meta.skipped]
-            if rows != sorted({row for row in rows if 0 <= row < meta.num_samples}):
-                raise ValueError("its skipped rows are wrong")
-        except UserError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(
-                f"{path} is damaged or not the meta.json of an embedding store ({error}). "
-                "Delete the folder and extract the embeddings again."
             ) from error
+
+    @classmethod
+    def _from_json(cls, raw: Any, path: Path) -> StoreMeta:
+        if not isinstance(raw, dict):
+            raise UserError("it is no JSON object.")
+        content = dict(raw)
+        version = content.pop("schema_version", None)
+        if version == 1:
+            content["skipped"] = []  # it knew none
+        elif version != SCHEMA_VERSION:
+            raise UserError(
+                f"{path}: this store has schema version {version}; this package reads 1 to {SCHEMA_VERSION}. "
+                "Update openood-multimodal, or extract the embeddings again."
+            )
+        dim = content.pop("dim", None)
+        skipped = _skipped(content.pop("skipped", None))
+        meta = replace(bind(content, cls, "meta", ignore=()), skipped=skipped)
+        check_slices(meta.slices)
+        if meta.dim != dim or meta.num_samples < 1 or meta.num_classes < 1:
+            raise UserError("its counts are wrong.")
+        if meta.complete and meta.digest is None:
+            raise UserError("a digest is missing.")
+        rows = [each.row for each in meta.skipped]
+        if rows != sorted({row for row in rows if 0 <= row < meta.num_samples}):
+            raise UserError("its skipped rows are wrong.")
         return meta
 
     def write(self, path: Path) -> None:
@@ -110,6 +113,15 @@ class StoreMeta:
         if self.modality_logits:
             layout["modality_logits"] = (f32, (n, len(self.slices), c))
         return {**layout, "labels": (np.dtype("<i8"), (n,))}
+
+
+def _skipped(raw: Any) -> tuple[SkippedClip, ...]:
+    if not isinstance(raw, list):
+        raise UserError("skipped must be a list.")
+    for each in raw:
+        if not isinstance(each, list) or tuple(map(type, each)) != (int, str, str):
+            raise UserError("skipped must be a list of [row, clip, reason].")
+    return tuple(SkippedClip(*each) for each in raw)
 
 
 def check_slices(slices: Mapping[str, tuple[int, int]]) -> None:
@@ -159,7 +171,7 @@ def make_files(folder: Path, meta: StoreMeta, clips: tuple[str, ...]) -> None:
     layout = {**meta.arrays(), DONE: (np.dtype(bool), (meta.num_samples,))}
     own = {META, CLIPS, *(f"{name}.npy" for name in (*layout, "modality_logits"))}
     folder.mkdir(parents=True, exist_ok=True)
-    others = sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.endswith(".tmp"))
+    others = sorted(p.name for p in folder.iterdir() if p.name not in own and not is_clutter(p.name))
     if others:
         raise UserError(f"{folder} holds other files ('{others[0]}'); name an empty folder for the store.")
     # Without meta.json the folder is no store: a kill between here and the end leaves nothing to be mistaken.
@@ -192,14 +204,11 @@ def _allocate(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
             os.fsync(file.fileno())
 
 
-def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], mode: str) -> np.memmap[Any, Any]:
+def map_array(
+    path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], mode: Literal["r", "r+"]
+) -> np.memmap[Any, Any]:
     """Memory-map one array, and check it against what ``meta.json`` says."""
-    try:
-        array = np.lib.format.open_memmap(path, mode=mode)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing from the store; {REMEDY}") from error
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise UserError(f"{path} is truncated or damaged ({error}); {REMEDY}") from error
+    array: np.memmap[Any, Any] = npz.map_array(path, mode, f"The store is damaged; {REMEDY}")
     if array.dtype != dtype or array.shape != shape:
         raise UserError(
             f"{path} holds {array.dtype} {list(array.shape)}, but {META} says {dtype} {list(shape)}; {REMEDY}"
@@ -210,12 +219,7 @@ def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], mode: st
 def read_clips(folder: Path, num_samples: int) -> tuple[str, ...]:
     """Return the names in ``clips.txt``."""
     path = folder / CLIPS
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing from the store; {REMEDY}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is damaged ({error}); {REMEDY}") from error
+    text = read_text(path, "csv_bytes", "the clips of an embedding store")
     clips = tuple(text.split("\n")[:-1])
     if len(clips) != num_samples:
         raise UserError(f"{path} names {len(clips)} clips, but {META} says {num_samples}; {REMEDY}")

@@ -18,6 +18,7 @@ from typing import Literal
 
 import filelock
 
+from ..atomic import lock_beside
 from ..errors import UserError
 from ..paths import remove
 
@@ -29,8 +30,8 @@ _held: set[str] = set()  # real paths of the folders that this process holds
 
 
 @contextmanager
-def claim(lock: Path) -> Iterator[Claim]:
-    """Hold the lock file ``lock`` for the block, if nobody else does.
+def claim(target: Path) -> Iterator[Claim]:
+    """Hold the lock of the file ``target`` for the block, if nobody else does.
 
     Yields ``busy``, at once, while another process holds it; ``inherited`` where a process seems to have been killed
     while it held it; else ``ours``.  (Where the drive has no locks, every claim is ``ours``.)
@@ -38,6 +39,12 @@ def claim(lock: Path) -> Iterator[Claim]:
     Raises:
         UserError: when ``lock`` is a symbolic link, which no lock is.
     """
+    with _claimed(lock_beside(target)) as claimed:
+        yield claimed
+
+
+@contextmanager
+def _claimed(lock: Path) -> Iterator[Claim]:
     if lock.is_symlink():
         raise UserError(f"{lock} is a symbolic link; a lock file is none. Remove it.")
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +97,7 @@ def holding(folder: str | os.PathLike[str], name: str = FOLDER_LOCK, announce: b
     said = False
     pause = 0.01
     while True:
-        with claim(lock) as claimed:
+        with _claimed(lock) as claimed:
             if claimed != "busy":
                 _held.add(key)
                 try:

@@ -14,15 +14,18 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .edge import reading
+from .limits import beyond, limit
 
 _DEFLATE_LIMIT = 1032  # no deflate stream expands further: 258 bytes take at least two bits
+_ALWAYS = 64 * 2**20  # bytes of an array that may be compressed to anything
 _CHUNK = 16 * 2**20
 _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _BROKEN = (
@@ -53,6 +56,47 @@ class _Header(NamedTuple):
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+
+def map_array(
+    path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r", remedy: str = "Save it again."
+) -> Any:
+    """Memory-map the array in an ``.npy`` file.
+
+    Args:
+        path: the file.
+        mode: ``"r"``, or ``"r+"`` to write to it.
+        remedy: one sentence for messages.
+
+    Raises:
+        UserError: when it is missing, no array, holds Python objects, or claims another size than it has.
+    """
+    file = Path(path)
+    with reading(file, "an array in NumPy's format", remedy):
+        with file.open("rb") as stream:
+            header = _read_header(stream)
+        if header.dtype.hasobject:
+            raise UserError(f"{file} holds Python objects, which could run code when read. {remedy}")
+        held = file.stat().st_size - header.length
+        if not header.nbytes:
+            raise UserError(f"{file} is empty: it holds {header.dtype} {list(header.shape)}. {remedy}")
+        if header.nbytes != held:
+            raise UserError(
+                f"{file} is truncated or damaged: it claims {header.dtype} {list(header.shape)}, that is "
+                f"{_size(header.nbytes)}, and holds {_size(held)}. {remedy}"
+            )
+        order: Literal["F", "C"] = "F" if header.fortran else "C"
+        return np.memmap(file, header.dtype, mode, header.length, header.shape, order)
+
+
+def _read_header(stream: IO[bytes]) -> _Header:
+    version = npy.read_magic(stream)
+    if version not in _HEADER_READERS:
+        raise ValueError(f"format version {version}")
+    shape, fortran, dtype = _HEADER_READERS[version](stream)
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"shape {shape}")
+    return _Header(shape, fortran, dtype, stream.tell())
 
 
 def read_arrays(
@@ -121,11 +165,7 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path, key: st
         )
     try:
         with archive.open(info) as member:
-            version = npy.read_magic(member)
-            if version not in _HEADER_READERS:
-                raise ValueError(f"format version {version}")
-            shape, fortran, dtype = _HEADER_READERS[version](member)
-            header = _Header(shape, fortran, dtype, member.tell())
+            header = _read_header(member)
     except (*_BROKEN, MemoryError, tokenize.TokenError) as error:
         raise UserError(f"{where}: not a readable array ({error}); the file is damaged.") from error
     if header.dtype.hasobject:
@@ -133,6 +173,9 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path, key: st
             f"{where} holds Python objects, which could run code when read; save it with a plain dtype, "
             f"for example {key}.astype('float32')."
         )
+    if info.file_size > max(_ALWAYS, limit("archive_expansion") * info.compress_size):
+        ratio = info.file_size // max(info.compress_size, 1)
+        raise beyond(where, f"it is {ratio} times larger than what is stored of it", "archive_expansion")
     held = info.file_size - header.length
     if header.nbytes != held:
         raise UserError(

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..config import bind
 from ..errors import UserError
-from .digest import file_digest
+from ..files import file_sha256, read_json
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,13 @@ def read_card(checkpoint: str | Path) -> CheckpointCard | None:
     path = card_path(checkpoint)
     if not path.is_file():
         return None
-    try:
-        card = CheckpointCard(**json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no checkpoint card of this version ({error}); train again.") from error
-    if card.checkpoint_digest != file_digest(checkpoint):
+    card = bind(
+        read_json(path, "a checkpoint's card", "Train again."),
+        CheckpointCard,
+        f"the checkpoint card {path}",
+        ignore=(),
+    )
+    if card.checkpoint_digest != file_sha256(checkpoint):
         raise UserError(
             f"{checkpoint} is not the file that {path} describes (its SHA-256 differs): one of the two was "
             "replaced. Copy both together from the training's folder, or train again."

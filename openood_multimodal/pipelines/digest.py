@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..files import text_sha256
 from ..reporting.claims import manifests_digest
 from ..trainers.mixed import training_options
 
@@ -57,7 +56,7 @@ def _plain(value: Any) -> Any:
 def config_digest(config: Mapping[str, Any]) -> str:
     """Return the SHA-256 of `effective_config`, independent of the order of keys."""
     text = json.dumps(effective_config(config), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_sha256(text)
 
 
 def training_digest(
@@ -85,7 +84,7 @@ def training_digest(
     settings = [_plain(trainer), _plain(optimizer), network, effective.get("preprocessor"), computing]
     batch_size = effective["dataset"]["train"]["batch_size"]
     text = json.dumps([*settings, batch_size], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_sha256(text)
 
 
 def split_digest(datasets: Mapping[str, Any]) -> str:
@@ -95,12 +94,6 @@ def split_digest(datasets: Mapping[str, Any]) -> str:
         datasets: name of the set (``train``, ``val``, ``test``, ``ood``) → data set with a ``manifest``.
     """
     return manifests_digest({name: each.manifest.digest() for name, each in datasets.items()})
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:

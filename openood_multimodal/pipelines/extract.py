@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +22,14 @@ from ..datasets.loaders import build_loaders, build_ood_loaders
 from ..datasets.skipped import SkippedClip, skip_note
 from ..datasets.store import EmbeddingStore
 from ..errors import UserError
+from ..files import file_sha256, text_sha256
 from ..networks import build_network
 from ..paths import resolve_inside
 from ..postprocessors.protocol import head_of
 from ..registry import PIPELINES
 from .checks import check_config, check_trained
 from .device import choose_device
-from .digest import effective_config, file_digest
+from .digest import effective_config
 
 GROUPS = ("nearood", "farood", "val")
 DATA_KEYS = ("benchmark_version", "modified", "standardize", "standardize_from")
@@ -165,9 +165,9 @@ def store_digests(config: Mapping[str, Any], dataset: Any) -> dict[str, str]:
         default=str,
     )
     return {
-        "checkpoint": file_digest(config["network"]["checkpoint"]),
+        "checkpoint": file_sha256(config["network"]["checkpoint"]),
         "manifest": dataset.manifest.digest(),
-        "config": sha256(text.encode()).hexdigest(),
+        "config": text_sha256(text),
     }
 
 

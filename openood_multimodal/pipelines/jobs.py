@@ -6,7 +6,6 @@ A job is plain data, so that it travels to a worker process, and its folder says
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,10 +18,11 @@ from ..atomic import write_text
 from ..config import Config, bind, load_config
 from ..datasets.benchmarks import load_benchmark
 from ..errors import UserError
+from ..files import file_sha256, read_json, text_sha256
 from ..paths import file_name, remove, remove_tree
 from ..registry import EVALUATORS, TRAINERS
 from ..resources import benchmark_splits_dir
-from .digest import effective_config, file_digest
+from .digest import effective_config
 
 SHARED_SECTIONS = ("data_root", "dataset", "ood_dataset", "network", "preprocessor")
 """Settings of these keys hold in a job's training and in its tests."""
@@ -77,7 +77,7 @@ class Job:
         content = [*(effective_config(each) for each in (training, *tests)), _benchmark_digest(training)]
         content += _manifest_digests(tests[0])
         text = json.dumps([__version__, asdict(self), *content], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_sha256(text)
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -131,8 +131,9 @@ def is_done(job: Job, output_dir: Path) -> bool:
     mark = output_dir / job.folder / "done.json"
     if not mark.is_file():
         return False
-    with contextlib.suppress(json.JSONDecodeError, AttributeError):
-        return json.loads(mark.read_text(encoding="utf-8")).get("job") == job.digest()
+    with contextlib.suppress(UserError):  # then the run is made again
+        content = read_json(mark)
+        return isinstance(content, dict) and content.get("job") == job.digest()
     return False
 
 
@@ -140,7 +141,7 @@ def _benchmark_digest(config: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the benchmark's own file, or ``""`` where the config names none."""
     name = str(config["dataset"].get("benchmark") or "")
     path = Path(name) if name.endswith((".yml", ".yaml")) else benchmark_splits_dir() / f"{name}.yml"
-    return file_digest(path) if path.is_file() else ""
+    return file_sha256(path) if path.is_file() else ""
 
 
 def _manifest_digests(config: Mapping[str, Any]) -> list[str]:
@@ -149,7 +150,7 @@ def _manifest_digests(config: Mapping[str, Any]) -> list[str]:
     for section in (config["dataset"], config.get("ood_dataset") or {}):
         for key, value in Config(section).leaves():
             if key.endswith("imglist_pth.manifest") and Path(str(value)).is_file():
-                found.append(f"{key} {file_digest(str(value))}")
+                found.append(f"{key} {file_sha256(str(value))}")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 
 from ..datasets.skipped import SkippedClip, skip_note
 from ..evaluators.outputs import OODResult
+from ..files import file_sha256, text_sha256
 from ..networks.build import network_names
 from ..reporting.records import ResultRecord
 from ..reporting.schema import SEARCHED_NOTE
 from .card import CheckpointCard
-from .digest import config_digest, file_digest, split_digest
+from .digest import config_digest, split_digest
 
 SETTINGS = {"nearood": "near", "farood": "far"}
 NO_CARD = (
@@ -81,12 +81,12 @@ class TestedRun:
         network = {key: value for key, value in config["network"].items() if key != "checkpoint"}
         digest = config_digest({**config, "network": network})
         checkpoint = str(config["network"].get("checkpoint") or "")
-        checkpoint_digest = file_digest(checkpoint) if Path(checkpoint).is_file() else None
+        checkpoint_digest = file_sha256(checkpoint) if Path(checkpoint).is_file() else None
         modalities = getattr(dataset, "modalities", None)
         notes = [*scored.notes, *_notes(data, card, result), *self.notes]
         return [
             ResultRecord(
-                run_id=hashlib.sha256(f"{digest} {checkpoint_digest}".encode()).hexdigest()[:16],
+                run_id=text_sha256(f"{digest} {checkpoint_digest}")[:16],
                 benchmark=str(data.get("benchmark") or config["dataset"]["name"]),
                 partition=str(data.get("partition", 0)),
                 track=str(data.get("track") or "demo") if card else "own",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,10 @@ from typing import Any
 from ..atomic import write_json
 from ..config import Config, load_config
 from ..errors import UserError
-from ..files.locks import holding
+from ..files import file_sha256, holding, read_json, text_sha256
 from ..networks.clips.published_weights import authors_checkpoint
 from ..registry import PIPELINES
-from .digest import effective_config, file_digest, first_difference
+from .digest import effective_config, first_difference
 from .reproduce_tables import Scale, Table, TableRow, TableRun, flat
 
 RESERVED = {
@@ -163,7 +162,7 @@ class ReproduceJob:
         """Return all that decides the results, wherever things lie."""
         training, test = replace(self, roots=ELSEWHERE, num_workers=0).configs()
         if self.checkpoints:
-            return {"checkpoint": file_digest(self.checkpoint), "test": effective_config(test)}
+            return {"checkpoint": file_sha256(self.checkpoint), "test": effective_config(test)}
         return {"training": effective_config(training), "test": effective_config(test)}
 
     def _files(self, with_ood: bool) -> list[str]:
@@ -279,7 +278,7 @@ def is_trained(job: ReproduceJob) -> bool:
 def digest(job: ReproduceJob) -> str:
     """Return the SHA-256 of all settings that decide the job's results; not of where things lie."""
     text = json.dumps(job.effective(), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_sha256(text)
 
 
 def run_job(job: ReproduceJob) -> None:
@@ -326,7 +325,7 @@ def check_folder(job: ReproduceJob) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    with contextlib.suppress(OSError, json.JSONDecodeError, UnicodeDecodeError):
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(UserError):
+        content = read_json(path)
         return content if isinstance(content, dict) else None
     return None

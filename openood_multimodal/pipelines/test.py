@@ -21,6 +21,7 @@ from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME, write_results_csv
 from ..evaluators.recordings import MIN_CLIPS, unseen_sets
+from ..files import listed
 from ..networks import EmbeddingHead, build_network
 from ..paths import file_name, remove, remove_if_empty, resolve_inside
 from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
@@ -238,7 +239,7 @@ def _remove_previous(folder: Path, records: Sequence[ResultRecord]) -> None:
     """Remove what an earlier run left of scores and OOD sets that this one doesn't have: a run replaces, whole."""
     present = {record.file_name for record in records}
     names = {record.postprocessor for record in records}
-    for path in sorted((folder / "records").glob(f"*{SUFFIX}")):
+    for path in listed(folder / "records", f"*{SUFFIX}"):
         parts = [unquote(part) for part in path.name.removesuffix(SUFFIX).split("@")]
         if path.name in present:
             continue

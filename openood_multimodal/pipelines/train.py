@@ -19,8 +19,7 @@ from ..atomic import write_text
 from ..config import Config
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
-from ..files import reading
-from ..files.locks import holding
+from ..files import file_sha256, holding, reading
 from ..networks import build_network
 from ..paths import remove
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
@@ -29,7 +28,7 @@ from ..trainers.rng import seed_everything
 from .card import CheckpointCard, card_path
 from .checks import check_config
 from .device import choose_device
-from .digest import config_digest, effective_config, file_digest, first_difference, training_digest
+from .digest import config_digest, effective_config, first_difference, training_digest
 from .logs import TrainingLog
 from .state import FILE, REMEDY, check_state, read_state, save_tensors
 
@@ -196,7 +195,7 @@ class TrainPipeline:
             config_digest=config_digest(config),
             settings_digest=training_digest(config, params, optimizer),
             package_version=__version__,
-            checkpoint_digest=file_digest(path),
+            checkpoint_digest=file_sha256(path),
         )
         write_text(card_path(path), card.to_json())
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
+from ..files import read_yaml
 from .recipes import recipe_of
 from .source import postprocessor_configs
 
@@ -20,7 +19,7 @@ def openood_defaults(name: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     folder = postprocessor_configs()
     path = None if folder is None else folder / (recipe.config_file or f"{name}.yml")
     if path is not None and path.is_file():
-        section = yaml.safe_load(path.read_text(encoding="utf-8"))["postprocessor"]
+        section = read_yaml(path, "a config of OpenOOD's")["postprocessor"]
         args = dict(section.get("postprocessor_args") or {})
         sweep = dict(section.get("postprocessor_sweep") or {})
     return args, sweep

@@ -8,7 +8,6 @@ same clips, same splits, same labels.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +24,7 @@ from ..datasets.manifest import Manifest
 from ..datasets.split_card import FILE_NAME as SPLIT_CARD
 from ..datasets.split_card import ID_SPLITS, OOD_GROUPS, SplitCard, clip_provenance
 from ..errors import UserError
+from ..files import text_sha256
 from ..files.text import read_json
 from ..preprocessors.frame_images import ENDING, FrameJob
 
@@ -144,7 +144,7 @@ def plan_frames(
 def _file_name(clip: str) -> str:
     """Return a clip's name as one that a list can have; what it loses by that, a digest makes up for."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", clip).lstrip(".")[:_LONGEST]
-    return name if name == clip else f"{name}-{hashlib.sha256(clip.encode()).hexdigest()[:8]}"
+    return name if name == clip else f"{name}-{text_sha256(clip)[:8]}"
 
 
 def write_lists(

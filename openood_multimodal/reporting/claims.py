@@ -6,14 +6,12 @@ claims to reproduce one must carry the digest of a manifest that is known to be 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import UserError
+from ..files import read_yaml, text_sha256
 from ..resources import benchmark_splits_dir
 
 MULTIOOD_BENCHMARKS = (
@@ -55,16 +53,11 @@ def manifests_digest(digests: Mapping[str, str]) -> str:
     Args:
         digests: ``train``, ``val``, ``test`` and ``ood`` → digest of the set's manifest.
     """
-    return hashlib.sha256(
-        "".join(f"{name} {digests[name]}\n" for name in sorted(digests)).encode()
-    ).hexdigest()
+    return text_sha256("".join(f"{name} {digests[name]}\n" for name in sorted(digests)))
 
 
 def _digests(path: Path) -> frozenset[str]:
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+    content: Any = read_yaml(path, "a benchmark")
     digests = (content.get("manifest_digests") or []) if isinstance(content, dict) else None
     if not isinstance(digests, list) or not all(isinstance(each, str) for each in digests):
         raise UserError(f"{path}: manifest_digests must be a list of SHA-256 digests.")

@@ -6,7 +6,6 @@ The same records give the same bytes, whatever their order and folders; nothing 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -17,14 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import yaml
-
 from .. import __version__
 from ..errors import UserError
+from ..files import holding, listed, read_yaml, text_sha256
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir
 from .claims import known_manifest_digests
-from .leaderboard_files import check_names, one_builder, read_index, write_files
+from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
 from .leaderboard_rows import AVERAGE, METHOD, Row, method_of, rows_of
 from .published import published_records
@@ -97,7 +95,7 @@ class Board:
     def entry(self) -> dict[str, Any]:
         """Return the board's entry in the index."""
         return {
-            "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.files().items()},
+            "files": {name: text_sha256(text) for name, text in self.files().items()},
             "rows": len(self.rows),
             "records": dict(sorted(self.counts.items())),
             "records_sha256": self.digest,
@@ -117,7 +115,7 @@ def collect(folders: Iterable[str | os.PathLike[str]], published: bool = True) -
     known, generated = known_manifest_digests(), _generated_benchmarks()
     found = [(f"published result {each.run_id}", each) for each in published_records()] if published else []
     for folder in folders:
-        paths = sorted(Path(folder).rglob(f"*{SUFFIX}"))
+        paths = listed(folder, f"*{SUFFIX}", recursive=True)
         if not paths:
             reason = "no *.record.json lies below it" if Path(folder).is_dir() else "there is no such folder"
             raise UserError(f"--records {folder}: {reason}.")
@@ -134,8 +132,8 @@ def collect(folders: Iterable[str | os.PathLike[str]], published: bool = True) -
 
 
 def _generated_benchmarks() -> set[str]:
-    paths = sorted(benchmark_splits_dir().glob("*.yml"))
-    contents = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+    paths = listed(benchmark_splits_dir(), "*.yml")
+    contents = {path.stem: read_yaml(path, "a benchmark") for path in paths}
     return {
         name for name, content in contents.items() if isinstance(content, dict) and content.get("synthetic")
     }
@@ -203,7 +201,7 @@ def make_boards(records: Iterable[ResultRecord]) -> dict[str, Board]:
             rows,
             incomplete,
             Counter(record.source for record in group),
-            hashlib.sha256(contents.encode()).hexdigest(),
+            text_sha256(contents),
         )
     return boards
 
@@ -252,9 +250,8 @@ def build(
             file in the way that no build wrote; nothing is written then.
     """
     root = Path(out)
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--out {root}: not a folder.")
-    with one_builder(root):
+    with holding(root):
+        remove_leftovers(root)
         collected = collect(folders, published)
         boards = choose(make_boards(collected.records), benchmarks)
         before = read_index(root)

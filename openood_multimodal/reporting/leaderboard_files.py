@@ -6,17 +6,14 @@ the digest that the index holds.  The index itself is only data: it may name any
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import atomic
 from ..errors import UserError
+from ..files import bytes_sha256, read_json
 from ..paths import file_name, remove, resolve_inside
 
 INDEX = "leaderboard.json"
@@ -36,26 +33,7 @@ RESERVED = frozenset(
 _LEFTOVER = re.compile(r"\..*(\.csv|\.md|leaderboard\.json)\.[0-9a-f]+\.tmp")
 
 
-@contextmanager
-def one_builder(root: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system lets go of when the process dies."""
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows: files are whole all the same; of two builders, the last one wins
-        yield
-        return
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _remove_leftovers(root)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove_leftovers(root: Path) -> None:
+def remove_leftovers(root: Path) -> None:
     """Remove the temporary files of builders that were killed; call it when nobody else builds."""
     for path in root.glob(".*.tmp"):
         if _LEFTOVER.fullmatch(path.name):
@@ -72,9 +50,11 @@ def read_index(root: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        entries = read_json(path, "the index of a leaderboard", "Delete it and build again.")["benchmarks"]
         _digests_of(entries)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except UserError:
+        raise
+    except (LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the index of a leaderboard. Delete it and build again.") from error
     return entries
 
@@ -144,5 +124,5 @@ def _ours(path: Path, digest: str | None = None) -> bool:
         content = path.read_bytes()
     except OSError:  # not there, or no file
         return False
-    known = digest is None or hashlib.sha256(content).hexdigest() == digest
+    known = digest is None or bytes_sha256(content) == digest
     return known and content.startswith(MARKS[path.suffix])

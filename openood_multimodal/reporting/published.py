@@ -6,13 +6,13 @@ A result that stands in several tables becomes one record, of the table that pri
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import text_sha256
 from ..resources import leaderboard_dir
 from .records import ResultRecord
 from .schema import DIGEST_NAMES, SCHEMA_VERSION
@@ -89,7 +89,7 @@ def _record(row: dict[str, str], where: str) -> dict[str, Any]:
     modalities, networks = row["modalities"].split("+"), row["networks"].split("+")
     if len(modalities) != len(networks):
         raise UserError(f"{where}: {len(networks)} networks for {len(modalities)} modalities.")
-    run = hashlib.sha256("|".join(row[name] for name in RUN).encode()).hexdigest()[:16]
+    run = text_sha256("|".join(row[name] for name in RUN))[:16]
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": f"published-{run}",

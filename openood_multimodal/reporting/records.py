@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import __version__, atomic
 from ..errors import UserError
+from ..files import listed, read_text
 from . import schema
 from .claims import Known, check_multiood_claim, known_manifest_digests
 
@@ -149,7 +150,8 @@ class ResultRecord:
     @property
     def file_name(self) -> str:
         """``<postprocessor>@<ood_set>.record.json``; all but letters, digits and ``_.-~`` as %XX."""
-        return f"{quote(self.postprocessor, safe='')}@{quote(self.ood_set, safe='')}{SUFFIX}"
+        name = f"{quote(self.postprocessor, safe='')}@{quote(self.ood_set, safe='')}{SUFFIX}"
+        return f"%2E{name[1:]}" if name.startswith(".") else name  # hidden files are no records
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
         """Write the record in one step, replacing an earlier one of this postprocessor and OOD set.
@@ -177,12 +179,7 @@ def read_record(path: str | os.PathLike[str], known: Known | None = None) -> Res
         UserError: naming the file and the field, or why it may not name its benchmark.
     """
     where = str(path)
-    try:
-        text = Path(path).read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{where}: there is no such record.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 text: {error}.") from error
+    text = read_text(path, "json_bytes", "a result record")
     record = ResultRecord.from_json(text, where)
     check_multiood_claim(record.to_dict(), known, where)
     return record
@@ -202,7 +199,7 @@ def load_records(folder: str | os.PathLike[str]) -> list[ResultRecord]:
         raise UserError(f"{root}: there is no such folder to read records from.")
     known = known_manifest_digests()
     found: dict[str, tuple[Path, ResultRecord]] = {}
-    for path in sorted(root.rglob(f"*{SUFFIX}")):
+    for path in listed(root, f"*{SUFFIX}", recursive=True):
         record = read_record(path, known)
         identity = _identity(record)
         if identity in found:

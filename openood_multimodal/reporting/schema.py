@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
 from ..errors import UserError
+from ..files.text import parse_json
 from ..naming import did_you_mean
 
 SCHEMA_VERSION = 3
@@ -76,23 +76,7 @@ def parse(text: str, where: str) -> dict[str, Any]:
     Raises:
         UserError: when it is not that.
     """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            fail(where, twice, "stands there twice")
-        return dict(pairs)
-
-    def constant(name: str) -> NoReturn:
-        raise UserError(f"{where}: the record contains {name}; numbers must be finite.")
-
-    try:
-        value = json.loads(text, object_pairs_hook=unique, parse_constant=constant)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON: {error}.") from error
-    except RecursionError as error:
-        raise UserError(f"{where}: the JSON is nested too deeply.") from error
+    value = parse_json(text, where, "a result record", "Delete it, or write it again.")
     if not isinstance(value, dict):
         raise UserError(f"{where}: a record is a JSON object, this is a {type(value).__name__}.")
     return value

@@ -13,6 +13,7 @@ from typing import Any
 from ..datasets.clip_files import MODALITIES, ClipFiles, ModalityFiles, files_of
 from ..datasets.manifest import OOD_LABEL, Manifest
 from ..errors import MissingPackageError, UserError
+from ..files import listed
 from ..naming import did_you_mean
 from ..preprocessors.clip import ClipPreprocessor
 from ..preprocessors.video import probe
@@ -91,15 +92,15 @@ def _sources(
     """Yield (manifest, data folder): those given, or else the config's."""
     for name in manifests:
         path = Path(name)
-        files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+        files = listed(path, "*.csv") if path.is_dir() else [path]
         if not files:
             raise UserError(f"the folder {path} has no manifest (*.csv).")
         for file in files:
             yield file, Path(root or file.parent)
     if not manifests:
         for part in _parts(config):
-            listed = part["imglist_pth"]
-            file = Path(listed.get("manifest") or "" if isinstance(listed, Mapping) else str(listed))
+            named = part["imglist_pth"]
+            file = Path(named.get("manifest") or "" if isinstance(named, Mapping) else str(named))
             if file.suffix == ".csv":
                 yield file, Path(root or part.get("data_dir") or file.parent)
 

@@ -6,7 +6,6 @@ full, what was there stays; while ``metrics.json`` is there, the others belong t
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -21,6 +20,7 @@ from .. import __version__, atomic
 from ..errors import UserError
 from ..evaluators.metrics import METRICS, Metric
 from ..evaluators.outputs import write_results_csv, write_scores
+from ..files import read_json
 from ..paths import remove, remove_if_empty, remove_tree
 from ..reporting.records import SUFFIX, ResultRecord
 from .inputs import InputSet
@@ -99,10 +99,13 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 def _files_of_earlier_run(folder: Path) -> list[str]:
     """Return the scores and records that the ``metrics.json`` in ``folder`` lists; none where it is not ours."""
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        return []
     try:
-        listed = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))[META]["files"]
+        listed = read_json(path)[META]["files"]
         return [name for name in listed if _OWN_FILE.fullmatch(name) and ".." not in name.split("/")]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, LookupError, TypeError):
         return []
 
 

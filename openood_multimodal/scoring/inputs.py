@@ -5,7 +5,6 @@ Every check names the file or argument, and the row, column or key.  What passes
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Slices
 from ..errors import UserError
+from ..files import file_sha256
 from ..files.npz import read_arrays
 
 _BLOCK_BYTES = 16 * 2**20
@@ -145,12 +145,6 @@ def _from_store(store: Any, where: str) -> InputSet:
     digests = store.meta["digests"]
     origin = {"path": str(store.path), "digest": store.digest()}
     return InputSet(where, store.embeddings(), digests.get("shaped"), origin, made_from=digests)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_array(value: Any) -> NDArray[Any]:

@@ -6,7 +6,6 @@ says, and nothing here checks it.  So such records are ranked among themselves o
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from ..arrays import arrays_digest
 from ..errors import UserError
 from ..evaluators.outputs import scores_digest
+from ..files import listed, text_sha256
 from ..paths import remove
 from ..reporting.claims import MULTIOOD_BENCHMARKS, known_manifest_digests, manifests_digest
 from ..reporting.records import SUFFIX, ResultRecord, read_record
@@ -201,7 +201,7 @@ class Recorder:
 
 
 def _records_in(folder: str | os.PathLike[str]) -> list[Path]:
-    return sorted(Path(folder).glob(f"*{SUFFIX}"))
+    return listed(folder, f"*{SUFFIX}")
 
 
 def _digests(task: Task) -> Iterator[tuple[str, str]]:
@@ -222,7 +222,7 @@ def _shared_digest(task: Task, key: str) -> str | None:
 
 
 def _text_digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return text_sha256(json.dumps(value, sort_keys=True, default=str))
 
 
 def about_from(given: Mapping[str, Any] | None) -> About:

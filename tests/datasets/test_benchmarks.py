@@ -136,7 +136,7 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
         ("partitions.0.id", ["run_b", "run_a"], "in the order of 'classes'"),
         ("partitions.0.id", ["run_a"], "needs at least 2"),
         ("partitions.1.ood", [], "no classes in 'ood'"),
-        ("classes", {1: 3}, "must be text"),
+        ("classes", {1: 3}, "does not read the key 1 as text"),
         ("classes.run_a", "many", "run_a must be a whole number"),
         ("ood_sets.nearood.small_ood", {"partition": "odd"}, "must be 'ood' or 'ood_val'"),
         ("ood_sets.nearood.small_ood", {"classes": ["run_c"]}, "none of the extra_classes"),
@@ -155,7 +155,7 @@ def test_wrong_benchmark_files(small_htad: Any, key: str, value: Any, expected: 
 
 def test_not_yaml(tmp_path: Path) -> None:
     (tmp_path / "b.yml").write_text("a: [")
-    with pytest.raises(UserError, match=r"is not YAML"):
+    with pytest.raises(UserError, match=r"b\.yml, line 1"):
         load_benchmark(tmp_path / "b.yml")
     (tmp_path / "b.yml").write_text(yaml.safe_dump([1, 2, 3]))
     with pytest.raises(UserError, match=r"key: value"):

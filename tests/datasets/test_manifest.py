@@ -134,7 +134,7 @@ def test_dots_within_a_name_are_no_way_out() -> None:
 
 
 def test_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere.csv can't be read"):
+    with pytest.raises(UserError, match=r"nowhere.csv: there is no such file"):
         Manifest.read(tmp_path / "nowhere.csv")
     (tmp_path / "latin.csv").write_bytes(HEAD.encode() + "a,0,é,,v,,\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin.csv is not UTF-8"):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.files.locks import FOLDER_LOCK, claim, holding
+from openood_multimodal.files.locks import FOLDER_LOCK, _claimed, claim, holding
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -43,7 +43,7 @@ def test_who_waits_is_told_for_whom_and_a_killed_holder_is_succeeded(tmp_path, c
     holder = CONTEXT.Process(target=hold, args=(tmp_path, ready))
     holder.start()
     assert ready.wait(60)
-    with claim(tmp_path / FOLDER_LOCK) as claimed:
+    with _claimed(tmp_path / FOLDER_LOCK) as claimed:
         assert claimed == "busy"
     waiting = CONTEXT.Process(target=count_once, args=(tmp_path,))
     waiting.start()
@@ -68,11 +68,11 @@ def count_announced(folder):
 
 
 def test_a_lock_file_left_by_a_killed_process_is_taken_over(tmp_path):
-    (tmp_path / "a.lock").write_text("")
-    with claim(tmp_path / "a.lock") as claimed:
+    (tmp_path / ".a.lock").write_text("")
+    with claim(tmp_path / "a") as claimed:
         assert claimed == "inherited"
-    assert not (tmp_path / "a.lock").exists()
-    with claim(tmp_path / "a.lock") as claimed:
+    assert not (tmp_path / ".a.lock").exists()
+    with claim(tmp_path / "a") as claimed:
         assert claimed == "ours"
 
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from openood_multimodal.errors import UserError
+from openood_multimodal.files import file_sha256
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.pipelines.card import CheckpointCard, card_path, read_card
-from openood_multimodal.pipelines.digest import config_digest, effective_config, file_digest, first_difference
+from openood_multimodal.pipelines.digest import config_digest, effective_config, first_difference
 from openood_multimodal.registry import EVALUATORS
 
 
@@ -51,7 +52,7 @@ def test_card(trained, tiny):
     assert card.trainer["name"] == "a2d_npmix"
     assert card.modalities == ["a", "b"]
     assert (card.synthesis, card.first_synthesis_epoch) == ("npmix", 2)
-    assert card.checkpoint_digest == file_digest(trained / "last.ckpt")
+    assert card.checkpoint_digest == file_sha256(trained / "last.ckpt")
     assert card.data["benchmark"] == "synthetic_far"
     assert card.data["partition"] == 0
     assert not card.chosen_before_synthesis
@@ -158,7 +159,7 @@ def test_overwriting_forgets_the_old_end_at_once(tiny, monkeypatch):
     assert train(tiny).best_epoch
     card = read_card(tiny.folder / "run" / "last.ckpt")
     assert card.epoch == 3
-    assert card.checkpoint_digest == file_digest(tiny.folder / "run" / "last.ckpt")
+    assert card.checkpoint_digest == file_sha256(tiny.folder / "run" / "last.ckpt")
 
 
 def test_the_same_config_trains_the_same_network(tiny, trained):

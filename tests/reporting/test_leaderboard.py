@@ -532,7 +532,7 @@ def test_killed_at_random_it_leaves_old_or_new_files_never_half(tmp_path):
         process.join()
         assert process.exitcode == -signal.SIGKILL
         files = contents(out)
-        kept = {name: data for name, data in files.items() if not name.endswith(".tmp")}
+        kept = {name: data for name, data in files.items() if not name.startswith(".")}
         assert set(kept) == set(whole[0])
         for name, data in kept.items():
             assert data in (whole[0][name], whole[1][name]), name

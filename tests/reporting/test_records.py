@@ -323,7 +323,7 @@ def test_load_names_the_file(tmp_path):
         load_records(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         load_records(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="no such record"):
+    with pytest.raises(UserError, match=r"nothing.*there is no such file"):
         read_record(tmp_path / "nothing.record.json")
 
 

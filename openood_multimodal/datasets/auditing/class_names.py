@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-
 from ...config import bind
 from ...errors import UserError
+from ...files import read_yaml
 from ...resources import benchmark_splits_dir
 
 FILE_NAME = "class_overlaps.yml"
@@ -99,10 +98,7 @@ def load_class_overlaps(path: Path | None = None) -> ClassOverlaps:
 
 @lru_cache(maxsize=8)
 def _load(path: Path) -> ClassOverlaps:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"the list of near classes {path} can't be read: {error}") from error
+    content = read_yaml(path, "a list of near classes")
     overlaps = bind(content, ClassOverlaps, str(path), ignore=())
     for entry in overlaps.near:
         if entry.relation not in RELATIONS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import UserError
+from ...files import listed
 from ...paths import resolve_inside
 from ...registry import CLIP_LAYOUTS
 from ..clip_benchmarks import ClipBenchmark, available_clip_benchmarks, load_clip_benchmark
@@ -105,10 +106,10 @@ def is_ood(key: str) -> bool:
 def _of_folder(folder: Path) -> list[LoadedSplit]:
     if (folder / FILE_NAME).is_file():
         return [_of_card(folder)]
-    below = sorted(path for path in folder.iterdir() if (path / FILE_NAME).is_file())
+    below = [path for path in listed(folder) if (path / FILE_NAME).is_file()]
     if below:
         return [_of_card(path) for path in below]
-    manifests = [path for path in sorted(folder.glob("*.csv")) if path.stem in ID_SPLITS or is_ood(path.stem)]
+    manifests = [path for path in listed(folder, "*.csv") if path.stem in ID_SPLITS or is_ood(path.stem)]
     if manifests:
         read = {path.stem: _with_recordings(Manifest.read(path)) for path in manifests}
         return [LoadedSplit(folder.resolve().name, str(folder), _ordered(read))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MissingPackageError, UserError
+from ...files import file_sha256, reading
+from ...files.limits import check_size
 from ...naming import did_you_mean
 from ..benchmarks import Benchmark, Source
 
@@ -142,18 +143,15 @@ def digest_differs(benchmark: Benchmark, relative: str, file: Stamped, accept_ch
 @lru_cache(maxsize=64)
 def file_digest(file: Stamped) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
-    with file.path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_sha256(file.path)
 
 
 @lru_cache(maxsize=64)
 def read_header(file: Stamped) -> tuple[str, ...]:
     """Return the cells of a CSV file's first line."""
-    try:
-        with file.path.open(encoding="utf-8-sig", newline="") as stream:
-            return tuple(next(csv.reader(stream), ()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file.path} is not a UTF-8 CSV file: {error}.") from error
+    with reading(file.path, "a UTF-8 CSV file"), file.path.open(encoding="utf-8-sig", newline="") as stream:
+        check_size(file.path, "csv_bytes")
+        return tuple(next(csv.reader(stream), ()))
 
 
 @lru_cache(maxsize=16)
@@ -190,7 +188,7 @@ def read_csv(file: Stamped, numeric: tuple[int, ...], text: tuple[int, ...] = ()
 
 def _check_widths(path: Path, width: int) -> None:
     """Refuse a row with more or fewer cells than the header: NumPy's reader would cut it."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with reading(path, "a CSV table"), path.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.reader(lines)
         next(rows)
         for row in rows:

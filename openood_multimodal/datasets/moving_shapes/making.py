@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterable
@@ -13,9 +12,11 @@ from typing import Any
 
 from ...atomic import write_json
 from ...errors import UserError
+from ...files import is_clutter, read_json
+from ...files.locks import claim
 from ...naming import did_you_mean
 from ...registry import CLIP_LAYOUTS
-from ..derive import Outcome, claim, do_jobs
+from ..derive import Outcome, do_jobs
 from ..manifest import Manifest
 from ..split_card import FILE_NAME, SplitCard, entry_of
 from .plan import SPLITS, class_names, plan
@@ -136,10 +137,7 @@ def _take(folder: Path, request: Request) -> None:
 
 
 def _check_recipe(path: Path, wanted: dict[str, Any]) -> None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}. Choose another folder.") from error
+    found = read_json(path, "the recipe of MovingShapes", "Choose another folder.")
     found = found if isinstance(found, dict) else {}
     for key, value in wanted.items():
         if found.get(key) != value:
@@ -150,7 +148,7 @@ def _check_recipe(path: Path, wanted: dict[str, Any]) -> None:
 
 
 def _check_empty(folder: Path) -> None:
-    others = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    others = sorted(name for name in os.listdir(folder) if not is_clutter(name))
     if others:
         raise UserError(
             f"{folder / others[0]} is not part of MovingShapes, which goes into a folder of its own. "

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...files import listed
+from ...files.npz import map_array
 from ...naming import did_you_mean
 from .names import KINDS, NEEDED, GroupKey, file_name, ood_set, parse_name
 
@@ -118,7 +120,7 @@ def find_groups(folders: Iterable[Path]) -> list[Group]:
             raise UserError(f"{folder}: there is no such folder.")
         for place in (folder, folder / "saved_files"):
             looked.append(str(place))
-            for path in sorted(place.glob("id_*.npy")):
+            for path in listed(place, "id_*.npy"):
                 _add(groups, path)
     if not groups:
         raise UserError(
@@ -190,13 +192,8 @@ def _read_set(files: dict[str, Path], ood: bool) -> SavedSet:
 
 
 def _map(path: Path, kinds: str, ndim: int) -> NDArray[Any]:
-    """Map one array; a header that claims more than the file holds is an error of NumPy's own."""
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
-        raise UserError(
-            f"{path} is empty, damaged, or holds Python objects ({error}); save it again."
-        ) from error
+    """Map one array, and check its kind and dimensions."""
+    array: NDArray[Any] = map_array(path)
     if array.dtype.kind not in kinds or array.ndim != ndim or not array.size:
         kind = "floats" if kinds == "f" else "integers"
         raise UserError(

@@ -13,6 +13,7 @@ import numpy as np
 from ... import __version__, atomic
 from ...arrays import Slices
 from ...errors import UserError
+from ...files import file_sha256
 from ...paths import remove
 from ..store import EmbeddingStore
 from .groups import Group, SavedSet
@@ -136,8 +137,7 @@ def _check_modality_heads(fit: HeadFit, columns: Slices, checkpoint: Path) -> No
 def _digests(group: Group, name: str) -> dict[str, str]:
     digest = hashlib.sha256()
     for kind in NEEDED:
-        with group.files[name][kind].open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(group.files[name][kind])))
     shaped = {"shaped": group.key.shaped} if group.key.shaped else {}
     return {"source": digest.hexdigest(), **shaped}
 

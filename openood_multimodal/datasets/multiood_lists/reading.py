@@ -7,7 +7,6 @@ label)``, the times as ``HH:MM:SS.cc``.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import UserError
+from ...files import bytes_sha256
 from ...files.safe_pickle import load_plain
 from .names import check_class, read_name
 
@@ -113,7 +113,7 @@ def parse_list(
         entries.append(entry)
     if not entries:
         raise UserError(f"{path} holds no clip.")
-    return ParsedList(tuple(entries), repaired, hashlib.sha256(data).hexdigest())
+    return ParsedList(tuple(entries), repaired, bytes_sha256(data))
 
 
 def _entry(raw: _Raw, clip: str, class_name: str) -> Entry:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ...files import file_sha256
 
 OPENMMLAB = "https://download.openmmlab.com/mmaction"
 AUTHORS = "https://huggingface.co/datasets/hdong51/MultiOOD/tree/main/checkpoints"
@@ -41,8 +42,7 @@ class PublishedWeights:
         """Return what is wrong with the bytes of ``path``; empty where nothing is known to be."""
         if not self.digest_start:
             return ""
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        actual = file_sha256(path)
         if actual.startswith(self.digest_start):
             return ""
         return f"SHA-256 begins with {actual[:8]}, expected {self.digest_start}: download it again"
