@@ -56,7 +56,7 @@ def list_benchmarks(folder: Path, *keys: str) -> list[str]:
     starts = tuple(f"{key}:" for key in keys)
     return sorted(
         path.stem
-        for path in folder.glob("*.yml")
+        for path in listed(folder, "*.yml")
         if any(line.startswith(starts) for line in path.read_text(encoding="utf-8").splitlines())
     )
 

@@ -73,7 +73,9 @@ def parse_json(text: str, where: str, what: str = "JSON", remedy: str = "Get the
         try:
             value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
         except json.JSONDecodeError as error:
-            raise UserError(f"{where}: not valid JSON: {error}. {remedy}") from error
+            raise UserError(
+                f"{where} is damaged, or not {what}: not valid JSON: {error}. {remedy}"
+            ) from error
         check_tree(value, where)
         if "\\ud" in text.lower():
             _refuse_lone_surrogates(value)

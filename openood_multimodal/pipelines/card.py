@@ -84,12 +84,11 @@ def read_card(checkpoint: str | Path) -> CheckpointCard | None:
     path = card_path(checkpoint)
     if not path.is_file():
         return None
-    card = bind(
-        read_json(path, "a checkpoint's card", "Train again."),
-        CheckpointCard,
-        f"the checkpoint card {path}",
-        ignore=(),
-    )
+    content = read_json(path, "a checkpoint card", "Train again.")
+    try:
+        card = bind(content, CheckpointCard, "card", ignore=())
+    except UserError as error:
+        raise UserError(f"{path} is no checkpoint card of this version ({error}); train again.") from error
     if card.checkpoint_digest != file_sha256(checkpoint):
         raise UserError(
             f"{checkpoint} is not the file that {path} describes (its SHA-256 differs): one of the two was "

@@ -198,7 +198,7 @@ def test_files_of_torch_that_are_no_checkpoint_or_state(tiny, trained, cli, cont
 def test_damaged_card(tiny, trained, cli, content):
     run = shutil.copytree(trained, tiny.folder / "run")
     (run / "best.json").write_text(content)
-    refused(cli(tiny.test()), "best.json", "no checkpoint card")
+    refused(cli(tiny.test()), "best.json", "checkpoint card")
 
 
 def test_card_of_another_checkpoint(tiny, trained, cli):
