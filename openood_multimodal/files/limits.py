@@ -37,7 +37,7 @@ LIMITS: dict[str, Limit] = {
     ),
     "tree_depth": Limit(64, "how deep lists and mappings of any file may be nested"),
     "pickle_bytes": Limit(16 * 2**20, "size of a pickled split list"),
-    "pickle_steps": Limit(2_000_000, "instructions in a pickled split list or in a checkpoint's pickle"),
+    "pickle_steps": Limit(500_000, "instructions in a pickled split list or in a checkpoint's pickle"),
     "checkpoint_pickle_bytes": Limit(16 * 2**20, "size of the pickle in a checkpoint, its tensors apart"),
     "archive_expansion": Limit(
         200, "how many times larger than stored an array of an .npz may be, above 64 MiB"

@@ -12,8 +12,8 @@ import pickletools
 from typing import Any
 
 from ..errors import UserError
+from .limits import beyond, limit
 
-MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 8
 MAX_SIZE = 2**26
 """Values and letters of what is read, written out: a value that stands in many places counts in each."""
@@ -57,14 +57,17 @@ def load_plain(data: bytes, where: str) -> Any:
 
     Raises:
         UserError: when it names a class or function or needs one (the message gives its name, the byte and the
-            entry), is truncated or no pickle, is larger than 16 MiB, written out larger than `MAX_SIZE` or nested more
-            than 8 deep, or holds a number of more than 1024 bits.
+            entry), is truncated or no pickle, has more bytes or instructions than the limits, is written
+            out larger than `MAX_SIZE` or nested more than 8 deep, or holds a number of more than 1024 bits.
     """
-    if len(data) > MAX_BYTES:
-        raise UserError(f"{where} has {len(data)} bytes; a split list has no more than {MAX_BYTES}.")
+    if len(data) > limit("pickle_bytes"):
+        raise beyond(where, f"it has {len(data)} bytes", "pickle_bytes")
+    most = limit("pickle_steps")
     reader = _Reader(where)
     try:
-        for opcode, argument, position in pickletools.genops(data):
+        for number, (opcode, argument, position) in enumerate(pickletools.genops(data)):
+            if number >= most:
+                raise beyond(where, f"it has more than {most} instructions", "pickle_steps")
             reader.step(opcode.name, argument, position or 0)
     except (ValueError, IndexError, TypeError, KeyError) as error:
         if isinstance(error, UserError):
