@@ -12,9 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
+from ..atomic import write_text
 from ..config import bind
 from ..errors import UserError
 from ..files import file_sha256, read_json
+from ..trainers.optim import optimizer_params
+from .digest import config_digest, effective_config, training_digest
 
 
 @dataclass(frozen=True)
@@ -94,4 +98,48 @@ def read_card(checkpoint: str | Path) -> CheckpointCard | None:
             f"{checkpoint} is not the file that {path} describes (its SHA-256 differs): one of the two was "
             "replaced. Copy both together from the training's folder, or train again."
         )
+    return card
+
+
+def describe_checkpoint(
+    path: Path,
+    config: Mapping[str, Any],
+    loaders: Mapping[str, Any],
+    trainer: Any,
+    epoch: int,
+    val_acc: float,
+) -> CheckpointCard:
+    """Write the card of the checkpoint ``path``, and return it.
+
+    Args:
+        path: the file, as it is.
+        config: the training's.
+        loaders: split → loader over a dataset with ``manifest`` and ``provenance``.
+        trainer: ours, or one of OpenOOD's, of which the config's sections say all that is known.
+        epoch: after which it was taken, from 1.
+        val_acc: its validation accuracy, a fraction.
+    """
+    ours = hasattr(trainer, "params")
+    params = {"name": config["trainer"]["name"], **asdict(trainer.params)} if ours else config["trainer"]
+    optimizer = asdict(optimizer_params(config["optimizer"])) if ours else config["optimizer"]
+    dataset = loaders["train"].dataset
+    card = CheckpointCard(
+        epoch=epoch,
+        num_epochs=int(config["optimizer"]["num_epochs"]),
+        val_acc=val_acc,
+        trainer=dict(params),
+        optimizer=dict(optimizer),
+        network=effective_config(config)["network"],
+        modalities=list(getattr(trainer.net, "modalities", dataset.modalities)),
+        synthesis=getattr(trainer.params, "synthesis", None) if ours else None,
+        first_synthesis_epoch=getattr(trainer, "first_synthesis_epoch", None),
+        seed=int(config.get("seed") or 0),
+        data=dataset.provenance,
+        manifest_digests={name: loader.dataset.manifest.digest() for name, loader in loaders.items()},
+        config_digest=config_digest(config),
+        settings_digest=training_digest(config, params, optimizer),
+        package_version=__version__,
+        checkpoint_digest=file_sha256(path),
+    )
+    write_text(card_path(path), card.to_json())
     return card

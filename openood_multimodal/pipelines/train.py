@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from .. import __version__
-from ..atomic import write_text
 from ..config import Config
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
-from ..files import file_sha256, holding, reading
+from ..files import holding, reading
 from ..networks import build_network
 from ..paths import remove
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
-from ..trainers.optim import optimizer_params
 from ..trainers.rng import seed_everything
-from .card import CheckpointCard, card_path
+from .card import describe_checkpoint
 from .checks import check_config
 from .device import choose_device
-from .digest import config_digest, effective_config, first_difference, training_digest
+from .digest import config_digest, effective_config, first_difference
 from .logs import TrainingLog
 from .state import FILE, REMEDY, check_state, read_state, save_tensors
 
@@ -176,28 +173,9 @@ class TrainPipeline:
     ) -> None:
         path = self.folder / f"{name}.ckpt"
         save_tensors(path, dict(network))
-        config, dataset = self.config, loaders["train"].dataset
-        params = {"name": config["trainer"]["name"], **asdict(trainer.params)}
-        optimizer = asdict(optimizer_params(config["optimizer"]))
-        card = CheckpointCard(
-            epoch=int(chosen["epoch_idx"]),
-            num_epochs=int(config["optimizer"]["num_epochs"]),
-            val_acc=float(chosen["acc"]),
-            trainer=params,
-            optimizer=optimizer,
-            network=effective_config(config)["network"],
-            modalities=list(trainer.net.modalities),
-            synthesis=getattr(trainer.params, "synthesis", None),
-            first_synthesis_epoch=getattr(trainer, "first_synthesis_epoch", None),
-            seed=int(config.get("seed") or 0),
-            data=dataset.provenance,
-            manifest_digests={name: loader.dataset.manifest.digest() for name, loader in loaders.items()},
-            config_digest=config_digest(config),
-            settings_digest=training_digest(config, params, optimizer),
-            package_version=__version__,
-            checkpoint_digest=file_sha256(path),
+        describe_checkpoint(
+            path, self.config, loaders, trainer, int(chosen["epoch_idx"]), float(chosen["acc"])
         )
-        write_text(card_path(path), card.to_json())
 
     def _within_epoch(
         self, finished: int, net: Any, trainer: Any, best: Mapping[str, Any], log: TrainingLog

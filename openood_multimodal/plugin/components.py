@@ -18,9 +18,11 @@ from ..networks import build_network
 from ..registry import DATASETS, EVALUATORS, PIPELINES, PREPROCESSORS, TRAINERS
 from . import cpu, launching, names, preflight, version
 from .calling import seeded
-from .parallel import keep_in_step
+from .outputs import file_by_postprocessor
+from .parallel import is_first_process, keep_in_step
 from .seams import Found
 from .several_inputs import accept_several_inputs
+from .trained import TrainingRun
 
 Original = Callable[..., Any]
 TRAINING = ("train", "finetune", "multimodal_train")
@@ -43,6 +45,7 @@ class Components:
         self.taken = {key: each.names for key, each in found.items() if each.seam.picks}
         self.injected: list[str] = []
         self.added_counts: list[str] = []
+        self.training: TrainingRun | None = None
         self.strict = _misses_loudly()
 
     # --- data ------------------------------------------------------------------------------------------------
@@ -53,6 +56,9 @@ class Components:
         Tests read in the manifest's order, as in our own host: some postprocessors' results depend on it.
         """
         self._provide_datasets(config)
+        if self.training is not None and _trains(config):
+            self.training.loaders = original(config)
+            return self.training.loaders
         if not preflight.is_multimodal(config) or _trains(config) is not False:
             return original(config)
         dataset = config["dataset"]
@@ -71,6 +77,7 @@ class Components:
         return original(config)
 
     def _provide_datasets(self, config: Any) -> None:
+        preflight.fill(config)
         reach = vars(self.found["get_dataloader"].module)
         for name in preflight.dataset_classes(config):
             if name not in reach and name in DATASETS:
@@ -119,9 +126,11 @@ class Components:
         if not names.usable("get_trainer", name, self.taken):
             trainer = original(net, train_loader, val_loader, config)
             _tell_epochs(trainer, train_loader)
-            return trainer
-        trainer = TRAINERS.get(name)(net, train_loader, config)
-        keep_in_step(net, trainer.optimizer)
+        else:
+            trainer = TRAINERS.get(name)(net, train_loader, config)
+            keep_in_step(net, trainer.optimizer)
+        if self.training is not None:
+            self.training.trainer = trainer
         return trainer
 
     # --- evaluation ------------------------------------------------------------------------------------------
@@ -131,7 +140,11 @@ class Components:
         name = _name(config, "evaluator")
         if names.usable("get_evaluator", name, self.taken):
             return EVALUATORS.get(name)(config)
-        return original(config)
+        evaluator = original(config)
+        postprocessor = _name(config, "postprocessor")
+        if postprocessor and preflight.is_multimodal(config) and hasattr(evaluator, "_save_csv"):
+            file_by_postprocessor(evaluator, str(postprocessor), str(_name(config, "dataset")))
+        return evaluator
 
     def get_postprocessor(self, original: Original, config: Any) -> Any:
         """Our score as ``mm_<name>``, or OpenOOD's postprocessor, fit for several inputs where they are ours."""
@@ -187,6 +200,7 @@ class Components:
         """Our pipeline or OpenOOD's, after a look at the config; which OpenOOD it is goes with the results."""
         if not preflight.is_multimodal(config):
             return original(config)
+        self.training = None
         own = self.taken["get_pipeline"]
         preflight.check(config, strict=self.strict, own_pipelines=sorted(own))
         preflight.fill(config)
@@ -200,6 +214,8 @@ class Components:
         if ours:
             pipeline = PIPELINES.get(str(name))(Config(config))
         else:
+            if name == "train" and is_first_process():
+                self.training = TrainingRun(Config(config).to_dict())
             self._wrap_network(config)
             pipeline = original(config)
         pipeline.run = functools.partial(self._run, pipeline.run, Path(config["output_dir"]))
@@ -250,6 +266,8 @@ class Components:
         result = run()
         if folder.is_dir():
             version.write_host(folder, self.host)
+        if self.training is not None:
+            self.training.finish(folder)
         from ..reporting.records import ResultRecord
 
         records = (

@@ -14,6 +14,11 @@ import torch.distributed as dist
 from torch import nn
 
 
+def is_first_process() -> bool:
+    """Whether this process writes files: the first of its group, or the only one."""
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
+
 def keep_in_step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Start all processes from the first one's weights, and average gradients from now on.
 

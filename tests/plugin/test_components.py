@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from openood_multimodal.config import Config
 from openood_multimodal.errors import UserError
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.plugin import cpu, register, unregister
@@ -30,7 +31,7 @@ def trained_here(registered, table_config, run_openood, tmp_path, capsys):
 
 
 def _scores(folder: Path) -> list[str]:
-    return (folder / "ood.csv").read_text().splitlines()
+    return next(folder.rglob("ood.csv")).read_text().splitlines()
 
 
 def test_openoods_train_trains_the_same_network_as_our_own(trained_here, table_config, tmp_path):
@@ -134,7 +135,7 @@ def test_image_runs_are_the_same_before_during_and_after(standin, image_config, 
             config |= {"pipeline": {"name": "test_ood"}, "evaluator": {"name": "ood"}}
             run_openood(config)
             found.append(_scores(out))
-            assert {path.name for path in out.iterdir()} == {"ood.csv"}
+            assert {path.name for path in out.iterdir()} == {"ood.csv", "scores"}
         weights = torch.load(tmp_path / when / "best.ckpt", weights_only=True)
         return [*found, [str(value.tolist()) for value in weights.values()]]
 
@@ -266,7 +267,7 @@ def test_tests_read_in_the_manifests_order_and_training_shuffles(registered, tab
 
     samplers = {}
     for which in ("train", "test"):
-        config = Config(table_config(which))
+        config = Config(table_config(which, "--num_workers", "0"))
         config["dataset"]["train"]["shuffle"] = True
         samplers[which] = type(get_dataloader(config)["train"].sampler).__name__
         assert config["dataset"]["train"]["shuffle"]
@@ -315,3 +316,56 @@ def test_what_this_version_cannot_run_is_refused_before_the_run(
     )
     with pytest.raises(UserError, match=r"'gram' can't run on .*at v1.5 it asks for .*Use OpenOOD's main"):
         run_openood(table_config("test", postprocessor={"name": "gram"}))
+
+
+def test_openoods_train_leaves_a_card_and_other_clips_are_refused(
+    trained_here, table_config, run_openood, tmp_path
+):
+    from openood_multimodal.pipelines.card import read_card
+
+    card = read_card(trained_here)
+    assert (card.epoch, card.num_epochs, card.trainer["name"]) == (2, 2, "a2d")
+    own = TrainPipeline(
+        Config({**table_config("train", folder="own"), "pipeline": {"name": "multimodal_train"}})
+    ).run()
+    ours = read_card(own.folder / "last.ckpt")
+    assert (card.settings_digest, card.manifest_digests) == (ours.settings_digest, ours.manifest_digests)
+    assert read_card(next(trained_here.parent.glob("best_epoch2_acc*.ckpt"))).epoch == 2
+
+    section = {"name": "msp"}
+    run_openood(table_config("test", *FAR, folder="same", postprocessor=section))
+    with pytest.raises(UserError, match=r"was trained on other clips.*partition 0 there, 1 here"):
+        run_openood(
+            table_config("test", *FAR, "--dataset.partition", "1", folder="other", postprocessor=section)
+        )
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_card_is_of_this_run_and_not_of_what_lay_there(registered, table_config, run_openood, tmp_path):
+    import os
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    old = folder / "best_epoch9_acc0.9999.ckpt"
+    old.write_bytes(b"of an earlier training")
+    os.utime(old, (1, 1))
+    run_openood(table_config("train"))
+    assert not old.with_suffix(".json").exists()
+    assert json.loads((folder / "best.json").read_text())["epoch"] == 2
+
+
+def test_openoods_evaluator_writes_a_folder_a_postprocessor_and_replaces(
+    trained_here, table_config, run_openood, tmp_path
+):
+    for name in ("msp", "mds", "msp"):
+        run_openood(table_config("test", *FAR, folder="ood", postprocessor={"name": name}))
+    assert not (tmp_path / "ood" / "ood.csv").exists()
+    for name in ("msp", "mds"):
+        rows = (tmp_path / "ood" / name / "ood.csv").read_text().splitlines()
+        assert [row.split(",")[0] for row in rows] == ["synthetic_near", "synthetic_shift", "synthetic_noise"]
+        scores = tmp_path / "ood" / "scores" / name
+        assert {path.stem for path in scores.iterdir()} == {
+            "synthetic_near",
+            "synthetic_shift",
+            "synthetic_noise",
+        }

@@ -36,9 +36,15 @@ class OODEvaluator(BaseEvaluator):
                 joined = [
                     np.concatenate(each) for each in zip(known, (pred, conf, label * 0 - 1), strict=True)
                 ]
-                self._write(name, compute_all_metrics(joined[1], joined[2], joined[0]))
+                self._save_scores(pred, conf, label * 0 - 1, name)
+                self._save_csv(compute_all_metrics(joined[1], joined[2], joined[0]), name)
 
-    def _write(self, name, values):
+    def _save_scores(self, pred, conf, gt, save_name):
+        folder = os.path.join(self.config.output_dir, "scores")
+        os.makedirs(folder, exist_ok=True)
+        np.savez(os.path.join(folder, save_name), pred=pred, conf=conf, label=gt)
+
+    def _save_csv(self, values, name):
         with open(os.path.join(self.config.output_dir, "ood.csv"), "a", newline="") as file:
             csv.writer(file).writerow([name, *(f"{100 * value:.2f}" for value in values)])
 

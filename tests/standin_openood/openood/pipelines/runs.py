@@ -25,8 +25,10 @@ class TrainPipeline:
         rank = dist.get_rank() if dist.is_initialized() else 0
         for epoch_idx in range(1, config.optimizer.num_epochs + 1):
             net, _ = trainer.train_epoch(epoch_idx)
-            print(evaluator.eval_acc(net, loaders["val"], None, epoch_idx), flush=True)
-        torch.save(net.state_dict(), os.path.join(config.output_dir, f"best{rank or ''}.ckpt"))
+            found = evaluator.eval_acc(net, loaders["val"], None, epoch_idx)
+            print(found, flush=True)
+        for name in ("best", f"best_epoch{epoch_idx}_acc{found['acc']:.4f}"):
+            torch.save(net.state_dict(), os.path.join(config.output_dir, f"{name}{rank or ''}.ckpt"))
 
 
 class TestOODPipeline:
