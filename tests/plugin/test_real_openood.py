@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 ROOT = os.environ.get("OPENOOD_ROOT")
 pytestmark = pytest.mark.skipif(
@@ -101,6 +102,58 @@ def test_a_native_score_inside_it_equals_its_own(root, folder):
         _test(root, folder, "msp", *more)
     figures = [next((folder / f"as_{name}").rglob("ood.csv")).read_text() for name in ("msp", "mm_msp")]
     assert figures[0] == figures[1]
+
+
+def test_scores_of_the_modalities_inside_it_equal_our_own_host_s(root, folder, tmp_path):
+    from openood_multimodal.config import load_config
+    from openood_multimodal.pipelines import TestPipeline
+
+    asked = {
+        "discrepancy": {"discrepancy": "hellinger"},
+        "per_modality": {"scores": ["knn(K=5)"], "combine": "min", "normalize": "zscore"},
+        "ensemble": {"scores": ["msp", "discrepancy"]},
+    }
+    written = ["discrepancy(discrepancy=hellinger)", "per_modality(knn(K=5),combine=min,normalize=zscore)",
+               "ensemble(msp,discrepancy)"]  # fmt: skip
+    data = [*DATA, OOD, "pipelines/test/near_ood.yml"]
+    words = [
+        *SMALL,
+        "--network.checkpoint",
+        str(folder / "run" / "best.ckpt"),
+        "--output_dir",
+        str(tmp_path / "own"),
+    ]
+    TestPipeline(load_config(data, [*words, "--postprocessors", ",".join(written)])).run()
+    for (name, args), own in zip(asked.items(), written, strict=True):
+        section = {
+            "name": f"mm_{name}",
+            "APS_mode": False,
+            "postprocessor_args": args,
+            "postprocessor_sweep": {},
+        }
+        (tmp_path / f"{name}.yml").write_text(yaml.safe_dump({"postprocessor": section}))
+        _run(
+            root,
+            *(
+                "--config",
+                DATA[0],
+                OOD,
+                DATA[1],
+                "configs/pipelines/test/near_ood.yml",
+                str(tmp_path / f"{name}.yml"),
+            ),
+            *(
+                *SMALL,
+                "--pipeline.name",
+                "test_ood",
+                "--network.checkpoint",
+                str(folder / "run" / "best.ckpt"),
+            ),
+            *("--output_dir", str(tmp_path / name), "--exp_name", "mm"),
+        )
+        (theirs,) = (tmp_path / name).rglob("ood.csv")
+        (ours,) = (each for each in folder.rglob("ood.csv") if each.parent.name == own)
+        assert theirs.read_text() == ours.read_text(), name
 
 
 def test_its_evaluator_and_its_search(root, folder):
