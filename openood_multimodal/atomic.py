@@ -17,12 +17,12 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import IO, TYPE_CHECKING, Any
 
 from .paths import LONGEST_NAME, remove
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _TEMPORARY = ".tmp"
 _ADDED = len("..") + 12 + len(_TEMPORARY)
@@ -129,6 +129,8 @@ def write_npy(path: PathLike, array: ArrayLike) -> None:
     Raises:
         ValueError: when the array holds Python objects, which could only be pickled.
     """
+    import numpy as np  # here: whoever writes text shouldn't wait for it
+
     values = np.asarray(array)
     with replacing(path) as file:
         np.save(file, values, allow_pickle=False)
@@ -140,6 +142,8 @@ def write_npz(path: PathLike, arrays: Mapping[str, ArrayLike]) -> None:
     Raises:
         ValueError: when an array holds Python objects, which could only be pickled.
     """
+    import numpy as np
+
     values = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in values.items():
         if array.dtype.hasobject:
