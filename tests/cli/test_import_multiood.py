@@ -67,6 +67,58 @@ def scored(capsys, command):
         return json.load(file)
 
 
+def whole_checkpoint(path, video=2304):
+    """As the training scripts save it: the fusion head and each modality's own in its recogniser."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = (torch.tensor(each, dtype=torch.float32) for each in network(4352))
+
+    def recogniser(dim):
+        return {
+            "module.backbone.conv.weight": torch.zeros(2),
+            "module.cls_head.fc_cls.weight": torch.randn(CLASSES, dim, generator=generator),
+            "module.cls_head.fc_cls.bias": torch.randn(CLASSES, generator=generator),
+        }
+
+    state = {"mlp_cls_state_dict": {"enc_net.weight": weight, "enc_net.bias": bias}, "epoch": 7}
+    state |= {"model_state_dict": recogniser(video), "model_flow_state_dict": recogniser(4352 - video)}
+    torch.save(state, path)
+    return state
+
+
+def test_a_whole_checkpoint_gives_the_modality_heads(folder, capsys):
+    near(folder / "HMDB-rgb-flow")
+    state = whole_checkpoint(folder / "a.pt")
+    code, out, _, commands = run(capsys, "HMDB-rgb-flow", "--out", "in", "--checkpoint", "a.pt")
+    assert code == 0
+    assert "modality heads: video, flow" in out
+    command = [*shlex.split(commands[0]), "--postprocessors", "msp,discrepancy,per_modality(knn,combine=min)"]
+    rows = scored(capsys, shlex.join(command))
+    assert {row["postprocessor"] for row in rows["results"]} >= {
+        "discrepancy",
+        "per_modality(knn,combine=min)",
+    }
+    features = np.load(folder / "HMDB-rgb-flow" / "id_HMDB_near_ood_feature_a2d_npmix_best_test.npy")
+    predicted = []
+    for key, columns in (("model_state_dict", slice(0, 2304)), ("model_flow_state_dict", slice(2304, 4352))):
+        head = {name.split(".")[-1]: value for name, value in state[key].items() if "fc_cls" in name}
+        logits = (
+            torch.from_numpy(features[:, columns]).double() @ head["weight"].double().T
+            + head["bias"].double()
+        )
+        predicted.append(logits.softmax(-1))
+    expected = -(predicted[0] - predicted[1]).abs().mean(-1)
+    out = shlex.split(commands[0])[shlex.split(commands[0]).index("--out") + 1]
+    np.testing.assert_allclose(np.load(f"{out}/scores/discrepancy/id.npz")["conf"], expected, rtol=1e-5)
+
+
+def test_modality_heads_of_other_columns_are_refused(folder, capsys):
+    near(folder / "HMDB-rgb-flow")
+    whole_checkpoint(folder / "a.pt", video=2048)
+    code, _, err, _ = run(capsys, "HMDB-rgb-flow", "--out", "in", "--checkpoint", "a.pt")
+    assert code == 2
+    assert "has heads of video:2048, flow:2304, but the columns of 'video' are 0 to 2304" in err
+
+
 def test_with_a_checkpoint_all_nine_run(folder, capsys):
     near(folder / "HMDB-rgb-flow" / "saved_files")
     checkpoint(folder / "a.pt")
