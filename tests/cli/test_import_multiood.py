@@ -251,7 +251,7 @@ def test_refusals(folder, capsys):
         (["saved"], "features of 20 columns"),
         (["saved", "--slices", "video:12,flow:9"], "cover 21 columns"),
         (["saved", "--only", "HMDB_far"], "no group 'HMDB_far'"),
-        (["saved", "--slices", "video:20", "--checkpoint", "none.pt"], "no such checkpoint"),
+        (["saved", "--slices", "video:20", "--checkpoint", "none.pt"], "none.pt: there is no such file"),
     ):
         code, _, err, _ = run(capsys, *arguments, "--out", "in")
         assert code == 2
