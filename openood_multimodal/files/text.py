@@ -151,11 +151,17 @@ def read_yaml(path: PathLike, what: str = "YAML", remedy: str = "Get the file ag
     return parse_yaml(read_text(path, "yaml_bytes", what), str(path), what, remedy)
 
 
-def parse_yaml(text: str, where: str, what: str = "YAML", remedy: str = "Get the file again.") -> Any:
-    """Return the value in YAML ``text``; ``where`` is its file.  Raises as `read_yaml`."""
+def parse_yaml(
+    text: str,
+    where: str,
+    what: str = "YAML",
+    remedy: str = "Get the file again.",
+    loader: type[StrictLoader] = StrictLoader,
+) -> Any:
+    """Return the value in YAML ``text`` of the file ``where``; a ``loader`` may add tags.  Raises as `read_yaml`."""
     with reading(where, what, remedy):
         try:
-            return yaml.load(text, Loader=StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+            return yaml.load(text, Loader=loader)  # noqa: S506 - a subclass of SafeLoader
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(script_name: str, arguments: Sequence[str], cpu: bool, scratch: Path) -> None:
     from . import register
     from .arguments import prepare_arguments
+    from .scripts import names_benchmark, run_script
 
     script = _find_script(script_name)
     root = find_openood(script=script)
@@ -70,7 +71,10 @@ def _run(script_name: str, arguments: Sequence[str], cpu: bool, scratch: Path) -
         sys.path.append(package)
     register(cpu=cpu, root=root)
     sys.argv = [str(script), *words]
-    runpy.run_path(str(script), run_name="__main__")
+    if names_benchmark(words):
+        run_script(script, words)
+    else:
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def _find_script(name: str) -> Path:

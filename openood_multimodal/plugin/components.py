@@ -18,6 +18,7 @@ from ..networks import build_network
 from ..registry import DATASETS, EVALUATORS, PIPELINES, PREPROCESSORS, TRAINERS
 from . import cpu, launching, names, preflight, version
 from .calling import seeded
+from .evaluation import EvaluationAPI
 from .outputs import file_by_postprocessor
 from .parallel import is_first_process, keep_in_step
 from .seams import Found
@@ -47,6 +48,7 @@ class Components:
         self.added_counts: list[str] = []
         self.training: TrainingRun | None = None
         self.strict = _misses_loudly()
+        self.evaluation = EvaluationAPI(self)
 
     # --- data ------------------------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Components:
                 return ours(config)
         if not preflight.is_multimodal(config):
             return original(config)
-        self._count_classes(config)
+        self.count_classes(config)
         seed = int(config.get("seed") or 0)
         with cpu.cuda_means_cpu(), seeded(seed):
             found = self._openood_postprocessor(original, config, str(name))
@@ -183,7 +185,7 @@ class Components:
                 return kind(config)
         return original(config)
 
-    def _count_classes(self, config: Any) -> None:
+    def count_classes(self, config: Any) -> None:
         """Enter the data set into OpenOOD's table of class counts."""
         counts = self.found["num_classes_dict"].value
         dataset = _section(config, "dataset")

@@ -72,6 +72,9 @@ class NativePostprocessor:
         """Whether `setup` has run."""
         return self.score.setup_flag
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.name, vars(self))  # the class is made when it is asked for
+
     def setup(self, net: Any, id_loader_dict: Mapping[str, Any], ood_loader_dict: Any = None) -> None:
         """As `Postprocessor.setup`."""
         self.score.setup(net, id_loader_dict, ood_loader_dict)
@@ -116,3 +119,10 @@ def openood_postprocessors() -> dict[str, type[NativePostprocessor]]:
                 {"native": native, "__module__": __name__, "__doc__": native.__doc__},
             )
     return found
+
+
+def _restore(name: str, state: Mapping[str, Any]) -> NativePostprocessor:
+    kind = openood_postprocessors()[name]
+    postprocessor = kind.__new__(kind)
+    vars(postprocessor).update(state)
+    return postprocessor

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
@@ -204,6 +204,7 @@ class _OpenOODImports(MetaPathFinder):
 
     def __init__(self) -> None:
         self.active = False
+        self.after: dict[str, Callable[[], None]] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: Any = None
@@ -223,6 +224,8 @@ class _OpenOODImports(MetaPathFinder):
                     execute(module)
             finally:
                 self.active = False
+            if fullname in self.after:
+                self.after[fullname]()
 
         loader.exec_module = exec_module  # of this spec's own loader; its class, and so its source, stay
         return spec
@@ -242,7 +245,15 @@ def watch_imports() -> None:
         sys.meta_path.insert(0, _watch)
 
 
+def after_import(module: str, act: Callable[[], None]) -> None:
+    """Call ``act`` once OpenOOD's ``module`` has been imported: now, where it is; while imports are watched."""
+    _watch.after[module] = act
+    if module in sys.modules:
+        act()
+
+
 def stop_watching() -> None:
     """End `watch_imports`."""
+    _watch.after.clear()
     if _watch in sys.meta_path:
         sys.meta_path.remove(_watch)

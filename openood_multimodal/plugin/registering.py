@@ -24,6 +24,7 @@ class _Registered:
 
 _state: _Registered | None = None
 _added_path: str | None = None
+EVALUATION_API = "openood.evaluation_api"
 _CORE = ("openood.pipelines", "openood.postprocessors", "openood.utils.launch")
 
 
@@ -51,7 +52,7 @@ def register(cpu: bool = True, root: str | os.PathLike[str] | None = None) -> No
     from . import cpu as cpu_mode
     from .finding import find_openood
     from .names import check_collisions
-    from .placeholders import watch_imports
+    from .placeholders import after_import, watch_imports
     from .rebind import rebind
     from .seams import check_seams
     from .version import openood_version
@@ -75,11 +76,13 @@ def register(cpu: bool = True, root: str | os.PathLike[str] | None = None) -> No
         if _state is not None:  # what the first registration put into OpenOOD is still to be taken out again
             components.injected = _state.components.injected
             components.added_counts = _state.components.added_counts
+            _state.components.evaluation.uninstall()
         _state = _Registered(components, folder, cpu)
         for key, each in found.items():
             if each.seam.rebound:
                 rebind(key, each.value, getattr(components, key))
         _replace_test_preprocessor(components)
+        after_import(EVALUATION_API, components.evaluation.install)
         if cpu:
             cpu_mode.switch_on()
         else:
@@ -106,6 +109,7 @@ def unregister() -> None:
             reach.pop(name, None)
         seam = components.found["test_preprocessor"]
         setattr(seam.module, seam.seam.attribute, seam.value)
+        components.evaluation.uninstall()
         for name in components.added_counts:
             components.found["num_classes_dict"].value.pop(name, None)
     _state = None

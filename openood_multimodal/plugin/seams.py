@@ -7,6 +7,7 @@ anything is changed; a seam that has moved is one error that names it and the ve
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ class Seam:
     Attributes:
         key: short name.
         module: dotted.
-        attribute: name in it.
+        attribute: name in it, with a dot for a class's method.
         purpose: what the plugin does with it.
         kind: type that it must have.
         parameters: of a function, all of them, in order.
@@ -212,6 +213,10 @@ def check_seams(version: str, seams: tuple[Seam, ...] = SEAMS) -> dict[str, Foun
     return found
 
 
+def _attribute(found: Any, name: str) -> Any:
+    return getattr(found, name, None)
+
+
 class _MovedError(Exception):
     """A seam is not as expected; says what is."""
 
@@ -221,16 +226,16 @@ def _find(seam: Seam) -> Found:
         module = importlib.import_module(seam.module)
     except ImportError as error:
         raise _MovedError(f"can't be imported ({type(error).__name__}: {error})") from error
-    value: Any = getattr(module, seam.attribute, None)
+    value: Any = functools.reduce(_attribute, seam.attribute.split("."), module)
     if value is None:
         raise _MovedError("does not exist")
     if seam.key == "test_preprocessor":
         value = getattr(value, "openood_class", value)
     if not isinstance(value, seam.kind):
         raise _MovedError(f"is a {type(value).__name__}, not a {seam.kind.__name__}")
-    if seam.kind is not FunctionType:
+    if not isinstance(value, FunctionType):
         return Found(seam, module, value)
-    original = original_of(getattr(module, seam.attribute))
+    original = original_of(value)
     parameters = tuple(inspect.signature(original).parameters)
     if parameters != seam.parameters:
         raise _MovedError(f"takes ({', '.join(parameters)}), not ({', '.join(seam.parameters)})")
