@@ -65,7 +65,9 @@ def check_text(relative: str) -> None:
         )
 
 
-def resolve_inside(root: str | os.PathLike[str], relative: str, *, remember: bool = False) -> Path:
+def resolve_inside(
+    root: str | os.PathLike[str], relative: str, *, remember: bool = False, follow_links: bool = False
+) -> Path:
     """Return ``root/relative``, once it is sure that it does not lead out of ``root``.
 
     The file need not be there.  The path returned is the one asked for: links in it are checked, not replaced.
@@ -75,11 +77,15 @@ def resolve_inside(root: str | os.PathLike[str], relative: str, *, remember: boo
         relative: a path with forward slashes, as in a manifest; a slash at its end is ignored.
         remember: look a folder up once a process, so that a clip costs one call to the system; a folder that becomes a
             link afterwards is not noticed.
+        follow_links: whoever names the folder trusts its links: they may lead anywhere.
 
     Raises:
-        UserError: as `check_text`; when a symbolic link leads out of ``root`` or in a circle; when the path is too
-            long for the system, or a folder in it may not be read.
+        UserError: as `check_text`; when, without ``follow_links``, a symbolic link leads out of ``root`` or in a
+            circle; when the path is too long for the system, or a folder in it may not be read.
     """
+    if follow_links:
+        check_text(relative)
+        return Path(os.path.abspath(root), relative)
     base, path = _in_folder(root, relative, remember)
     try:
         is_link = stat.S_ISLNK(os.lstat(path).st_mode)
@@ -128,7 +134,7 @@ def _check_target(root: str, relative: str, path: str) -> None:
     if not is_inside(root, target):
         raise UserError(
             f"'{relative}' in {root} is, or lies behind, a symbolic link to {target}, outside that folder. Put the "
-            "files there, or name a data folder that holds both."
+            "files there, name a data folder that holds both, or allow such links (follow_links, --follow-links)."
         )
 
 

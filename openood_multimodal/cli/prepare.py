@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ..datasets.manifest import Manifest
 
 DATASETS = ("hmdb51", "ucf101", "epic_kitchens", "hac", "kinetics600")
-OTHERS = {  # what is no folder to look through, but something to make
+OTHERS = {  # what is no known dataset to look through
+    "folder": ("prepare_folder", "class folders of your own videos -> split and configs"),
+    "check": ("prepare_check", "decode every file of some clips once, and list what fails"),
     "flow": ("prepare_flow", "make optical flow from videos"),
     "audio": ("prepare_audio", "make WAV files from the videos' sound"),
     "frames": ("prepare_frames", "write frames of clips as an image dataset for OpenOOD"),
@@ -41,6 +43,10 @@ EXAMPLES = """  # where the parts are published, and how they have to lie
   # the clips of a benchmark (made by openood-mm splits import), video and flow alone
   openood-mm prepare kinetics600 --root /data/Kinetics-600 --manifests splits/kinetics600_129_100 \\
       --modalities video,flow
+
+  # your own videos; is every file whole?
+  openood-mm prepare folder --help
+  openood-mm prepare check --help
 
   # make what a download lacks; generate data to try everything on
   openood-mm prepare flow --help
@@ -84,7 +90,9 @@ def main(argv: Sequence[str]) -> int:
         if root.exists():
             raise UserError(f"--root {root} is not a folder.")
         return _nothing(layout, root, options.json, f"There is no folder {root}.")
-    return _look(layout, root, manifests, modalities, Path(options.out), options.json)
+    if options.check and options.json:
+        raise UserError("--check prints text; leave out --json.")
+    return _look(layout, root, manifests, modalities, Path(options.out), options.json, options.check)
 
 
 def _look(
@@ -94,6 +102,7 @@ def _look(
     modalities: list[str] | None,
     out: Path,
     as_json: bool,
+    check: bool = False,
 ) -> int:
     from tqdm import tqdm
 
@@ -114,6 +123,16 @@ def _look(
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         _print(found, inventory, written)
+    if check and written["manifest"] is not None:
+        from .prepare_check import check as check_files
+        from .preparing import number_of_workers
+
+        complete &= not check_files(
+            [Manifest.read(written["manifest"])],
+            root,
+            out / f"{layout.name}_broken.csv",
+            workers=number_of_workers(None),
+        )
     return 0 if complete else INCOMPLETE
 
 
@@ -134,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         "prepare",
         f"Look for the files of a data set ({', '.join(DATASETS)}): print what is there and what is\n"
         "missing, list each missing file in <out>/<dataset>_missing.csv, and write <out>/<dataset>_all.csv, a\n"
-        "manifest of the clips that have all their files. No file is opened or changed. Without --root, or with\n"
+        "manifest of the clips that have all their files. No file is changed. Without --root, or with\n"
         "nothing there, print where the parts are published and how they have to lie. Exit code 1 when something is\n"
         "missing.\n"
         f"Other things to prepare, with options of their own: {others}.",
@@ -154,6 +173,11 @@ def _parser() -> argparse.ArgumentParser:
         "--modalities", metavar="A,B", help="those needed (default: all published, or the manifests')"
     )
     parser.add_argument("--out", default="splits", metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="also decode every file of the complete clips, and list what fails",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
 

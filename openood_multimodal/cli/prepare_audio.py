@@ -41,7 +41,15 @@ def main(argv: Sequence[str]) -> int:
     if not root.is_dir():
         raise UserError(f"--root {root} is not a folder.")
     manifests = read_manifests(options.manifest, "audio")
-    planned = plan(manifests, "audio", root, out, lambda video: moved_cell(video, "audio", ".wav"), _targets)
+    planned = plan(
+        manifests,
+        "audio",
+        root,
+        out,
+        lambda video: moved_cell(video, "audio", ".wav"),
+        _targets,
+        options.follow_links,
+    )
     failures = make_all(
         "audio", planned, make_sound, sound_there, out, overwrite=options.overwrite, workers=workers
     )

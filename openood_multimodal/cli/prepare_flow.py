@@ -50,7 +50,13 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--root {root} is not a folder.")
     manifests = read_manifests(options.manifest, "flow")
     planned = plan(
-        manifests, "flow", root, out, lambda video: moved_cell(video, "flow", "_flow_x.mp4"), _pair
+        manifests,
+        "flow",
+        root,
+        out,
+        lambda video: moved_cell(video, "flow", "_flow_x.mp4"),
+        _pair,
+        options.follow_links,
     )
     if planned.jobs:
         make_estimator(settings.method)  # a missing package is told here, once

@@ -54,10 +54,20 @@ def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
         "--out", metavar="DIR", help=f"where the {what} goes, laid out as in --root (default: --root)"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    add_follow_links(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
         help="make all files again, downloaded ones too; after an interruption, go on without it",
+    )
+
+
+def add_follow_links(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lets links lead out of the data folder."""
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="go through links that lead out of --root, to another disk, say",
     )
 
 
@@ -83,6 +93,7 @@ def plan(
     out: Path,
     default_cell: Callable[[str], str],
     targets: Callable[[str, str], Sequence[str]],
+    follow_links: bool = False,
 ) -> Plan:
     """Return the jobs that give the clips of the manifests their files of ``modality``.
 
@@ -93,6 +104,7 @@ def plan(
         out: folder of the files to make.
         default_cell: video cell → the cell for a clip without one.
         targets: (cell, where it stands) → the files of the cell; none where there is nothing to make.
+        follow_links: whether videos may lie behind links that lead out of ``root``.
 
     Raises:
         UserError: when a manifest has no videos, two videos would give the same file, or a path leads out of its
@@ -129,7 +141,11 @@ def plan(
             new_cells[manifest.source] = tuple(column)
     return Plan(
         tuple(
-            Job(clip, resolve_inside(root, video), tuple(resolve_inside(out, file) for file in files))
+            Job(
+                clip,
+                resolve_inside(root, video, follow_links=follow_links),
+                tuple(resolve_inside(out, file) for file in files),
+            )
             for files, (clip, video) in jobs.items()
         ),
         of_frames,

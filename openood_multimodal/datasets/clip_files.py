@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,12 +81,16 @@ def is_clip_loader(preprocessor: Any) -> bool:
     )
 
 
-def files_of(manifest: Manifest, row: int, root: str | os.PathLike[str]) -> ClipFiles:
+def files_of(
+    manifest: Manifest, row: int, root: str | os.PathLike[str], follow_links: bool = False
+) -> ClipFiles:
     """Return where the files of a manifest's row lie below ``root``; whether they are there is not looked at.
 
     Raises:
-        UserError: when a cell leads out of ``root``, or names no x video of optical flow.
+        UserError: when a cell leads out of ``root`` (by a link: without ``follow_links``), or names no x video of
+            optical flow.
     """
+    inside = partial(resolve_inside, root, remember=True, follow_links=follow_links)
     found = {}
     for modality, cells in manifest.files.items():
         if not cells[row]:
@@ -97,8 +102,8 @@ def files_of(manifest: Manifest, row: int, root: str | os.PathLike[str]) -> Clip
                 raise UserError(
                     f"flow: '{path}' names no x video; it must contain '_flow_x', with '_flow_y' beside it."
                 )
-            vertical = resolve_inside(root, flow_y(path), remember=True)
-        found[modality] = ModalityFiles(resolve_inside(root, path, remember=True), vertical, frames)
+            vertical = inside(flow_y(path))
+        found[modality] = ModalityFiles(inside(path), vertical, frames)
     return ClipFiles(manifest.clips[row], found, float(manifest.starts[row]), float(manifest.stops[row]))
 
 

@@ -36,11 +36,13 @@ class ClipRequest:
         manifest: path of the manifest CSV.
         modalities: which of its modality columns, in which order; a list, or text with commas; None for all.
         on_error: what to do with a clip that can't be read: ``raise``, or ``skip`` it and list it.
+        follow_links: whether symbolic links may lead out of the data folder.
     """
 
     manifest: str
     modalities: list[str] | str | None = None
     on_error: Literal["raise", "skip"] = "raise"
+    follow_links: bool = False
 
 
 class ClipError(UserError):
@@ -119,6 +121,7 @@ class MultimodalClipDataset(Dataset[dict[str, Any]]):
         self.provenance = clip_provenance(request.manifest, whole, self.modalities)
         self.track = str(self.provenance["track"])
         self.on_error = request.on_error
+        self._follow_links = request.follow_links
         self._skips = SkipLog() if request.on_error == "skip" else None
         self._loader: ClipLoader = (
             preprocessor
@@ -159,7 +162,7 @@ class MultimodalClipDataset(Dataset[dict[str, Any]]):
         """
         place = range(len(self))[int(index)]
         try:
-            return files_of(self.manifest, place, self.root)
+            return files_of(self.manifest, place, self.root, self._follow_links)
         except UserError as error:
             raise ClipError(self._message(place, error)) from error
 

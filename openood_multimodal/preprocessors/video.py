@@ -149,6 +149,22 @@ class Video:
         # Most windows are sorted and without repeats: then what was decoded is the answer, without a copy.
         return store.frames if np.array_equal(places, np.arange(len(targets))) else store.frames[places]
 
+    def decode_whole(self) -> int:
+        """Decode all frames, without converting them, and return how many there are.
+
+        Raises:
+            UserError: when decoding ends early, or gives another number of frames than the file's packets tell.
+        """
+        expected = self._usable_index().frames
+        index = self._indexed_by_decoding()
+        if index.fault or index.frames != expected:
+            fault = index.fault or "the end of the file"
+            raise UserError(
+                f"{self.path}: {index.frames} of {expected} frames could be decoded, then: {fault}. Fetch or make the "
+                "file again."
+            )
+        return index.frames
+
     def _read(self, targets: list[int], store: PixelStore) -> None:
         """Fetch frames, ascending, run by run; a run starts at a keyframe or at the beginning."""
         index = self._usable_index()
