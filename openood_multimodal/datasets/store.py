@@ -8,8 +8,6 @@ that is not complete, or that was made from something else than expected, can't 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -22,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arrays import Embeddings, Slices
 from ..errors import UserError
 from .skipped import SkippedClip
+from .store_checksums import checksums_of, digest_of, verify_content
 from .store_format import (
     DONE,
     META,
@@ -32,8 +31,6 @@ from .store_format import (
     map_array,
     read_clips,
 )
-
-_BLOCK_ROWS = 1024  # rows read at a time when the digest is computed
 
 
 class EmbeddingStore:
@@ -47,6 +44,7 @@ class EmbeddingStore:
         self.path = path
         self.clips = clips
         self._meta = meta
+        self._verified = False
         layout = {**meta.arrays(), DONE: (np.dtype(bool), (meta.num_samples,))}
         mode: Literal["r", "r+"] = "r+" if writable else "r"
         self._arrays = {
@@ -258,17 +256,25 @@ class EmbeddingStore:
             self._arrays[name][pending] = -1 if name == "labels" else np.nan
         for array in self._arrays.values():
             array.flush()
-        sealed = replace(self._meta, complete=True, digest=self._content_digest(), skipped=left_out)
+        rows = self._done_rows()
+        checksums = checksums_of(self._meta, self._arrays, rows, self.clips)
+        digest = digest_of(self._meta, len(rows), checksums)
+        sealed = replace(self._meta, complete=True, digest=digest, checksums=checksums, skipped=left_out)
         sealed.write(self.path / META)
         self._meta = sealed
+        self._verified = True
 
     def embeddings(self) -> Embeddings:
         """Return the arrays without skipped rows; memory-mapped and read only, where none is skipped.
 
+        What a process didn't write itself is verified first, all of it, once.
+
         Raises:
-            UserError: when the store is not complete.
+            UserError: when the store is not complete, or has changed since it was finished.
         """
         self._require_complete()
+        if not self._verified:
+            self.verify()
         layout = self._meta.arrays()
         views: dict[str, NDArray[Any]] = {
             name: map_array(self.path / f"{name}.npy", *layout[name], "r") for name in layout
@@ -298,29 +304,17 @@ class EmbeddingStore:
         return self._meta.digest
 
     def verify(self) -> None:
-        """Read everything and compare with the digest; slow for large stores.
+        """Read everything, a block of rows at a time, and compare with the checksums in ``meta.json``.
 
         Raises:
-            UserError: when the content has changed since the store was finished.
+            UserError: when the content has changed since the store was finished; the message names the file and the
+                rows.
         """
-        if self._content_digest() != self.digest():
-            raise UserError(
-                f"{self.path} has changed since it was finished: its digest differs from meta.json. "
-                "Delete the folder and extract the embeddings again."
-            )
+        verify_content(self.path, self._meta, self._arrays, self._done_rows(), self.clips)
+        self._verified = True
 
-    def _content_digest(self) -> str:
-        """Return the digest of the rows that are done: that of a store which had no others."""
-        rows = np.flatnonzero(self._arrays[DONE])
-        digest = hashlib.sha256()
-        for name, (dtype, shape) in self._meta.arrays().items():
-            digest.update(f"{name} {dtype.str} {(len(rows), *shape[1:])}\n".encode())
-            for start in range(0, len(rows), _BLOCK_ROWS):
-                block = np.ascontiguousarray(self._arrays[name][rows[start : start + _BLOCK_ROWS]])
-                digest.update(block.data)
-        clips = [self.clips[row] for row in rows]
-        digest.update(json.dumps([self._meta.slices, clips], ensure_ascii=False).encode())
-        return digest.hexdigest()
+    def _done_rows(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self._arrays[DONE]).astype(np.int64)
 
     def _require_complete(self) -> None:
         pending = self.pending().tolist()

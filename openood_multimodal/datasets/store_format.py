@@ -15,11 +15,14 @@ from .. import __version__, atomic
 from ..config import bind
 from ..errors import UserError
 from ..files import is_clutter, npz, read_json, read_text
+from ..files.seal import check_sealed_json, sealed_json
 from ..paths import remove
 from .skipped import SkippedClip
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 META, CLIPS, DONE = "meta.json", "clips.txt", "done"
+BLOCK_ROWS = 1024
+"""Rows that one checksum is of."""
 REMEDY = "delete the folder and extract the embeddings again."
 
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
@@ -37,6 +40,8 @@ class StoreMeta:
         digests: what the embeddings were made from, e.g. ``{"checkpoint", "manifest", "config"}`` → SHA-256.
         complete: whether every row is done and the store is sealed.
         digest: SHA-256 over the content; None until complete.
+        checksums: file → SHA-256 of each block of `BLOCK_ROWS` rows, skipped ones left out; empty until complete, and
+            in stores of versions 1 and 2.
         skipped: the rows that a complete store lacks, because their clips couldn't be read.
         package_version: version that created the store.
         schema_version: version of this format.
@@ -49,6 +54,7 @@ class StoreMeta:
     digests: dict[str, str]
     complete: bool = False
     digest: str | None = None
+    checksums: dict[str, list[str]] = field(default_factory=dict)
     skipped: tuple[SkippedClip, ...] = ()
     package_version: str = __version__
     schema_version: int = SCHEMA_VERSION
@@ -80,15 +86,17 @@ class StoreMeta:
     def _from_json(cls, raw: Any, path: Path) -> StoreMeta:
         if not isinstance(raw, dict):
             raise UserError("it is no JSON object.")
-        content = dict(raw)
-        version = content.pop("schema_version", None)
-        if version == 1:
-            content["skipped"] = []  # it knew none
-        elif version != SCHEMA_VERSION:
+        version = raw.get("schema_version")
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise UserError(
                 f"{path}: this store has schema version {version}; this package reads 1 to {SCHEMA_VERSION}. "
                 "Update openood-multimodal, or extract the embeddings again."
             )
+        if version == SCHEMA_VERSION and "sha256" not in raw:
+            raise UserError("its checksum is missing.")
+        content = check_sealed_json(raw, str(path), REMEDY.capitalize())
+        del content["schema_version"]
+        content.setdefault("skipped", [])  # version 1 knew none
         dim = content.pop("dim", None)
         skipped = _skipped(content.pop("skipped", None))
         meta = replace(bind(content, cls, "meta", ignore=()), skipped=skipped)
@@ -97,6 +105,8 @@ class StoreMeta:
             raise UserError("its counts are wrong.")
         if meta.complete and meta.digest is None:
             raise UserError("a digest is missing.")
+        if (version == SCHEMA_VERSION and meta.complete) != bool(meta.checksums):
+            raise UserError("its checksums are missing.")
         rows = [each.row for each in meta.skipped]
         if rows != sorted({row for row in rows if 0 <= row < meta.num_samples}):
             raise UserError("its skipped rows are wrong.")
@@ -104,7 +114,7 @@ class StoreMeta:
 
     def write(self, path: Path) -> None:
         """Write ``meta.json`` in one step."""
-        atomic.write_json(path, asdict(self))
+        atomic.write_json(path, sealed_json(json.loads(json.dumps(asdict(self)))))
 
     def arrays(self) -> Layout:
         """Return the dtype and shape of each array of the store, ``done`` left out."""

@@ -1,14 +1,18 @@
-"""Checksums inside the files that ``torch.save`` writes: the SHA-256 of all before it, as the archive's comment.
+"""Checksums inside files: a checksum in the file can't be parted from it.
 
-Such a file stays one that ``torch.load`` reads, and a checksum in the file can't be parted from it.
+What ``torch.save`` writes has the SHA-256 of all before it as the archive's comment, and ``torch.load`` reads it as
+ever.  A JSON object has that of its other fields under ``sha256``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 
@@ -50,3 +54,36 @@ def check_seal(path: str | os.PathLike[str], remedy: str) -> bool:
             f"{path} is damaged: it has changed since it was written (its SHA-256 is not the one in it). {remedy}"
         )
     return True
+
+
+def sealed_json(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with its checksum."""
+    return {**content, _KEY: json_sha256(content)}
+
+
+def check_sealed_json(content: Mapping[str, Any], where: str, remedy: str) -> dict[str, Any]:
+    """Return a JSON object without its checksum, once that fits; one without a checksum (of older versions) as it is.
+
+    Args:
+        content: as read.
+        where: its file.
+        remedy: what to do about another content, a sentence.
+
+    Raises:
+        UserError: when the content is not what the checksum is of.
+    """
+    rest = {key: value for key, value in content.items() if key != _KEY}
+    if _KEY in content and content[_KEY] != json_sha256(rest):
+        raise UserError(
+            f"{where} is damaged: it has changed since it was written (its SHA-256 is not the one in it). {remedy}"
+        )
+    return rest
+
+
+def json_sha256(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, whatever the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_KEY = "sha256"

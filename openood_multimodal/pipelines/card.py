@@ -17,6 +17,7 @@ from ..atomic import write_text
 from ..config import bind
 from ..errors import UserError
 from ..files import file_sha256, read_json
+from ..files.seal import check_sealed_json, sealed_json
 from ..trainers.optim import optimizer_params
 from .digest import config_digest, effective_config, training_digest
 
@@ -70,8 +71,8 @@ class CheckpointCard:
         )
 
     def to_json(self) -> str:
-        """Return the card as indented JSON."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        """Return the card as indented JSON, with a checksum."""
+        return json.dumps(sealed_json(json.loads(json.dumps(asdict(self)))), indent=2) + "\n"
 
 
 def card_path(checkpoint: str | Path) -> Path:
@@ -83,12 +84,15 @@ def read_card(checkpoint: str | Path) -> CheckpointCard | None:
     """Return the card of ``checkpoint``, or None where there is none (a checkpoint of OpenOOD's recorder).
 
     Raises:
-        UserError: when the card is malformed, or describes another file than the one that stands beside it.
+        UserError: when the card is malformed, has changed since it was written, or describes another file than the one
+            that stands beside it.
     """
     path = card_path(checkpoint)
     if not path.is_file():
         return None
     content = read_json(path, "a checkpoint card", "Train again.")
+    if isinstance(content, dict):
+        content = check_sealed_json(content, str(path), "Copy it again, or train again.")
     try:
         card = bind(content, CheckpointCard, "card", ignore=())
     except UserError as error:

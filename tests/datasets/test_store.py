@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -86,7 +87,7 @@ def test_round_trip(tmp_path):
     assert again.digest() == store.digest() == again.meta["digest"]
     again.verify()
     meta = json.loads((tmp_path / "s" / "meta.json").read_text())
-    assert meta["schema_version"] == 2
+    assert meta["schema_version"] == 3
     assert meta["num_samples"] == N
     assert meta["dim"] == 11
     assert meta["slices"] == {k: list(v) for k, v in SLICES.items()}
@@ -306,20 +307,29 @@ def test_a_store_of_nothing_but_skipped_rows(tmp_path):
 
 
 def test_a_store_of_version_1(complete):
-    """It knew no skipped rows."""
+    """It knew no skipped rows and no checksums; its digest was of the arrays' bytes."""
     path = complete / "meta.json"
     meta = json.loads(path.read_text())
-    del meta["skipped"]
-    path.write_text(json.dumps({**meta, "schema_version": 1}))
+    for later in ("skipped", "checksums", "sha256"):
+        del meta[later]
+    digest = hashlib.sha256()
+    for name in ("features", "logits", "modality_logits", "labels"):
+        array = np.load(complete / f"{name}.npy")
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
+    digest.update(json.dumps([meta["slices"], list(CLIPS)], ensure_ascii=False).encode())
+    path.write_text(json.dumps({**meta, "schema_version": 1, "digest": digest.hexdigest()}))
     store = EmbeddingStore.open(complete)
     assert store.skipped == ()
     store.verify()
+    np.save(complete / "labels.npy", np.load(complete / "labels.npy")[::-1])
+    with pytest.raises(UserError, match="has changed since it was finished"):
+        EmbeddingStore.open(complete).embeddings()
 
 
 def test_later_schema(complete):
     path = complete / "meta.json"
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
-    with pytest.raises(UserError, match="schema version 3"):
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 4'))
+    with pytest.raises(UserError, match="schema version 4"):
         EmbeddingStore.open(complete)
 
 
@@ -344,7 +354,7 @@ def test_verify_finds_a_changed_value(complete, name):
     data[-1] ^= 1
     (complete / f"{name}.npy").write_bytes(bytes(data))
     with pytest.raises(UserError, match="has changed"):
-        EmbeddingStore.open(complete).verify()
+        EmbeddingStore.open(complete).embeddings()
 
 
 def test_digest_depends_on_clips_and_slices(tmp_path):
