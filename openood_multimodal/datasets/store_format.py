@@ -114,7 +114,7 @@ class StoreMeta:
 
     def write(self, path: Path) -> None:
         """Write ``meta.json`` in one step."""
-        atomic.write_json(path, sealed_json(json.loads(json.dumps(asdict(self)))))
+        atomic.write_json(path, sealed_json(asdict(self)))
 
     def arrays(self) -> Layout:
         """Return the dtype and shape of each array of the store, ``done`` left out."""

@@ -72,7 +72,7 @@ class CheckpointCard:
 
     def to_json(self) -> str:
         """Return the card as indented JSON, with a checksum."""
-        return json.dumps(sealed_json(json.loads(json.dumps(asdict(self)))), indent=2) + "\n"
+        return json.dumps(sealed_json(asdict(self)), indent=2) + "\n"
 
 
 def card_path(checkpoint: str | Path) -> Path:
