@@ -7,12 +7,12 @@ and none of the three imports another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .errors import UserError
 from .naming import did_you_mean
@@ -172,3 +172,24 @@ def arrays_digest(arrays: Iterable[NDArray[Any]]) -> str:
 
 
 _DIGEST_BYTES = 16 * 2**20
+
+
+def empty_classes(labels: ArrayLike, num_classes: int, class_names: Sequence[str] = ()) -> str:
+    """Return the beginning of a sentence about the classes that no label names; "" where each class has one.
+
+    Args:
+        labels: whole numbers ``[N]``; negative ones (OOD) don't count.
+        num_classes: C; the classes are 0 to C - 1.
+        class_names: by label, as far as known.
+    """
+    values = np.asarray(labels)
+    counts = np.bincount(values[values >= 0].astype(np.int64), minlength=num_classes)[:num_classes]
+    empty = np.flatnonzero(counts == 0).tolist()
+    if not empty:
+        return ""
+    shown = [
+        f"{each} ('{class_names[each]}')" if each < len(class_names) else str(each) for each in empty[:5]
+    ]
+    more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+    one = len(empty) == 1
+    return f"{'class' if one else 'classes'} {', '.join(shown)}{more} of {num_classes} {'has' if one else 'have'}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..arrays import Embeddings, LinearHead, Scores, Slices
+from ..arrays import Embeddings, LinearHead, Scores, Slices, empty_classes
 from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.metrics import Metric, compute_ood_metrics, mean_metrics
@@ -172,6 +172,11 @@ def make_task(
     for each in (train, val, test):
         if each is not None:
             check_classes(each, num_classes)
+    if train is not None and (lacking := empty_classes(train.embeddings.labels, num_classes)):
+        warnings.warn(
+            f"{train.where}: {lacking} no row; scores that are fitted on every class (mds) can't be used.",
+            stacklevel=2,
+        )
     _check_modalities(task, num_classes)
     known = _slices(task, slices)
     if not known:

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..config import bind_call
-from ..errors import UserError
 from ..losses import a2d_loss, get_discrepancy, outlier_discrepancy_loss, outlier_entropy_loss
 from ..networks.fusion import MultimodalOutput
 from ..registry import SYNTHESES, TRAINERS
@@ -90,6 +87,8 @@ class A2DNPMixTrainer(A2DTrainer):
         synthesis: str = "npmix"
         synthesis_args: Mapping[str, Any] = field(default_factory=dict)
 
+    needs_every_class = "the embedding bank never fills, and there would be no outliers"
+
     def __init__(self, net: Any, train_loader: Any, config: Mapping[str, Any]) -> None:
         super().__init__(net, train_loader, config)
         module = net.module if hasattr(net, "module") else net
@@ -104,12 +103,6 @@ class A2DNPMixTrainer(A2DTrainer):
         self.generator = torch.Generator().manual_seed(self.seed)
         self.first_synthesis_epoch: int | None = None
         """The epoch in which outliers were first used, or None: the bank may fill later than start_epoch."""
-        counts = _class_counts(train_loader.dataset, module.num_classes)
-        if counts is not None and int(counts.min()) == 0:
-            raise UserError(
-                f"class {int(counts.argmin())} has no training sample, so the embedding bank never fills and "
-                f"'{config['trainer'].get('name')}' would train without outliers."
-            )
 
     def compute_losses(self, output: MultimodalOutput, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
         """L_cls, γ L_Discr and, once there are outliers, γ L_Discr_syn and γ L_Ent."""
@@ -142,8 +135,3 @@ class A2DNPMixTrainer(A2DTrainer):
         self.bank.load_state_dict(state["bank"])
         self.generator.set_state(state["generator"])
         self.first_synthesis_epoch = state["first_synthesis_epoch"]
-
-
-def _class_counts(dataset: Any, num_classes: int) -> NDArray[np.int64] | None:
-    labels = getattr(dataset, "labels", None)
-    return None if labels is None else np.bincount(np.asarray(labels), minlength=num_classes)

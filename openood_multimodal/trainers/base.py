@@ -6,6 +6,7 @@ is here: the optimiser, moving data, skipping a short last batch, progress, and 
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..arrays import empty_classes
 from ..config import bind
 from ..errors import UserError
 from ..networks.fusion import MultimodalOutput
@@ -46,6 +48,9 @@ class MultimodalTrainer(ABC):
     """Where the method comes from: ``title``, ``venue``, ``year``, ``url``."""
 
     min_modalities: ClassVar[int] = 1
+    needs_every_class: ClassVar[str] = ""
+    """Why this training can't do without samples of every class; empty where it can."""
+
     params: Any
 
     def __init__(self, net: nn.Module, train_loader: Any, config: Mapping[str, Any]) -> None:
@@ -66,6 +71,7 @@ class MultimodalTrainer(ABC):
                 f"network has {len(modalities)} ({', '.join(modalities)}). "
                 "Add one to dataset.modalities, or train with multimodal_multihead."
             )
+        self._check_classes(train_loader.dataset, f"'{name}'")
         self.batch_size = _full_batch(train_loader)
         options = training_options(config)
         self.computation = Computation(options, self.device, self.optimizer)
@@ -77,6 +83,28 @@ class MultimodalTrainer(ABC):
         self.timing: dict[str, float] = {}
         """Of the last epoch, since it began or was taken up: ``samples_per_second``, ``data_wait`` (a fraction)."""
         self._resumed: tuple[EpochProgress, Mapping[str, Any]] | None = None
+
+    def _check_classes(self, dataset: Any, name: str) -> None:
+        """Say at once which classes have no training sample: later it is a message of a score, or of nobody."""
+        labels, count = (
+            getattr(dataset, "labels", None),
+            getattr(getattr(self.net, "module", self.net), "num_classes", None),
+        )
+        if labels is None or count is None or not len(labels):
+            return
+        lacking = empty_classes(labels, count, getattr(dataset, "class_names", ()))
+        if not lacking:
+            return
+        present = int(max(labels)) + 1
+        remedy = (
+            f"set dataset.num_classes to {present}"
+            if len(set(map(int, labels))) == present
+            else "add samples of them"
+        )
+        text = f"{lacking} no training sample; {remedy}"
+        if self.needs_every_class:
+            raise UserError(f"the trainer {name}: {text}. Without them {self.needs_every_class}.")
+        warnings.warn(f"{text}. Scores that are fitted on every class (mds) can't be used.", stacklevel=3)
 
     @abstractmethod
     def compute_losses(self, output: MultimodalOutput, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:

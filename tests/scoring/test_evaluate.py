@@ -329,6 +329,14 @@ def test_one_sample_and_constant_scores_warn_and_give_results(arrays):
     assert (table.AUROC == 50).all()
 
 
+def test_a_class_without_a_training_row_is_told(arrays):
+    features, labels = arrays.train
+    some = features[labels != 2], labels[labels != 2]
+    with pytest.warns(UserWarning, match=r"class 2 of 4 has no row; .*\(mds\)"):
+        table = evaluate(some, arrays.test, arrays.ood, arrays.head, postprocessors="knn")
+    assert table[METRICS].notna().all(axis=None)
+
+
 def test_notes_reach_the_table(arrays):
     table = evaluate(arrays.train, arrays.test, arrays.ood, arrays.head, postprocessors="react")
     assert any("no validation features" in note for note in table.attrs["notes"])

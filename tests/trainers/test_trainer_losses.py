@@ -204,7 +204,11 @@ def test_outliers_follow_the_seed_not_the_global_state():
     [
         ("a2d", {"modalities": ("a",)}, "at least 2.*has 1 \\(a\\)"),
         ("a2d_npmix", {"modalities": ("b",)}, "multimodal_multihead"),
-        ("a2d_npmix", {"labels": (0, 1) * 6}, "class 2 has no training sample"),
+        (
+            "a2d_npmix",
+            {"labels": (0, 1) * 6},
+            "class 2 .*of 3 has no training sample; set dataset.num_classes to 2",
+        ),
         ("a2d", {"gama": 1.0}, "Did you mean 'gamma'"),
         ("multimodal_baseline", {"tau": 0.1}, "tau is not a parameter"),
         (
@@ -222,6 +226,19 @@ def test_outliers_follow_the_seed_not_the_global_state():
 def test_refusals(name, more, message):
     with pytest.raises(UserError, match=message):
         make(name, **more)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ((0, 1) * 6, "class 2 .*of 3 has no training sample; set dataset.num_classes to 2"),
+        ((0, 2) * 6, "class 1 .*of 3 has no training sample; add samples of them"),
+        ((1,) * 12, "classes 0.*, 2.* of 3 have no training sample; add samples"),
+    ],
+)
+def test_classes_without_a_sample_are_told_at_the_start(labels, message):
+    with pytest.warns(UserWarning, match=message):
+        make("multimodal_baseline", labels=labels)
 
 
 @pytest.mark.parametrize("name", ["multimodal_baseline", "multimodal_multihead", "multimodal_logitnorm"])
