@@ -5,29 +5,35 @@ from __future__ import annotations
 import math
 import os
 import struct
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .limits import LEAST_RATE, check_limit
+from .media import file_key, reading
 from .packages import import_av
+from .sound_track import PREROLL, Mixer, Samples, SoundTrack
 
-Samples = NDArray[np.float32]
 Spectrogram = NDArray[np.float32]
 
 RATE = 16000
 FLOOR = 1e-7
 """Added to the density: keeps the logarithm of silence finite."""
-FORMATS = (
-    "wav,w64,aiff,au,caf,flac,mp3,aac,ac3,eac3,dts,amr,mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,flv,asf,"
-    "ogg,nut,mxf,rm,wtv"
-)
-"""Containers that are opened.  Others would take text for sound, or follow a play list out of the data set."""
-PREROLL = 0.5
-"""Seconds decoded before a span, for codecs whose frames lean on earlier ones."""
+
+
+class Sound(NamedTuple):
+    """A span of sound.
+
+    Attributes:
+        samples: float32 ``[n]``.
+        broken: packets in it that could not be decoded; their places are silent.
+    """
+
+    samples: Samples
+    broken: int = 0
 
 
 def read_audio(
@@ -35,49 +41,60 @@ def read_audio(
 ) -> Samples:
     """Return a file's sound between two instants, all channels mixed into one.
 
-    Only what the span needs is read: WAV files by their header, others from the seek point before ``start`` on.
-    Samples at another rate are resampled, with the phase that resampling the whole file would give (as exactly as the
-    container's time stamps are: Matroska's are whole milliseconds).
+    Instants are those of the file's clock (`media`), which its pictures share.  Only what the span needs is read: WAV
+    files by their header, most others from the seek point before ``start`` on, transport and program streams and raw
+    streams from the beginning.  Samples at another rate are resampled, with the phase that resampling the whole file
+    would give (as exactly as the container's time stamps are: Matroska's are whole milliseconds).
 
     Args:
         path: WAV, or any file with a sound track that PyAV can decode.
-        start: seconds from the file's beginning; NaN for the beginning.
-        stop: seconds; NaN for the end.  What lies beyond the file's end is not made up.
+        start: seconds; NaN for the beginning of the clock.
+        stop: seconds; NaN for the end.  What lies beyond the sound's end is not made up.
         rate: samples a second of the result.
 
     Returns:
-        float32 ``[round(stop * rate) - round(start * rate)]``, full scale at ±1; fewer at the file's end.
+        float32 ``[round(stop * rate) - round(start * rate)]``, full scale at ±1; fewer at the sound's end.  Zeros
+        before the sound begins, and where packets are missing or broken.
 
     Raises:
-        UserError: when the file is missing, not a regular file, damaged or without sound; the message names it.
+        UserError: when the file is missing, not a regular file, damaged, without sound, or beyond the limits
+            (`limits`); the message names it.
         MissingPackageError: when the file needs PyAV, and that is not installed.
     """
-    file = _regular_file(path)
+    return read_sound(path, start, stop, rate).samples
+
+
+def read_sound(
+    path: str | os.PathLike[str], start: float = math.nan, stop: float = math.nan, rate: int = RATE
+) -> Sound:
+    """Return what `read_audio` does, and what was tolerated."""
+    file_key(path)
     first = 0 if math.isnan(start) else max(round(start * rate), 0)
     last = None if math.isnan(stop) else max(round(stop * rate), first)
-    wave = _open_wave(file)
-    if wave is not None and wave[0] == rate:
-        return _mono(wave[1][first:last])
-    return _decode(file, first, last, rate)
+    if last is not None:
+        check_limit("seconds", (last - first) / rate, path)
+    with reading(path, "sound"):
+        wave = _open_wave(Path(path))
+        if wave is not None and wave[0] == rate:
+            check_limit("seconds", (min(last or len(wave[1]), len(wave[1])) - first) / rate, path)
+            return Sound(_mono(wave[1][first:last]))
+        with SoundTrack(path) as track:
+            return Sound(_decode(track, first, last, rate), track.broken)
 
 
 def audio_duration(path: str | os.PathLike[str]) -> float:
-    """Return how many seconds of sound a file has, by its header.
+    """Return the second of a file's clock at which its sound ends, by its header or its packets' times.
 
     Raises:
-        UserError: as `read_audio`; also when the header doesn't tell.
+        UserError: as `read_audio`; also when neither tells.
     """
-    file = _regular_file(path)
-    wave = _open_wave(file)
-    if wave is not None:
-        return len(wave[1]) / wave[0]
-    with _open_container(file) as container:
-        stream = _sound_of(container, file)
-        if stream.duration is not None and stream.time_base is not None:
-            return float(stream.duration * stream.time_base)
-        if container.duration is not None:
-            return float(container.duration) / 1e6
-    raise UserError(f"{file}: its header doesn't say how long it is; convert it to WAV.")
+    file_key(path)
+    with reading(path, "sound"):
+        wave = _open_wave(Path(path))
+        if wave is not None:
+            return len(wave[1]) / wave[0]
+        with SoundTrack(path) as track:
+            return track.duration()
 
 
 def fit_length(samples: NDArray[np.floating[Any]], count: int) -> NDArray[np.float64]:
@@ -156,14 +173,6 @@ def augment_spectrogram(
     return augmented
 
 
-def _regular_file(path: str | os.PathLike[str]) -> Path:
-    file = Path(path)
-    if not file.is_file():  # opening a FIFO would wait for ever
-        fault = "is not a regular file" if file.exists() else "does not exist"
-        raise UserError(f"the sound file {file} {fault}.")
-    return file
-
-
 def _open_wave(file: Path) -> tuple[int, NDArray[Any]] | None:
     """Return rate and samples ``[n]`` or ``[n, 2]``, mapped from the disk; None where only PyAV can read it."""
     if file.suffix.lower() != ".wav":
@@ -178,6 +187,8 @@ def _open_wave(file: Path) -> tuple[int, NDArray[Any]] | None:
             rate, samples = wavfile.read(file, mmap=True)
     except (ValueError, LookupError, ArithmeticError, NameError, EOFError, OSError, struct.error):
         return None  # compressed, 24 bits, cut off, no WAV at all: PyAV reads it, or says what is wrong
+    if rate < LEAST_RATE or not len(samples):  # a header of nonsense, or of a recorder that was killed
+        return None
     return (int(rate), samples) if samples.ndim == 1 or samples.shape[1] == 2 else None
 
 
@@ -193,99 +204,100 @@ def _mono(samples: NDArray[Any]) -> Samples:
     return values.astype(np.float32)
 
 
-def _open_container(file: Path) -> Any:
-    av = import_av()
-    try:
-        return av.open(
-            f"file:{file.absolute()}",
-            options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise UserError(f"{file} can't be opened as a sound or video file: {_reason(error)}.") from error
-
-
-def _sound_of(container: Any, file: Path) -> Any:
-    if not container.streams.audio:
-        raise UserError(f"{file} has no sound.")
-    return container.streams.audio[0]
-
-
-def _decode(file: Path, first: int, last: int | None, rate: int) -> Samples:
-    """Return samples ``first`` to ``last - 1`` at ``rate``, counted from the file's beginning."""
-    av = import_av()
-    with _open_container(file) as container:
-        stream = _sound_of(container, file)
-        try:
-            return _resampled(container, stream, first, last, rate)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise UserError(f"{file}: its sound can't be decoded: {_reason(error)}.") from error
-
-
-def _resampled(container: Any, stream: Any, first: int, last: int | None, rate: int) -> Samples:
-    av = import_av()
-    own = int(stream.rate)
+def _decode(track: SoundTrack, first: int, last: int | None, rate: int) -> Samples:
+    """Return samples ``first`` to ``last - 1`` at ``rate``, counted from the clock's zero."""
     begin = max(first / rate - PREROLL, 0.0)
-    if begin > 0:
-        origin = (stream.start_time or 0) * stream.time_base
-        container.seek(int((begin + float(origin)) / float(stream.time_base)), stream=stream)
-    mixer = av.AudioResampler(format="fltp", layout="mono", rate=own)
-    parts: list[Samples] = []
-    offset: int | None = None  # of the first decoded sample, at the file's own rate
-    wanted = None if last is None else math.ceil((last / rate + PREROLL) * own)
-    count = 0
-    for frame in container.decode(stream):
-        if offset is None:
-            offset = _sample_of(frame, stream, own)
-        frame.pts = None
-        gain = _mono_gain(frame.layout.name)
-        for mixed in mixer.resample(frame):
-            parts.append(mixed.to_ndarray()[0] / gain)
-            count += len(parts[-1])
-        if wanted is not None and offset + count >= wanted:
+    end = None if last is None else last / rate + PREROLL
+    mixer, found = Mixer(), _Span(track.path, first, last, rate)
+    run: _Run | None = None
+    for piece in track.pieces(begin):
+        own = piece.frame.sample_rate
+        if end is not None and piece.at > end * own:
             break
-    if not parts or offset is None:
-        return np.zeros(0, dtype=np.float32)
-    samples = np.concatenate(parts)
-    if own != rate:
-        # begin where a sample of the result lies on a sample of the file, as it does at the file's beginning
-        skip = -offset % (own // math.gcd(own, rate))
-        offset, samples = offset + skip, _at_rate(samples[skip:], own, rate)
-        offset = offset * rate // own
-    stop = len(samples) if last is None else max(last - offset, 0)
-    return np.ascontiguousarray(samples[max(first - offset, 0) : stop])
+        if piece.at + piece.frame.samples <= begin * own:
+            continue
+        if run is None or piece.fresh:
+            if run is not None:
+                run.close(found)
+            run = _Run(piece.at, own, rate)
+        run.add(mixer.mono(piece.frame), found)
+    if run is not None:
+        run.close(found)
+    return found.samples()
 
 
-@lru_cache(maxsize=16)
-def _mono_gain(layout: str) -> np.float32:
-    """Return what FFmpeg's mix of full-scale channels gives: above 1 in floating point, 1 when it writes 16 bits."""
-    av = import_av()
-    mixer = av.AudioResampler(format="fltp", layout="mono", rate=RATE)
-    ones = np.ones((1, 64 * av.AudioLayout(layout).nb_channels), dtype=np.float32)
-    frame = av.AudioFrame.from_ndarray(ones, "flt", layout)
-    frame.sample_rate = RATE
-    return np.float32(mixer.resample(frame)[0].to_ndarray()[0, 0])
+class _Span:
+    """Takes sound at its place, and keeps what lies between the samples ``first`` and ``last``."""
+
+    def __init__(self, path: Any, first: int, last: int | None, rate: int) -> None:
+        self._path, self._first, self._last, self._rate = path, first, last, rate
+        self._parts: list[tuple[int, Samples]] = []
+        self._end = first
+
+    def put(self, at: int, samples: Samples) -> None:
+        """Take samples, of which the first one's number is ``at``."""
+        end = at + len(samples) if self._last is None else min(at + len(samples), self._last)
+        begin = max(at, self._first)
+        if end <= begin:
+            return
+        check_limit("seconds", (end - self._first) / self._rate, self._path)
+        self._parts.append((begin, samples[begin - at : end - at]))
+        self._end = max(self._end, end)
+
+    def samples(self) -> Samples:
+        """Return what came, with zeros between."""
+        whole = np.zeros(self._end - self._first, dtype=np.float32)
+        for at, part in self._parts:
+            whole[at - self._first : at - self._first + len(part)] = part
+        return whole
 
 
-def _sample_of(frame: Any, stream: Any, rate: int) -> int:
-    """Return the number of a frame's first sample, counted from the stream's beginning."""
-    if frame.pts is None:
-        return 0
-    ticks = frame.pts - (stream.start_time or 0)
-    return max(round(ticks * frame.time_base * rate), 0)
+class _Run:
+    """Sound without a gap, resampled in the phase that it has on the clock."""
 
+    def __init__(self, at: int, own: int, rate: int) -> None:
+        period = own // math.gcd(own, rate)
+        lead = (
+            at % period if own != rate else 0
+        )  # begin where a sample of the result lies on one of the sound's
+        self._at = (at - lead) * rate // own
+        self._own = own
+        self._resampler = (
+            import_av().AudioResampler(format="fltp", layout="mono", rate=rate) if own != rate else None
+        )
+        self._waiting, self._count = [np.zeros(lead, dtype=np.float32)], lead
 
-def _at_rate(samples: Samples, own: int, rate: int) -> Samples:
-    av = import_av()
-    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
-    parts = []
-    for begin in range(0, len(samples), own):  # a second at a time: FFmpeg's frames have a limited size
-        frame = av.AudioFrame.from_ndarray(samples[np.newaxis, begin : begin + own], "fltp", "mono")
-        frame.sample_rate = own
-        parts += [each.to_ndarray()[0].copy() for each in resampler.resample(frame)]
-    parts += [each.to_ndarray()[0].copy() for each in resampler.resample(None)]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+    def add(self, samples: Samples, span: _Span) -> None:
+        """Take sound at its own rate, and hand on what is resampled."""
+        self._waiting.append(samples)
+        self._count += len(samples)
+        if self._count >= self._own:  # a second at a time: FFmpeg's frames have a limited size
+            self._hand_on(span)
 
+    def close(self, span: _Span) -> None:
+        """Hand on the rest."""
+        self._hand_on(span)
+        if self._resampler is not None:
+            self._put(self._resampler.resample(None), span)
 
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).rstrip(".")
+    def _hand_on(self, span: _Span) -> None:
+        if not self._waiting:
+            return
+        samples = np.concatenate(self._waiting)
+        self._waiting, self._count = [], 0
+        if self._resampler is None:
+            span.put(self._at, samples)
+            self._at += len(samples)
+            return
+        for begin in range(0, len(samples), self._own):
+            frame = import_av().AudioFrame.from_ndarray(
+                samples[np.newaxis, begin : begin + self._own], "fltp", "mono"
+            )
+            frame.sample_rate = self._own
+            self._put(self._resampler.resample(frame), span)
+
+    def _put(self, frames: list[Any], span: _Span) -> None:
+        for frame in frames:
+            samples = frame.to_ndarray()[0].copy()
+            span.put(self._at, samples)
+            self._at += len(samples)

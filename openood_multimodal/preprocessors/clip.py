@@ -19,6 +19,8 @@ from .windows import ClipProtocol, Draw, Sampling, Windows, clip_protocol
 
 RGB_MEAN, RGB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 FLOW_MEAN, FLOW_STD = (128.0, 128.0), (128.0, 128.0)
+_TRIES = 4
+"""Readings of a clip: one, and one more for each of its three videos whose frames turn out to be numbered otherwise."""
 
 
 @dataclass(frozen=True)
@@ -215,24 +217,39 @@ class ClipPreprocessor(MultimodalPreprocessor):
         self, files: ClipFiles, seed: int, epoch: int, index: int, modalities: tuple[str, ...]
     ) -> ClipLook:
         """Return a clip as the network sees it, before normalisation; see `load_clip`."""
-        from .sources import OpenClip, about
+        from .sources import OpenClip
 
         draw = self._draw(seed, epoch, index)
+        for _ in range(_TRIES):
+            with OpenClip(files, modalities) as clip:
+                try:
+                    look = self._looked(clip, draw)
+                except UserError:
+                    if not clip.renumbered:
+                        raise
+                if not clip.renumbered:
+                    return look
+        raise UserError(
+            f"the clip '{files.clip}' has other frames each time that it is read; is the disk at fault?"
+        )
+
+    def _looked(self, clip: Any, draw: Draw) -> ClipLook:
+        from .sources import about
+
         samplings = {
             name: Sampling(self._frame_params(name).frames, self._frame_params(name).stride)
             for name in ("video", "flow")
         }
-        with OpenClip(files, modalities) as clip:
-            windows = self.protocol.windows(clip.frames, samplings, clip.sound, draw)
-            frames, mirrored = {}, {}
-            for modality, source in clip.frames.items():
-                with about(modality):
-                    whole = source.read(windows.frames[modality])
-                frames[modality], mirrored[modality] = self._seen(modality, whole, draw)
-            spectrogram = None
-            if clip.sound is not None and windows.sound is not None:
-                with about("audio"):
-                    spectrogram = self._heard(clip.sound, windows.sound, windows.silent, draw)
+        windows = self.protocol.windows(clip.frames, samplings, clip.sound, draw)
+        frames, mirrored = {}, {}
+        for modality, source in clip.frames.items():
+            with about(modality):
+                whole = source.read(windows.frames[modality])
+            frames[modality], mirrored[modality] = self._seen(modality, whole, draw)
+        spectrogram = None
+        if clip.sound is not None and windows.sound is not None:
+            with about("audio"):
+                spectrogram = self._heard(clip.sound, windows.sound, windows.silent, draw)
         return ClipLook(frames, windows, mirrored, spectrogram)
 
     def _seen(self, modality: str, frames: NDArray[np.uint8], draw: Draw) -> tuple[NDArray[np.uint8], bool]:

@@ -22,6 +22,7 @@ from .windows import FrameSource, SoundSource
 
 Frames = NDArray[np.uint8]
 
+_ROUNDING = 1e-6  # seconds
 _ONE_FRAME = 0.04  # seconds that a video's only frame is shown for, where nothing tells
 _LAST_STANDS_IN = 3  # frames after flow's last y frame for which that is taken, as the authors' code does
 
@@ -31,7 +32,7 @@ class VideoSource:
 
     Attributes:
         count: how many there are.
-        listed: the same.
+        listed: how many the file's header says there are; where the row has start or stop, as ``count``.
         is_folder: False.
     """
 
@@ -42,21 +43,42 @@ class VideoSource:
         self._pixel_format: PixelFormat = pixel_format
         self._first = 0
         self.count = video.frames
+        self.listed = video.listed
         if not (math.isnan(start) and math.isnan(stop)):
-            self._first, end = frames_between(video.times(), start, stop)
-            self.count = end - self._first
-        self.listed = self.count
+            times = video.times()
+            begin, end = float(times[0]), float(times[-1]) + self._last_one(times)
+            if start >= end - _ROUNDING or stop <= begin + _ROUNDING:
+                raise UserError(
+                    f"{video.path}: the clip's start and stop ({_span(start, stop)}) lie outside the video, which goes "
+                    f"from {begin:.6g} s to {end:.6g} s; correct the manifest's row."
+                )
+            self._first, end_frame = frames_between(times, start, stop)
+            self.count = self.listed = end_frame - self._first
 
     def seconds(self, first: int, end: int) -> tuple[float, float]:
         """Return when the frames ``first`` to ``end - 1`` are shown, in seconds of the file."""
         times = self._video.times()
         first, end = first + self._first, end + self._first
-        last_one = times[-1] / (len(times) - 1) if len(times) > 1 else _ONE_FRAME
-        return float(times[first]), float(times[end] if end < len(times) else times[-1] + last_one)
+        return float(times[first]), float(
+            times[end] if end < len(times) else times[-1] + self._last_one(times)
+        )
 
     def read(self, indices: NDArray[np.int64]) -> Frames:
-        """Return frames by number: uint8 ``[T, H, W, C]``."""
-        return self._video.read(indices + self._first, self._pixel_format)
+        """Return frames by number: uint8 ``[T, H, W, C]``.
+
+        For a frame that the header lists, but a decoder doesn't give, the last one stands in.
+        """
+        return self._video.read(np.minimum(indices, self.count - 1) + self._first, self._pixel_format)
+
+    @property
+    def renumbered(self) -> bool:
+        """Whether reading found that ``count``, or what ``seconds`` says, was wrong."""
+        return self._video.renumbered
+
+    @staticmethod
+    def _last_one(times: NDArray[np.float64]) -> float:
+        """Return for how many seconds the last frame is shown: as the others, in the mean."""
+        return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else _ONE_FRAME
 
 
 class FolderSource:
@@ -69,6 +91,7 @@ class FolderSource:
     """
 
     is_folder = True
+    renumbered = False
 
     def __init__(self, folder: Path, pixel_format: PixelFormat, first: int, last: int) -> None:
         if last < first:
@@ -101,6 +124,11 @@ class FlowSource:
         self.count = min(x.count, y.count)
         self.listed = x.count
         self.is_folder = x.is_folder
+
+    @property
+    def renumbered(self) -> bool:
+        """As a video's."""
+        return self._x.renumbered or self._y.renumbered
 
     def seconds(self, first: int, end: int) -> tuple[float, float] | None:
         """As the horizontal component's."""
@@ -186,6 +214,11 @@ class OpenClip:
                 _component(x, place, "gray", files, stack), _component(y, place, "gray", files, stack)
             )
 
+    @property
+    def renumbered(self) -> bool:
+        """Whether reading found that a modality's frames were counted wrong: windows have to be chosen again."""
+        return any(source.renumbered for source in self.frames.values())
+
     def __enter__(self) -> Self:
         return self
 
@@ -193,6 +226,11 @@ class OpenClip:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def _span(start: float, stop: float) -> str:
+    begin = "the beginning" if math.isnan(start) else f"{start:.6g} s"
+    return f"{begin} to {'the end' if math.isnan(stop) else f'{stop:.6g} s'}"
 
 
 def _component(

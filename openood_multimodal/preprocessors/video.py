@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,9 +24,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import PathLike
 from ..errors import UserError
+from .frame_index import FrameIndex, IndexCache, step_of
+from .media import file_key, reading
 from .packages import import_av
-from .video_container import IndexLiesError, VideoContainer, file_key
-from .video_index import FrameIndex, IndexCache, by_decoding, by_packets
+from .video_container import IndexLiesError, VideoContainer
+from .video_index import by_decoding, by_packets
 from .video_pixels import PixelFormat, PixelStore
 
 __all__ = ["PixelFormat", "Video", "VideoInfo", "count_frames", "frames_between", "probe", "read_frames"]
@@ -50,7 +53,7 @@ class VideoInfo:
         width: pixels as decoded, before any rotation.
         height: the same.
         duration: seconds of picture.
-        has_audio: whether there is a sound stream.
+        has_audio: whether there is sound that can be decoded.
         rotation: degrees, counter-clockwise, that the file asks players to turn it by; not applied here.
     """
 
@@ -70,6 +73,10 @@ class Video:
         path: a file; its name's ending does not matter.
         threads: decoding threads; with several loader workers one is best.
 
+    Attributes:
+        renumbered: whether a reading found that frames are numbered otherwise, or shown at other times, than was said
+            before it: then whoever chose frames by ``frames`` or ``times()`` has to choose again.
+
     Raises:
         UserError: when there is no such file, or it is no video.
         MissingPackageError: when PyAV is not installed.
@@ -77,7 +84,9 @@ class Video:
 
     def __init__(self, path: PathLike, threads: int = 1) -> None:
         self.path = os.fspath(path)
-        self._file = VideoContainer(self.path, threads)
+        self.renumbered = False
+        with reading(self.path, "video"):
+            self._file = VideoContainer(self.path, threads)
         self._index: FrameIndex | None = None
 
     def __enter__(self) -> Self:
@@ -99,41 +108,89 @@ class Video:
         Raises:
             UserError: when the file is truncated or broken.
         """
-        return self._usable_index().frames
+        with reading(self.path, "video"):
+            return self._usable_index().frames
+
+    @property
+    def listed(self) -> int:
+        """How many frames the file's header says there are; where it says nothing, how many there are."""
+        return int(self._file.stream.frames) or self.frames
 
     def times(self) -> NDArray[np.float64]:
-        """Return when each frame is shown, float64 ``[frames]``, in seconds from the first one.
+        """Return when each frame is shown, float64 ``[frames]``, in seconds of the file's clock (`media`).
 
-        Where the file gives frames no usable times, they are spaced evenly.
+        The first one is at 0, unless the file has sound that begins before it.  Where the file gives frames no usable
+        times, they are spaced evenly.
         """
-        index = self._usable_index()
-        if index.stamps is None:
-            return np.arange(index.frames) / self._nominal_fps()
-        return (index.stamps - index.stamps[0]) * float(index.time_base)
+        with reading(self.path, "video"):
+            index = self._usable_index()
+            if index.ticks is None:
+                return np.arange(index.frames, dtype=np.float64) * float(step_of(self._file.stream))
+            first = int(index.ticks[0])
+            zero = self._file.zero
+            late = first * index.time_base - zero if zero is not None else 0
+            since = (index.ticks - first).astype(np.float64)
+            return since * float(index.time_base) + float(late)
 
     def info(self) -> VideoInfo:
         """Return what the video is; decodes one frame."""
-        index, times = self._usable_index(), self.times()
-        frame = self._first_frame(index)
-        fps = self._nominal_fps()
-        if index.stamps is not None and times[-1] > 0:
-            fps = (len(times) - 1) / float(times[-1])
-        return VideoInfo(
-            frames=index.frames,
-            fps=fps,
-            width=frame.width,
-            height=frame.height,
-            duration=float(times[-1]) + 1 / fps,
-            has_audio=bool(self._file.container.streams.audio),
-            rotation=int(frame.rotation),
-        )
+        times = self.times()
+        with reading(self.path, "video"):
+            frame = self._first_frame(self._usable_index())
+            fps = float(1 / step_of(self._file.stream))
+            if self._usable_index().ticks is not None and times[-1] > times[0]:
+                fps = (len(times) - 1) / float(times[-1] - times[0])
+            return VideoInfo(
+                frames=len(times),
+                fps=fps,
+                width=frame.width,
+                height=frame.height,
+                duration=float(times[-1] - times[0]) + 1 / fps,
+                has_audio=self._file.has_sound,
+                rotation=int(frame.rotation),
+            )
+
+    def rate_and_unit(self) -> tuple[Fraction, Fraction]:
+        """Return the nominal frames a second, and the seconds that one step of the file's times is worth."""
+        step = step_of(self._file.stream)
+        return 1 / step, Fraction(self._file.stream.time_base or step)
+
+    def shots(self) -> Iterator[tuple[Any, float]]:
+        """Yield all frames of a full decode (PyAV's), each with its time as in ``times()``."""
+        with reading(self.path, "video"):
+            if (
+                self._usable_index().stamps is not None
+            ):  # a claim: a decode that nobody can repeat needs the truth
+                self._index = self._indexed_by_decoding()
+            times = self.times().tolist()
+            self._file.reopen()
+            frames = (frame for packet in self._file.packets() for frame in packet.decode())
+        count = 0
+        while True:
+            with reading(self.path, "video"):
+                frame = next(frames, None)
+                if frame is None:
+                    break
+                if count == len(times):
+                    count += 1
+                    break
+            yield frame, times[count]
+            count += 1
+        if count != len(times):
+            raise UserError(
+                f"{self.path}: it does not decode to the same frames twice; is the disk at fault?"
+            )
 
     def read(self, indices: ArrayLike, pixel_format: PixelFormat = "rgb24") -> NDArray[np.uint8]:
         """Return frames by number; see `read_frames`."""
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or not len(wanted) or wanted.dtype.kind not in "iu":
             raise ValueError("indices must be a non-empty list of whole numbers")
-        numbers, places = np.unique(wanted.astype(np.int64), return_inverse=True)
+        with reading(self.path, "video"):
+            return self._frames(wanted.astype(np.int64), pixel_format)
+
+    def _frames(self, wanted: NDArray[np.int64], pixel_format: PixelFormat) -> NDArray[np.uint8]:
+        numbers, places = np.unique(wanted, return_inverse=True)
         targets = numbers.tolist()
         self._check_range(targets)
         store = PixelStore(self.path, len(targets), pixel_format)
@@ -176,7 +233,12 @@ class Video:
 
     def _read_again(self, targets: list[int], store: PixelStore) -> None:
         """The index was wrong: number all frames by decoding them, and read once more."""
+        old = self._usable_index()
         self._index = _cache.put(self._file.key, self._indexed_by_decoding())
+        self.renumbered = not np.array_equal(
+            old.ticks if old.ticks is not None else old.frames,
+            self._index.ticks if self._index.ticks is not None else self._index.frames,
+        )
         self._check_range(targets)
         self._read(targets, store)
 
@@ -324,9 +386,6 @@ class Video:
                     f"{self.path}: there is no frame {number}; the video has frames 0 to {frames - 1}."
                 )
 
-    def _nominal_fps(self) -> float:
-        return float(self._file.stream.average_rate or self._file.stream.guessed_rate or 25)
-
 
 def share_indices() -> None:
     """Let the loaders' workers that are forked from now on index each video once, together."""
@@ -379,7 +438,8 @@ def read_frames(path: PathLike, indices: ArrayLike, pixel_format: PixelFormat = 
 def frames_between(times: NDArray[np.float64], start: float, stop: float) -> tuple[int, int]:
     """Return the first frame shown at or after ``start`` and the first at or after ``stop`` (not included).
 
-    NaN stands for the beginning and the end.  At least one frame is in between where the video has one.
+    NaN stands for the beginning and the end.  At least one frame is in between: the last one where ``start`` comes
+    after it.
     """
     first = 0 if np.isnan(start) else int(np.searchsorted(times, start - 1e-6))
     end = len(times) if np.isnan(stop) else int(np.searchsorted(times, stop - 1e-6))

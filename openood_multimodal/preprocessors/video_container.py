@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from fractions import Fraction
 from typing import Any
 
-from ..atomic import PathLike
 from ..errors import UserError
+from .frame_index import Mark, mark
+from .limits import check_limit
+from .media import VIDEO_FORMATS, choose_sound, choose_video, clock_zero, file_key, open_media
 from .packages import import_av
-from .video_index import Mark, mark
-
-FileKey = tuple[str, int, int]
-"""What tells one state of a file from another: path, modification time, bytes."""
-
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,mpegvideo,m4v,h264,hevc,h263,obu,ivf,vc1,flv,asf,ogg,"
-    "nut,gif,mxf,rm,wtv,dv,yuv4mpegpipe,mjpeg"
-)
-"""Containers that are opened.  Others would read text as pictures, or follow a play list out of the data set."""
 
 
 class IndexLiesError(Exception):
@@ -28,7 +19,7 @@ class IndexLiesError(Exception):
 
 
 class VideoContainer:
-    """An opened file and its first video stream.
+    """An opened file and the stream of pictures that `media.choose_video` takes.
 
     Args:
         path: a file.
@@ -38,6 +29,8 @@ class VideoContainer:
         key: the file's state.
         container: PyAV's.
         stream: PyAV's.
+        zero: the instant 0 of the file's clock, in seconds of the container's timeline; None for the first frame.
+        has_sound: whether there is sound that can be decoded.
         has_decoded: whether the decoder has seen the file's first packet.
 
     Raises:
@@ -49,7 +42,6 @@ class VideoContainer:
         self.path = path
         self.key = file_key(path)
         self._threads = threads
-        self._av = import_av()
         self.container: Any = None
         self.stream: Any = None
         self.reopen()
@@ -63,35 +55,17 @@ class VideoContainer:
     def reopen(self) -> None:
         """Start again, at the beginning and with a fresh decoder."""
         self.close()
-        try:
-            # "file:" keeps a name like "concat:a" from being taken for an address
-            container = self._av.open(
-                "file:" + self.path, options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-            )
-        except UnicodeError:
-            raise UserError(
-                f"{self.path!r}: the file's name is not valid in this system's encoding."
-            ) from None
-        except PermissionError:
-            raise UserError(f"{self.path}: the file may not be read (permission denied).") from None
-        except (self._av.FFmpegError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UserError(
-                f"{self.path}: it is not a video that can be read, or its end is missing ({self.key[2]} bytes; "
-                f"{reason})."
-            ) from None
-        self.container = container
-        why = ""
-        if not container.streams.video:
-            why = "there is no video stream in it"
-            why += " (it has sound only)" if container.streams.audio else "; its end may be missing"
-        elif container.streams.video[0].codec_context is None:
-            why = "its video is of a kind that this PyAV can't decode"
-        if why:
-            self.close()
+        container = open_media(self.path, "video", VIDEO_FORMATS)
+        stream = choose_video(container)
+        if stream is None:
+            why = _why_no_video(container)
+            container.close()
             raise UserError(f"{self.path}: {why}.")
-        self.stream = container.streams.video[0]
-        self.stream.codec_context.thread_count = self._threads
+        self.container, self.stream = container, stream
+        self.zero: Fraction | None = clock_zero(container)
+        self.has_sound = choose_sound(container) is not None
+        check_limit("pixels", stream.codec_context.width * stream.codec_context.height, self.path)
+        stream.codec_context.thread_count = self._threads
         self.has_decoded = False
         self._at_start = True
 
@@ -103,7 +77,7 @@ class VideoContainer:
     def packets_from_start(self, first: Mark | None) -> Iterator[Any]:
         """Return all packets; ``first`` is the first one, where known."""
         if not self._at_start:
-            with suppress(IndexLiesError, self._av.FFmpegError):
+            with suppress(IndexLiesError, import_av().FFmpegError):
                 if first is not None:
                     return self.packets_from(first, at_once=True)
             self.reopen()
@@ -134,22 +108,10 @@ def _chain(packet: Any, packets: Iterator[Any]) -> Iterator[Any]:
     yield from packets
 
 
-def file_key(path: PathLike) -> FileKey:
-    """Return a file's state.
-
-    Raises:
-        UserError: when it is not a file with something in it.
-    """
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path!r}: the file can't be read ({error}).") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{path}: it is a folder, not a video.")
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path}: it is not a regular file, so not a video.")
-    if not status.st_size:
-        raise UserError(f"{path}: the file is empty (0 bytes).")
-    return os.path.abspath(os.fspath(path)), status.st_mtime_ns, status.st_size
+def _why_no_video(container: Any) -> str:
+    if any(stream.codec_context is not None for stream in container.streams.video):
+        return "there is no video stream in it, only a cover picture"
+    if container.streams.video:
+        return "its video is of a kind that this PyAV can't decode"
+    sound = " (it has sound only)" if container.streams.audio else "; its end may be missing"
+    return f"there is no video stream in it{sound}"

@@ -8,20 +8,22 @@ One thread and fixed options: the same input gives the same bytes.
 
 from __future__ import annotations
 
-import stat
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingPackageError, UserError
+from ..errors import UserError
+from .limits import check_limit
+from .media import FLOW_MARK, VIDEO_FORMATS, file_key, open_media, reading
 from .optical_flow import BOUND, make_estimator, quantise, shrunk_size
+from .packages import import_av, import_opencv
+from .sound_track import Mixer, SoundTrack, broken_packets
 from .video import Video
 
 X264 = {"qp": "0", "preset": "veryfast", "g": "12", "bf": "0"}
@@ -46,7 +48,7 @@ class FlowSettings:
     def tag(self) -> str:
         """Return the text that stands in every video made so (``comment`` of the MP4)."""
         size = "as the video" if self.short_side is None else f"short side {self.short_side}"
-        return f"openood-multimodal optical flow 1: {self.method}, bound {self.bound:g}, {size}"
+        return f"{FLOW_MARK} 1: {self.method}, bound {self.bound:g}, {size}"
 
 
 class GrayVideoWriter:
@@ -63,7 +65,7 @@ class GrayVideoWriter:
     def __init__(
         self, file: IO[bytes], size: tuple[int, int], rate: Fraction, time_base: Fraction, comment: str
     ) -> None:
-        av = _pyav()
+        av = import_av()
         self._av = av
         # Bytes must not depend on the day or on the encoder's build, nor may a kill leave a file that looks whole:
         # the index is written last.
@@ -91,20 +93,11 @@ class GrayVideoWriter:
         self._container.close()
 
 
-def read_comment(path: Path) -> str:
-    """Return the ``comment`` of a video file, or "" where it has none or is no video."""
-    av = _pyav()
-    try:
-        with _open(path) as container:
-            return str(container.metadata.get("comment", ""))
-    except (av.FFmpegError, OSError):
-        return ""
-
-
 def write_flow(source: Path, x: IO[bytes], y: IO[bytes], settings: FlowSettings) -> int:
     """Encode the optical flow of the video ``source`` into two open binary files, and return its number of frames.
 
-    The video is read frame by frame, never as a whole.  A flow frame is shown when the first of its two frames is.
+    The video is read frame by frame, never as a whole.  A flow frame is shown when the first of its two frames is, on
+    the clock that the video shares with its sound (`media`).
 
     Raises:
         UserError: when the source is missing or broken, or has fewer than two frames.
@@ -135,38 +128,45 @@ def write_flow(source: Path, x: IO[bytes], y: IO[bytes], settings: FlowSettings)
     return count
 
 
-def write_sound(source: Path, target: IO[bytes]) -> float:
+def write_sound(source: Path, target: IO[bytes], remarks: list[str] | None = None) -> float:
     """Write the sound of the video ``source`` as WAV (16 kHz, mono, int16) and return its length in seconds.
 
-    The same as the authors' ``ffmpeg -i <source> -acodec pcm_s16le -ac 1 -ar 16000``: libswresample with its
-    defaults, from the first sample on, wherever on the video's clock it lies.
+    The samples are those of the authors' ``ffmpeg -i <source> -acodec pcm_s16le -ac 1 -ar 16000``: libswresample with
+    its defaults.  They stand at their times on the video's clock (`media`): where sound begins later than the pictures,
+    or a packet is missing or broken, there is silence.
+
+    Args:
+        source: a file with sound.
+        target: writable and seekable.
+        remarks: a sentence about what was tolerated is added to it.
 
     Raises:
         UserError: when the source is missing or broken, or has no sound.
         MissingPackageError: where PyAV is missing.
     """
-    av = _pyav()
-    _check_file(source)
+    file_key(source)
     samples = 0
-    try:
-        with _open(source) as container, wave.open(target, "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(RATE)
-            if not container.streams.audio:
-                raise UserError(f"{source} has no sound.")
-            for block in _resampled(container):
-                out.writeframesraw(block.astype("<i2").tobytes())
-                samples += block.size
-    except av.FFmpegError as error:
-        raise UserError(f"{source} can't be decoded: {error.strerror}.") from error
-    if not samples:
-        raise UserError(f"{source} has no sound: its sound track is empty.")
+    with reading(source, "sound"):
+        track = SoundTrack(source)
+    with track, wave.open(target, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        for at, block in _resampled(track):
+            if at is not None and at > samples:
+                check_limit("seconds", at / RATE, source)
+                out.writeframesraw(bytes(2 * (at - samples)))
+                samples = at
+            samples += block.size
+            check_limit("seconds", samples / RATE, source)
+            out.writeframesraw(block.astype("<i2").tobytes())
+    if remarks is not None and track.broken:
+        remarks.append(f"{source}: {broken_packets(track.broken)}")
     return samples / RATE
 
 
 class _Shot(NamedTuple):
-    """A gray frame: uint8 ``[H, W]``, when it is shown (in time bases from the first frame on), the clock, frames/s."""
+    """A gray frame: uint8 ``[H, W]``, when it is shown (in units of the clock's zero on), the unit, frames/s."""
 
     levels: NDArray[np.uint8]
     time: int
@@ -176,67 +176,48 @@ class _Shot(NamedTuple):
 
 def _gray_shots(source: Path, short_side: int | None) -> Iterator[_Shot]:
     """Yield all frames, gray by way of RGB and OpenCV as denseflow has them, shrunk after that."""
-    import cv2
-
-    av = _pyav()
-    with Video(source) as video:
-        expected = video.frames  # a broken or truncated file is refused here
-    shots = 0
-    try:
-        with _open(source) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # clips are made side by side
-            rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-            clock = stream.time_base or 1 / rate
-            step = max(1, round(1 / (rate * clock)))
-            first, last = None, -1
-            for frame in container.decode(stream):
-                if frame.pts is None:
-                    time = last + step if last >= 0 else 0
-                else:
-                    first = frame.pts if first is None else first
-                    time = frame.pts - first
-                last = time = max(time, last + 1)  # some old files step back
+    cv2 = import_opencv()
+    with Video(source) as video:  # a broken or truncated file is refused here
+        rate, unit = video.rate_and_unit()
+        last = -1
+        for frame, seconds in video.shots():
+            last = time = max(round(seconds / unit), last + 1)  # two frames at one time, in some old files
+            with reading(source, "video"):
                 levels = cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)
                 size = shrunk_size(levels.shape[1], levels.shape[0], short_side)
                 if size != (levels.shape[1], levels.shape[0]):
                     levels = cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR)
-                yield _Shot(levels, time, clock, rate)
-                shots += 1
-    except av.FFmpegError as error:
-        raise UserError(f"{source} can't be decoded: {error.strerror}.") from error
-    if shots != expected:
-        raise UserError(f"{source}: {shots} frames could be decoded, {expected} were expected.")
+            yield _Shot(levels, time, unit, rate)
 
 
-def _resampled(container: Any) -> Iterator[NDArray[np.int16]]:
-    resampler = _pyav().AudioResampler(format="s16", layout="mono", rate=RATE)
-    for frame in container.decode(audio=0):
-        for block in resampler.resample(frame):
-            yield block.to_ndarray()[0]
-    for block in resampler.resample(None):
-        yield block.to_ndarray()[0]
+def _resampled(track: SoundTrack) -> Iterator[tuple[int | None, NDArray[np.int16]]]:
+    """Yield int16 blocks; with the first one after a gap, the sample on the clock at which it begins."""
+    mixer, resampler, due = Mixer(), None, None
+    pieces = track.pieces()
+    while True:
+        with reading(track.path, "sound"):
+            piece = next(pieces, None)
+            blocks = []
+            if resampler is not None and (piece is None or piece.fresh):
+                blocks += [(None, block) for block in resampler.resample(None)]
+            if piece is not None:
+                if resampler is None or piece.fresh:
+                    resampler = import_av().AudioResampler(format="s16", layout="mono", rate=RATE)
+                    due = round(piece.at * RATE / piece.frame.sample_rate)
+                for block in resampler.resample(mixer.mixable(piece.frame)):
+                    blocks.append((due, block))
+                    due = None
+            found = [(at, block.to_ndarray()[0]) for at, block in blocks]
+        yield from found
+        if piece is None:
+            return
 
 
-def _check_file(source: Path) -> None:
+def read_comment(path: Path) -> str:
+    """Return the ``comment`` of a video file, or "" where it has none or is no video."""
     try:
-        mode = source.stat().st_mode
-    except OSError as error:
-        raise UserError(f"{source} can't be read: {error.strerror}.") from error
-    if not stat.S_ISREG(mode):
-        raise UserError(f"{source} is not a file.")
-
-
-def _open(source: Path) -> Any:
-    # "file:" keeps a name such as "concat:a" a name
-    return _pyav().open(f"file:{source}", options={"protocol_whitelist": "file"})
-
-
-def _pyav() -> ModuleType:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingPackageError(
-            'reading and writing video needs PyAV: pip install "openood-multimodal[video]".'
-        ) from error
-    return av
+        file_key(path)
+        with open_media(path, "video", VIDEO_FORMATS) as container:
+            return str(container.metadata.get("comment", ""))
+    except UserError:
+        return ""

@@ -161,15 +161,15 @@ class TestBadFiles:
         (tmp_path / "header.wav").write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt ")
         os.mkfifo(tmp_path / "fifo.wav")
         for name, fault in (
-            ("absent.wav", "does not exist"),
-            ("folder.wav", "not a regular file"),
+            ("absent.wav", "no such file"),
+            ("folder.wav", "is a folder"),
             ("fifo.wav", "not a regular file"),
-            ("empty.wav", "can't be opened"),
-            ("text.wav", "can't be opened"),
-            ("riff.wav", "can't be opened"),
-            ("header.wav", "can't be opened"),
-            ("playlist.wav", "can't be opened"),
-            ("list.mp4", "can't be opened"),
+            ("empty.wav", "the file is empty"),
+            ("text.wav", "not a sound or video file"),
+            ("riff.wav", "not a sound or video file"),
+            ("header.wav", "not a sound or video file"),
+            ("playlist.wav", "not a sound or video file"),
+            ("list.mp4", "not a sound or video file"),
         ):
             for function in (read_audio, audio_duration):
                 with pytest.raises(UserError, match=fault) as caught:
@@ -184,7 +184,7 @@ class TestBadFiles:
             for _ in range(3):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
             container.mux(stream.encode(None))
-        with pytest.raises(UserError, match=r"silent\.mp4 has no sound"):
+        with pytest.raises(UserError, match=r"silent\.mp4: it has no sound"):
             read_audio(path)
 
     def test_a_truncated_file_gives_what_is_there_or_says_so(self, recording, tmp_path):
@@ -194,7 +194,7 @@ class TestBadFiles:
         np.testing.assert_array_equal(samples, read_audio(recording, 0.5, 1.0))
         coded = _write(tmp_path / "x.mp4", _chirp(6, 16000), 16000, "aac")
         (tmp_path / "cut.mp4").write_bytes(coded.read_bytes()[:9000])
-        with pytest.raises(UserError, match=r"cut\.mp4 can't be opened"):
+        with pytest.raises(UserError, match=r"cut\.mp4: it is not a sound or video file"):
             read_audio(tmp_path / "cut.mp4")
 
 

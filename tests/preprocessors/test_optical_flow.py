@@ -281,9 +281,9 @@ def test_sound_is_16_khz_mono(tmp_path, image):
 
 def test_no_sound(tmp_path, image):
     silent = write_video(tmp_path / "v.mp4", [shifted(image, 0, 0)] * 2)
-    with pytest.raises(UserError, match="has no sound"):
+    with pytest.raises(UserError, match="it has no sound"):
         write_sound(silent, io.BytesIO())
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match="no such file"):
         write_sound(tmp_path / "none.mp4", io.BytesIO())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openood_multimodal.preprocessors import video, video_container, video_index
+from openood_multimodal.preprocessors import media, mpeg4_pictures, video, video_container, video_index
 
 sys.path.insert(0, str(Path(__file__).parent))
 from video_files import copy_video, full_decode, shifted, write_packed_avi, write_video
@@ -120,14 +120,12 @@ def test_equals_a_full_decode(name, tmp_path):
     make, found = FILES[name]
     path = make(tmp_path)
     video.count_frames(path)
-    index = video._cache.get(video_container.file_key(path))
+    index = video._cache.get(media.file_key(path))
     if found is not None:
         assert ("counting" if index.stamps is None else "times") == found
     assert_exact(path)
     if found == "times":
-        assert video._cache.get(video_container.file_key(path)) is index, (
-            "the index was right, yet it was made again"
-        )
+        assert video._cache.get(media.file_key(path)) is index, "the index was right, yet it was made again"
 
 
 def test_a_packed_bitstream_is_indexed_without_decoding(tmp_path, monkeypatch):
@@ -146,7 +144,7 @@ def test_an_avi_s_own_index_gives_what_its_packets_give(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(video_index, "_from_times", lambda *_: pytest.fail("the packets were read"))
         short = index()
-    monkeypatch.setattr(video_index, "_from_avi_index", lambda *_: None)
+    monkeypatch.setattr(video_index, "from_avi_index", lambda *_: None)
     long = index()
     for name, value in vars(long).items():
         np.testing.assert_array_equal(getattr(short, name), value, err_msg=name)
@@ -229,10 +227,10 @@ def test_keys_that_lie_in_a_counted_index_are_found_out(tmp_path, monkeypatch):
 def test_picture_types_of_mpeg4():
     start, short = b"\x00\x00\x01\xb6", b"\x50\x7f"
     long = bytes(range(1, 30))
-    assert video_index.picture_types(b"header" + start + b"\x10" + long + start + b"\x90" + long) == [0, 2]
-    assert video_index.picture_types(start + b"\x50" + long) == [1]
-    assert video_index.picture_types(start + short) == [-1]
-    assert video_index.picture_types(b"no picture") == []
+    assert mpeg4_pictures.picture_types(b"header" + start + b"\x10" + long + start + b"\x90" + long) == [0, 2]
+    assert mpeg4_pictures.picture_types(start + b"\x50" + long) == [1]
+    assert mpeg4_pictures.picture_types(start + short) == [-1]
+    assert mpeg4_pictures.picture_types(b"no picture") == []
 
 
 def test_gray_is_opencv_s_of_rgb(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.preprocessors import video, video_container, video_index
+from openood_multimodal.preprocessors import frame_index, media, video
 
 sys.path.insert(0, str(Path(__file__).parent))
 from video_files import copy_video, full_decode, picture, shifted, write_video
@@ -194,12 +194,12 @@ class TestLeavesNothing:
         assert len(video.read_frames(clip, [6])) == 1
 
     def test_the_cache_is_bounded(self, tmp_path, monkeypatch):
-        cache = video_index.IndexCache(most_frames=25)
+        cache = frame_index.IndexCache(most_frames=25)
         monkeypatch.setattr(video, "_cache", cache)
         paths = [write_video(tmp_path / f"{number}.mp4", frames=10) for number in range(4)]
         for path in [*paths, paths[2], paths[3]]:
             video.count_frames(path)
-        assert [cache.get(video_container.file_key(path)) is not None for path in paths] == [
+        assert [cache.get(media.file_key(path)) is not None for path in paths] == [
             False,
             False,
             True,
