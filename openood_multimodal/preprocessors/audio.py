@@ -213,6 +213,7 @@ def _decode(track: SoundTrack, first: int, last: int | None, rate: int) -> Sampl
     for piece in track.pieces(begin):
         own = piece.frame.sample_rate
         if end is not None and piece.at > end * own:
+            found.reach_end()
             break
         if piece.at + piece.frame.samples <= begin * own:
             continue
@@ -238,11 +239,17 @@ class _Span:
         """Take samples, of which the first one's number is ``at``."""
         end = at + len(samples) if self._last is None else min(at + len(samples), self._last)
         begin = max(at, self._first)
+        if len(samples) and end > self._first:
+            check_limit("seconds", (end - self._first) / self._rate, self._path)
+            self._end = max(self._end, end)  # up to a later sound, there is silence
         if end <= begin:
             return
-        check_limit("seconds", (end - self._first) / self._rate, self._path)
         self._parts.append((begin, samples[begin - at : end - at]))
-        self._end = max(self._end, end)
+
+    def reach_end(self) -> None:
+        """Take note that there is sound after the span, if there is none at its end."""
+        if self._last is not None:
+            self._end = self._last
 
     def samples(self) -> Samples:
         """Return what came, with zeros between."""

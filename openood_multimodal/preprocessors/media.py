@@ -84,7 +84,7 @@ def reading(path: PathLike, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except (UserError, NameError):  # a name that Python doesn't know is our mistake
         raise
     except MemoryError as error:
         raise UserError(f"{path}: there is not enough memory to read its {what}.") from error

@@ -31,6 +31,8 @@ _JUMP = 1
 _SOUGHT = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut", "flac", "ogg", "avi", "flv", "mxf")
 """Containers in which seeking lands at a packet whose time is right.  Others, by bytes a second or by bisection, may be
 off, or, where files were joined, land in another part: they are decoded from the beginning."""
+_COUNTED = ("aac", "mp3", "ac3", "eac3", "dts", "amr", "wav", "w64", "aiff", "au", "caf")
+"""Containers without times: FFmpeg makes them up, so that sound is placed by counting samples."""
 _PCM = ("wav", "w64", "aiff", "au", "caf")  # likewise, for sound that is not compressed
 
 
@@ -40,7 +42,7 @@ class Piece(NamedTuple):
     Attributes:
         at: the place of its first sample on the file's clock, in samples of its own rate.
         frame: PyAV's.
-        fresh: whether it doesn't go on where the piece before ended.
+        fresh: whether it doesn't go on where the piece before ended, with the same layout, format and rate.
     """
 
     at: int
@@ -156,7 +158,8 @@ class SoundTrack:
     def _from(self, frames: Iterator[Any], must_have_time: bool) -> Iterator[Piece]:
         """Place frames on the clock; without a time, the first one is at 0, others go on from the one before."""
         end: Fraction | None = None  # of the piece before, in seconds of the clock
-        rate, offset, lost, zero = 0, Fraction(0), 0, self._zero
+        kind, offset, lost, zero = None, Fraction(0), 0, self._zero
+        counted = self._container.format.name in _COUNTED
         for frame in frames:
             if frame.samples < 1:
                 continue
@@ -169,8 +172,8 @@ class SoundTrack:
                     zero = time or Fraction(0)
                 now, fresh = (time - zero if time is not None else Fraction(0)), True
             else:
-                now, fresh = end, frame.sample_rate != rate
-                if time is not None and zero is not None:
+                now, fresh = end, kind != _kind(frame)
+                if time is not None and zero is not None and not counted:
                     due = time - zero + offset
                     if due < end - _JUMP:
                         offset += end - due
@@ -179,10 +182,10 @@ class SoundTrack:
                     elif due > end + (_ROUNDING if self.broken == lost else 0):
                         now, fresh = due, True
             lost = self.broken
-            rate = frame.sample_rate
+            kind, rate, count = _kind(frame), frame.sample_rate, frame.samples
             at = round(now * rate)
             yield Piece(at, frame, fresh)
-            end = Fraction(at + frame.samples, rate)
+            end = Fraction(at + count, rate)
         if end is None and not must_have_time:
             if self.broken:
                 raise UserError(f"{self.path}: its sound can't be decoded: {self._first_error}.")
@@ -207,14 +210,14 @@ class SoundTrack:
             UserError: when neither tells.
         """
         container, stream = self._container, self._stream
-        if self._can_seek() or container.format.name in (*_PCM, "asf", "mp3"):
+        if self._can_seek() or container.format.name in (*_PCM, "mp3"):
             base = stream.time_base or 0
             late = Fraction(0)
             if self._zero is not None:
                 late = max((stream.start_time or 0) * base - self._zero, Fraction(0))
             if stream.duration and stream.duration > 0 and base:
                 return float(late + stream.duration * base)
-            if container.duration and container.duration > 0:
+            if container.duration and container.duration > 0 and not container.streams.video:
                 return container.duration / 1e6
         first, last = None, None
         for packet in container.demux(stream):
@@ -231,6 +234,11 @@ class SoundTrack:
 def _time_of(frame: Any) -> Fraction | None:
     """Return a frame's time on its container's timeline, in seconds."""
     return frame.pts * frame.time_base if frame.pts is not None and frame.time_base is not None else None
+
+
+def _kind(frame: Any) -> tuple[str, str, int]:
+    """Return what has to be the same for frames that are mixed by one mixer."""
+    return frame.layout.name, frame.format.name, frame.sample_rate
 
 
 def broken_packets(count: int) -> str:
@@ -272,14 +280,14 @@ class Mixer:
 
     def _of(self, frame: Any) -> tuple[Any, np.float32 | None]:
         """Return FFmpeg's mixer for frames like this one, and its gain; None where it leaves channels apart."""
-        layout, rate = frame.layout, frame.sample_rate
-        key = (layout.name, frame.format.name, rate)
+        layout, key = frame.layout, _kind(frame)
         if key not in self._known:
             few = layout.nb_channels < 3  # FFmpeg's own name of unusual layouts is none that it understands
             name = "+".join(channel.name for channel in layout.channels) if few else layout.name
             gain = _gain(name, layout.nb_channels)
             target = "mono" if gain is not None else layout
-            self._known[key] = import_av().AudioResampler(format="fltp", layout=target, rate=rate), gain
+            mixer = import_av().AudioResampler(format="fltp", layout=target, rate=frame.sample_rate)
+            self._known[key] = mixer, gain
         return self._known[key]
 
 
