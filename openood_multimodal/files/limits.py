@@ -42,6 +42,15 @@ LIMITS: dict[str, Limit] = {
     "archive_expansion": Limit(
         200, "how many times larger than stored an array of an .npz may be, above 64 MiB"
     ),
+    "frame_pixels": Limit(
+        36_000_000, "pixels of one frame of a video or of a folder of frames; 8K has 33 million"
+    ),
+    "video_frames": Limit(2_000_000, "frames of one video; 18 hours at 30 a second"),
+    "window_bytes": Limit(
+        1_500_000_000, "frames that are read at once, as RGB; 32 of 3840 x 2160 are 800 million bytes"
+    ),
+    "sound_seconds": Limit(10_800, "seconds of sound that are read or written at once"),
+    "sound_rate": Limit(1_000_000, "samples of sound a second"),
 }
 """Name → limit.  A module that reads another kind of file adds its own here."""
 

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .limits import LEAST_RATE, check_limit
-from .media import file_key, reading
+from .media import LEAST_RATE, check_limit, decoding, file_key
 from .packages import import_av
 from .sound_track import PREROLL, Mixer, Samples, SoundTrack
 
@@ -72,11 +71,11 @@ def read_sound(
     first = 0 if math.isnan(start) else max(round(start * rate), 0)
     last = None if math.isnan(stop) else max(round(stop * rate), first)
     if last is not None:
-        check_limit("seconds", (last - first) / rate, path)
-    with reading(path, "sound"):
+        check_limit("sound_seconds", (last - first) / rate, path)
+    with decoding(path, "sound"):
         wave = _open_wave(Path(path))
         if wave is not None and wave[0] == rate:
-            check_limit("seconds", (min(last or len(wave[1]), len(wave[1])) - first) / rate, path)
+            check_limit("sound_seconds", (min(last or len(wave[1]), len(wave[1])) - first) / rate, path)
             return Sound(_mono(wave[1][first:last]))
         with SoundTrack(path) as track:
             return Sound(_decode(track, first, last, rate), track.broken)
@@ -89,7 +88,7 @@ def audio_duration(path: str | os.PathLike[str]) -> float:
         UserError: as `read_audio`; also when neither tells.
     """
     file_key(path)
-    with reading(path, "sound"):
+    with decoding(path, "sound"):
         wave = _open_wave(Path(path))
         if wave is not None:
             return len(wave[1]) / wave[0]
@@ -240,7 +239,7 @@ class _Span:
         end = at + len(samples) if self._last is None else min(at + len(samples), self._last)
         begin = max(at, self._first)
         if len(samples) and end > self._first:
-            check_limit("seconds", (end - self._first) / self._rate, self._path)
+            check_limit("sound_seconds", (end - self._first) / self._rate, self._path)
             self._end = max(self._end, end)  # up to a later sound, there is silence
         if end <= begin:
             return

@@ -19,8 +19,6 @@ from .windows import ClipProtocol, Draw, Sampling, Windows, clip_protocol
 
 RGB_MEAN, RGB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 FLOW_MEAN, FLOW_STD = (128.0, 128.0), (128.0, 128.0)
-_TRIES = 4
-"""Readings of a clip: one, and one more for each of its three videos whose frames turn out to be numbered otherwise."""
 
 
 @dataclass(frozen=True)
@@ -217,21 +215,10 @@ class ClipPreprocessor(MultimodalPreprocessor):
         self, files: ClipFiles, seed: int, epoch: int, index: int, modalities: tuple[str, ...]
     ) -> ClipLook:
         """Return a clip as the network sees it, before normalisation; see `load_clip`."""
-        from .sources import OpenClip
+        from .sources import taken
 
         draw = self._draw(seed, epoch, index)
-        for _ in range(_TRIES):
-            with OpenClip(files, modalities) as clip:
-                try:
-                    look = self._looked(clip, draw)
-                except UserError:
-                    if not clip.renumbered:
-                        raise
-                if not clip.renumbered:
-                    return look
-        raise UserError(
-            f"the clip '{files.clip}' has other frames each time that it is read; is the disk at fault?"
-        )
+        return taken(files, modalities, lambda clip: self._looked(clip, draw))
 
     def _looked(self, clip: Any, draw: Draw) -> ClipLook:
         from .sources import about

@@ -32,6 +32,11 @@ class ComputedFlow:
         self._video = video
         self.count = self.listed = video.count - 1
 
+    @property
+    def renumbered(self) -> bool:
+        """As the video's."""
+        return bool(self._video.renumbered)
+
     def seconds(self, first: int, end: int) -> tuple[float, float]:
         """Return when the first frames of the pairs ``first`` to ``end - 1`` are shown."""
         span: tuple[float, float] = self._video.seconds(first, end)

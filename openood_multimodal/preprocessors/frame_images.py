@@ -13,7 +13,7 @@ from ..datasets.derive import Job
 from ..errors import UserError
 from .optical_flow import shrunk_size
 from .packages import import_opencv
-from .sources import OpenClip
+from .sources import OpenClip, taken
 
 ENDING = ".png"
 
@@ -50,9 +50,12 @@ def write_frames(job: Job) -> None:
         MissingPackageError: where PyAV or OpenCV is missing.
     """
     assert isinstance(job, FrameJob)
-    with OpenClip(job.files, ("video",)) as clip:
+
+    def chosen(clip: OpenClip) -> NDArray[np.uint8]:
         source = clip.frames["video"]
-        frames = source.read(spread(source.count, len(job.targets)))
+        return source.read(spread(source.count, len(job.targets)))
+
+    frames = taken(job.files, ("video",), chosen)
     cv2 = import_opencv()
     for target, frame in zip(job.targets, frames, strict=True):
         size = shrunk_size(frame.shape[1], frame.shape[0], job.short_side)

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..atomic import PathLike
 from ..errors import UserError
-from .limits import media_limit
+from ..files.limits import beyond, limit
 from .packages import import_av
 
 FileKey = tuple[str, int, int]
@@ -43,6 +43,16 @@ SOUND_FORMATS = (
 FLOW_MARK = "openood-multimodal optical flow"
 """How the comment of a flow video made here begins."""
 
+LEAST_RATE = 100
+"""The fewest samples of sound a second: of fewer, each would become hundreds when they are resampled."""
+
+_ASKED = {
+    "frame_pixels": "pixels in a frame",
+    "video_frames": "frames",
+    "window_bytes": "bytes for the frames that are wanted",
+    "sound_seconds": "seconds of sound",
+    "sound_rate": "samples of sound a second",
+}
 _DEFAULT = 5_000_000  # as many pixels, or channels, is the mark "default" worth to ffmpeg
 _COVER = ("attached_pic", "timed_thumbnails")
 _ASIDE = ("comment", "descriptions", "hearing_impaired", "visual_impaired", "dub", "karaoke", "lyrics")
@@ -69,8 +79,18 @@ def file_key(path: PathLike) -> FileKey:
     return os.path.abspath(os.fspath(path)), status.st_mtime_ns, status.st_size
 
 
+def check_limit(name: str, asked: float, path: PathLike) -> None:
+    """Refuse what is above a limit of `files.limits`, before anything is allocated for it.
+
+    Raises:
+        UserError: with the file, the limit, and how to raise it.
+    """
+    if not asked <= limit(name):
+        raise beyond(os.fspath(path), f"{asked:.12g} {_ASKED[name]}", name)
+
+
 @contextmanager
-def reading(path: PathLike, what: str) -> Iterator[None]:
+def decoding(path: PathLike, what: str) -> Iterator[None]:
     """Turn whatever PyAV, FFmpeg, OpenCV or the parsing of their answers raises in the block into one error.
 
     A damaged file can make a codec library raise anything; none of that may end a run that skips broken clips.
@@ -132,7 +152,7 @@ def open_media(path: PathLike, what: str, formats: str) -> Any:
         ) from error
     for stream in container.streams.video:
         if stream.codec_context is not None:
-            stream.codec_context.options = {"max_pixels": str(media_limit("pixels"))}
+            stream.codec_context.options = {"max_pixels": str(limit("frame_pixels"))}
     return container
 
 

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .limits import LEAST_RATE, check_limit
-from .media import SOUND_FORMATS, choose_sound, clock_zero, open_media, reason
+from .media import LEAST_RATE, SOUND_FORMATS, check_limit, choose_sound, clock_zero, open_media, reason
 from .packages import import_av
 
 Samples = NDArray[np.float32]
@@ -197,7 +196,7 @@ class SoundTrack:
             )
 
     def _check_rate(self, rate: int) -> None:
-        check_limit("rate", rate, self.path)
+        check_limit("sound_rate", rate, self.path)
         if rate < LEAST_RATE:
             raise UserError(
                 f"{self.path}: it has {rate} samples of sound a second; at least {LEAST_RATE} are needed."

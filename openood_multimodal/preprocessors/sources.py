@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from .windows import FrameSource, SoundSource
 
 Frames = NDArray[np.uint8]
 
+_TRIES = 4  # readings: one, and one more for each of a clip's three videos
 _ROUNDING = 1e-6  # seconds
 _ONE_FRAME = 0.04  # seconds that a video's only frame is shown for, where nothing tells
 _LAST_STANDS_IN = 3  # frames after flow's last y frame for which that is taken, as the authors' code does
@@ -226,6 +228,33 @@ class OpenClip:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+T = TypeVar("T")
+
+
+def taken(files: ClipFiles, modalities: tuple[str, ...], take: Callable[[OpenClip], T]) -> T:
+    """Open a clip and return what ``take`` makes of it.
+
+    Where reading finds that frames were counted wrong, all of it is done again, so that the result doesn't depend on
+    what was read before.
+
+    Raises:
+        UserError: as `OpenClip` and ``take``.
+    """
+    for _ in range(_TRIES):
+        with OpenClip(files, modalities) as clip:
+            try:
+                result = take(clip)
+            except UserError:
+                if not clip.renumbered:
+                    raise
+            else:
+                if not clip.renumbered:
+                    return result
+    raise UserError(
+        f"the clip '{files.clip}' has other frames each time that it is read; is the disk at fault?"
+    )
 
 
 def _span(start: float, stop: float) -> str:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..atomic import PathLike
 from ..errors import UserError
 from .frame_index import FrameIndex, IndexCache, step_of
-from .media import file_key, reading
+from .media import decoding, file_key
 from .packages import import_av
 from .video_container import IndexLiesError, VideoContainer
 from .video_index import by_decoding, by_packets
@@ -85,7 +85,7 @@ class Video:
     def __init__(self, path: PathLike, threads: int = 1) -> None:
         self.path = os.fspath(path)
         self.renumbered = False
-        with reading(self.path, "video"):
+        with decoding(self.path, "video"):
             self._file = VideoContainer(self.path, threads)
         self._index: FrameIndex | None = None
 
@@ -108,7 +108,7 @@ class Video:
         Raises:
             UserError: when the file is truncated or broken.
         """
-        with reading(self.path, "video"):
+        with decoding(self.path, "video"):
             return self._usable_index().frames
 
     @property
@@ -122,7 +122,7 @@ class Video:
         The first one is at 0, unless the file has sound that begins before it.  Where the file gives frames no usable
         times, they are spaced evenly.
         """
-        with reading(self.path, "video"):
+        with decoding(self.path, "video"):
             index = self._usable_index()
             if index.ticks is None:
                 return np.arange(index.frames, dtype=np.float64) * float(step_of(self._file.stream))
@@ -135,7 +135,7 @@ class Video:
     def info(self) -> VideoInfo:
         """Return what the video is; decodes one frame."""
         times = self.times()
-        with reading(self.path, "video"):
+        with decoding(self.path, "video"):
             frame = self._first_frame(self._usable_index())
             fps = float(1 / step_of(self._file.stream))
             if self._usable_index().ticks is not None and times[-1] > times[0]:
@@ -157,7 +157,7 @@ class Video:
 
     def shots(self) -> Iterator[tuple[Any, float]]:
         """Yield all frames of a full decode (PyAV's), each with its time as in ``times()``."""
-        with reading(self.path, "video"):
+        with decoding(self.path, "video"):
             if (
                 self._usable_index().stamps is not None
             ):  # a claim: a decode that nobody can repeat needs the truth
@@ -167,7 +167,7 @@ class Video:
             frames = (frame for packet in self._file.packets() for frame in packet.decode())
         count = 0
         while True:
-            with reading(self.path, "video"):
+            with decoding(self.path, "video"):
                 frame = next(frames, None)
                 if frame is None:
                     break
@@ -186,7 +186,7 @@ class Video:
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or not len(wanted) or wanted.dtype.kind not in "iu":
             raise ValueError("indices must be a non-empty list of whole numbers")
-        with reading(self.path, "video"):
+        with decoding(self.path, "video"):
             return self._frames(wanted.astype(np.int64), pixel_format)
 
     def _frames(self, wanted: NDArray[np.int64], pixel_format: PixelFormat) -> NDArray[np.uint8]:

@@ -9,8 +9,15 @@ from typing import Any
 
 from ..errors import UserError
 from .frame_index import Mark, mark
-from .limits import check_limit
-from .media import VIDEO_FORMATS, choose_sound, choose_video, clock_zero, file_key, open_media
+from .media import (
+    VIDEO_FORMATS,
+    check_limit,
+    choose_sound,
+    choose_video,
+    clock_zero,
+    file_key,
+    open_media,
+)
 from .packages import import_av
 
 
@@ -64,7 +71,7 @@ class VideoContainer:
         self.container, self.stream = container, stream
         self.zero: Fraction | None = clock_zero(container)
         self.has_sound = choose_sound(container) is not None
-        check_limit("pixels", stream.codec_context.width * stream.codec_context.height, self.path)
+        check_limit("frame_pixels", stream.codec_context.width * stream.codec_context.height, self.path)
         stream.codec_context.thread_count = self._threads
         self.has_decoded = False
         self._at_start = True

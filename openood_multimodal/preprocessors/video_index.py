@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from ..files.limits import limit
 from .avi_index import ends_early, from_avi_index
 from .frame_index import FrameIndex, Mark, Packets, ascending, mark, step_of
 from .h264_fields import field_finder
-from .limits import check_limit, media_limit
+from .media import check_limit
 from .mpeg4_pictures import EMPTY_VOP, from_pictures, picture_types, says_packed
 
 # fmt: off
@@ -58,7 +59,7 @@ def by_packets(container: Any, stream: Any) -> FrameIndex | None:
     packed = codec == "mpeg4" and any(map(says_packed, (stream.codec_context.extradata, bytes(first))))
     if codec == "mpeg4" and not packed and (index := from_avi_index(container, stream, first)) is not None:
         return index
-    packets = islice(packets, media_limit("frames"))
+    packets = islice(packets, limit("video_frames"))
     pictures: list[list[int]] = []
     if packed:
         pictures.append(picture_types(bytes(first)))
@@ -80,7 +81,7 @@ def by_packets(container: Any, stream: Any) -> FrameIndex | None:
             for each in packets
         ]
         rows = [_row(first), *(row for row in rows if row[2])]  # the stream ends with a packet without bytes
-    check_limit("frames", len(rows), container.name.removeprefix("file:"))
+    check_limit("video_frames", len(rows), container.name.removeprefix("file:"))
     found = Packets(*zip(*rows, strict=True))
     if any(found.corrupt) or (len(rows) < stream.frames and ends_early(container, stream)):
         return None
@@ -139,7 +140,7 @@ def by_decoding(container: Any, stream: Any) -> FrameIndex:
     import av
 
     base = stream.time_base or Fraction(1)
-    fault, most = "", media_limit("frames")
+    fault, most = "", limit("video_frames")
     times: list[int | None] = []
     keys: list[int] = []
     marks: list[Mark] = []
@@ -155,7 +156,7 @@ def by_decoding(container: Any, stream: Any) -> FrameIndex:
                     keys.append(len(times))
                 times.append(_ticks(frame, base))
             if len(times) > most:
-                check_limit("frames", len(times), container.name.removeprefix("file:"))
+                check_limit("video_frames", len(times), container.name.removeprefix("file:"))
     except av.FFmpegError as error:
         fault = str(error.strerror or type(error).__name__)
     frames = len(times)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .media import check_limit
 from .packages import import_opencv
 
 PixelFormat = Literal["rgb24", "gray"]
@@ -44,6 +45,7 @@ class PixelStore:
         """
         shape = (frame.height, frame.width, self._channels)
         if self.frames is None:
+            check_limit("window_bytes", self._count * int(np.prod(shape)), self._path)
             self.frames = np.empty((self._count, *shape), dtype=np.uint8)
         if shape != self.frames.shape[1:]:
             height, width, _ = self.frames.shape[1:]

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .limits import check_limit
-from .media import FLOW_MARK, VIDEO_FORMATS, file_key, open_media, reading
+from .media import FLOW_MARK, VIDEO_FORMATS, check_limit, decoding, file_key, open_media
 from .optical_flow import BOUND, make_estimator, quantise, shrunk_size
 from .packages import import_av, import_opencv
 from .sound_track import Mixer, SoundTrack, broken_packets
@@ -146,7 +145,7 @@ def write_sound(source: Path, target: IO[bytes], remarks: list[str] | None = Non
     """
     file_key(source)
     samples = 0
-    with reading(source, "sound"):
+    with decoding(source, "sound"):
         track = SoundTrack(source)
     with track, wave.open(target, "wb") as out:
         out.setnchannels(1)
@@ -154,11 +153,11 @@ def write_sound(source: Path, target: IO[bytes], remarks: list[str] | None = Non
         out.setframerate(RATE)
         for at, block in _resampled(track):
             if at is not None and at > samples:
-                check_limit("seconds", at / RATE, source)
+                check_limit("sound_seconds", at / RATE, source)
                 out.writeframesraw(bytes(2 * (at - samples)))
                 samples = at
             samples += block.size
-            check_limit("seconds", samples / RATE, source)
+            check_limit("sound_seconds", samples / RATE, source)
             out.writeframesraw(block.astype("<i2").tobytes())
     if remarks is not None and track.broken:
         remarks.append(f"{source}: {broken_packets(track.broken)}")
@@ -182,7 +181,7 @@ def _gray_shots(source: Path, short_side: int | None) -> Iterator[_Shot]:
         last = -1
         for frame, seconds in video.shots():
             last = time = max(round(seconds / unit), last + 1)  # two frames at one time, in some old files
-            with reading(source, "video"):
+            with decoding(source, "video"):
                 levels = cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)
                 size = shrunk_size(levels.shape[1], levels.shape[0], short_side)
                 if size != (levels.shape[1], levels.shape[0]):
@@ -195,7 +194,7 @@ def _resampled(track: SoundTrack) -> Iterator[tuple[int | None, NDArray[np.int16
     mixer, resampler, due = Mixer(), None, None
     pieces = track.pieces()
     while True:
-        with reading(track.path, "sound"):
+        with decoding(track.path, "sound"):
             piece = next(pieces, None)
             blocks = []
             if resampler is not None and (piece is None or piece.fresh):

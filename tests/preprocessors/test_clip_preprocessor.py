@@ -375,7 +375,10 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("section", "message"),
         [
-            ({"protocol": "multiod-code"}, "there is no 'multiod-code'. Did you mean 'multiood-code'"),
+            (
+                {"protocol": "multiod-code"},
+                "there is no clip protocol called 'multiod-code'. Did you mean 'multiood-code'",
+            ),
             ({"video": {"frame": 8}}, r"preprocessor\.video\.frame is not a parameter.*'frames'"),
             ({"video": {"size": 300}}, r"preprocessor\.video: size is 300, more than short_side \(256\)"),
             ({"flow": {"val_size": 300}}, r"preprocessor\.flow: val_size is 300"),
