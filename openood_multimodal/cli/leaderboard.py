@@ -20,17 +20,22 @@ EXAMPLES = """  # the published results alone, or with leaderboard/records if th
   # print one
   openood-mm leaderboard show hmdb51_25_26
   openood-mm leaderboard show htad_4_3 --records results/demo
+
+  # rows for OpenOOD's own leaderboard, from runs of several seeds
+  openood-mm leaderboard openood htad_4_3 --records results --out htad_4_3.csv
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Build all leaderboards, or print one."""
+    """Build all leaderboards, print one, or write rows for OpenOOD's."""
     options = _parser().parse_args(list(argv))
 
     from ..reporting.leaderboard import build, choose, collect, make_boards
 
     default = [RECORDS] if listed(RECORDS, "*.record.json", recursive=True) else []
     folders = options.records or default
+    if options.action == "openood":
+        return _openood_rows(options, folders)
     if options.action == "show":
         collected = collect(folders, options.published)
         boards = choose(make_boards(collected.records), [options.name])
@@ -50,6 +55,20 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _openood_rows(options: argparse.Namespace, folders: Sequence[str]) -> int:
+    from ..atomic import write_text
+    from ..reporting.leaderboard import collect
+    from ..reporting.openood_rows import openood_rows, rows_csv
+
+    rows = openood_rows(collect(folders, published=False).records, options.name)
+    if options.out is None:
+        print(rows_csv(rows), end="")
+        return 0
+    write_text(options.out, rows_csv(rows))
+    print(f"{options.out}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "leaderboard",
@@ -58,14 +77,15 @@ def _parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
+    sources = argparse.ArgumentParser(add_help=False)
+    sources.add_argument(
         "--records",
         nargs="+",
         action="extend",
         metavar="DIR",
         help=f"folders with *.record.json, at any depth (default: {RECORDS}, if it is there)",
     )
+    shared = argparse.ArgumentParser(add_help=False, parents=[sources])
     shared.add_argument(
         "--no-published", dest="published", action="store_false", help="without the published results"
     )
@@ -76,4 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     showing = actions.add_parser("show", parents=[shared], allow_abbrev=False, help="print one leaderboard")
     showing.add_argument("name", metavar="NAME", help="of the benchmark")
+    rows = actions.add_parser(
+        "openood", parents=[sources], allow_abbrev=False, help="rows for OpenOOD's own leaderboard, as CSV"
+    )
+    rows.add_argument("name", metavar="NAME", help="of the benchmark")
+    rows.add_argument("--out", metavar="FILE", help="where they go (default: the terminal)")
     return parser

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..datasets.skipped import SkippedClip, skip_note
 from ..evaluators.outputs import OODResult
+from ..evaluators.recordings import MIN_CLIPS
 from ..files import file_sha256, text_sha256
 from ..networks.build import network_names
 from ..reporting.records import ResultRecord
@@ -156,3 +157,39 @@ def _notes(data: Mapping[str, Any], card: CheckpointCard | None, result: OODResu
         began = card.first_synthesis_epoch or "never"
         notes.append(f"checkpoint of epoch {card.epoch}, chosen before outliers were used (first: {began})")
     return notes
+
+
+def print_results(records: Sequence[ResultRecord]) -> None:
+    """Print a line a record, the results on clips of unseen recordings, and what a reader has to know."""
+    if not records:
+        return
+    width = max(8, *(len(record.postprocessor) + 1 for record in records))
+    print(f"{'score':<{width}}{'OOD set':<18}{'FPR@95':>8}{'AUROC':>8}{'ACC':>8}   (percent)")
+    for record in records:
+        values = "".join(f"{100 * record.metrics[k]['value']:8.2f}" for k in ("FPR@95", "AUROC", "ACC"))
+        print(f"{record.postprocessor:<{width}}{record.ood_set:<18}{values}")
+    _print_unseen(records, width)
+    for note in dict.fromkeys(note for record in records for note in record.notes):
+        print(f"Note: {note.rstrip('.')}.")
+
+
+def _print_unseen(records: Sequence[ResultRecord], width: int) -> None:
+    """Print the metrics on clips of unseen recordings, where they differ from those on all clips."""
+    rows = [
+        (record, record.unseen_recordings)
+        for record in records
+        if record.unseen_recordings and record.unseen_recordings["metrics"] != record.metrics
+    ]
+    if not rows:
+        return
+    print("on clips whose recording was not in training:")
+    for record, unseen in rows:
+        counts = f"{unseen['n_id']} of {record.n_id} ID, {unseen['n_ood']} of {record.n_ood} OOD clips"
+        metrics = unseen["metrics"]
+        values = (
+            "".join(f"{100 * metrics[k]['value']:8.2f}" for k in ("FPR@95", "AUROC", "ACC"))
+            if metrics
+            else ""
+        )
+        few = "" if metrics else f"  too few for a metric (at least {MIN_CLIPS} of each)"
+        print(f"{record.postprocessor:<{width}}{record.ood_set:<18}{values}  {counts}{few}")

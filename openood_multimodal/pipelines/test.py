@@ -20,7 +20,7 @@ from ..datasets.skipped import SkippedClip
 from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME, write_results_csv
-from ..evaluators.recordings import MIN_CLIPS, unseen_sets
+from ..evaluators.recordings import unseen_sets
 from ..files import listed
 from ..networks import EmbeddingHead, build_network
 from ..paths import file_name, remove, remove_if_empty, resolve_inside
@@ -35,7 +35,7 @@ from .checks import check_config, check_trained
 from .device import choose_device
 from .extract import extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .options import TestOptions
-from .recording import Scored, TestedRun
+from .recording import Scored, TestedRun, print_results
 
 GROUPS = {"near_ood": ("nearood", "val"), "far_ood": ("farood", "val")}
 
@@ -222,14 +222,7 @@ class TestPipeline:
         )
 
     def _report(self, records: Sequence[ResultRecord]) -> None:
-        width = max(8, *(len(record.postprocessor) + 1 for record in records))
-        print(f"{'score':<{width}}{'OOD set':<18}{'FPR@95':>8}{'AUROC':>8}{'ACC':>8}   (percent)")
-        for record in records:
-            values = "".join(f"{100 * record.metrics[k]['value']:8.2f}" for k in ("FPR@95", "AUROC", "ACC"))
-            print(f"{record.postprocessor:<{width}}{record.ood_set:<18}{values}")
-        _report_unseen(records, width)
-        for note in dict.fromkeys(note for record in records for note in record.notes):
-            print(f"Note: {note.rstrip('.')}.")
+        print_results(records)
         print(f"Written: {self.folder / 'results.csv'}, and records/ and scores/ beside it", flush=True)
         if self.save_embeddings:
             print(f"Embeddings: {self.stores}", flush=True)
@@ -277,28 +270,6 @@ def _unseen(
         of = dict(zip(manifest.clips, manifest.groups, strict=True))
         recordings[name] = [of[clip] for clip in embeddings.clips]
     return unseen_sets(recordings, loaders["train"].dataset.manifest.groups)
-
-
-def _report_unseen(records: Sequence[ResultRecord], width: int) -> None:
-    """Print the metrics on clips of unseen recordings, where they differ from those on all clips."""
-    rows = [
-        (record, record.unseen_recordings)
-        for record in records
-        if record.unseen_recordings and record.unseen_recordings["metrics"] != record.metrics
-    ]
-    if not rows:
-        return
-    print("on clips whose recording was not in training:")
-    for record, unseen in rows:
-        counts = f"{unseen['n_id']} of {record.n_id} ID, {unseen['n_ood']} of {record.n_ood} OOD clips"
-        metrics = unseen["metrics"]
-        values = (
-            "".join(f"{100 * metrics[k]['value']:8.2f}" for k in ("FPR@95", "AUROC", "ACC"))
-            if metrics
-            else ""
-        )
-        few = "" if metrics else f"  too few for a metric (at least {MIN_CLIPS} of each)"
-        print(f"{record.postprocessor:<{width}}{record.ood_set:<18}{values}  {counts}{few}")
 
 
 def _check_sets(evaluator: str, loaders: Mapping[str, Any], section: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from .calling import seeded
 from .evaluation import EvaluationAPI
 from .outputs import file_by_postprocessor
 from .parallel import is_first_process, keep_in_step
+from .recording import HostRecorder
 from .seams import Found
 from .several_inputs import accept_several_inputs
 from .trained import TrainingRun
@@ -47,8 +48,13 @@ class Components:
         self.injected: list[str] = []
         self.added_counts: list[str] = []
         self.training: TrainingRun | None = None
+        self.recorder: HostRecorder | None = None
         self.strict = _misses_loudly()
         self.evaluation = EvaluationAPI(self)
+
+    @property
+    def _note(self) -> str:
+        return f"run inside OpenOOD {self.host}"
 
     # --- data ------------------------------------------------------------------------------------------------
 
@@ -140,12 +146,13 @@ class Components:
     def get_evaluator(self, original: Original, config: Any) -> Any:
         """Our evaluator, or OpenOOD's."""
         name = _name(config, "evaluator")
-        if names.usable("get_evaluator", name, self.taken):
-            return EVALUATORS.get(name)(config)
-        evaluator = original(config)
+        ours = names.usable("get_evaluator", name, self.taken)
+        evaluator = EVALUATORS.get(name)(config) if ours else original(config)
         postprocessor = _name(config, "postprocessor")
-        if postprocessor and preflight.is_multimodal(config) and hasattr(evaluator, "_save_csv"):
+        if not ours and postprocessor and preflight.is_multimodal(config) and hasattr(evaluator, "_save_csv"):
             file_by_postprocessor(evaluator, str(postprocessor), str(_name(config, "dataset")))
+        if self.recorder is not None:
+            self.recorder.watch(evaluator)
         return evaluator
 
     def get_postprocessor(self, original: Original, config: Any) -> Any:
@@ -200,9 +207,9 @@ class Components:
 
     def get_pipeline(self, original: Original, config: Any) -> Any:
         """Our pipeline or OpenOOD's, after a look at the config; which OpenOOD it is goes with the results."""
+        self.training = self.recorder = None
         if not preflight.is_multimodal(config):
             return original(config)
-        self.training = None
         own = self.taken["get_pipeline"]
         preflight.check(config, strict=self.strict, own_pipelines=sorted(own))
         preflight.fill(config)
@@ -218,6 +225,8 @@ class Components:
         else:
             if name == "train" and is_first_process():
                 self.training = TrainingRun(Config(config).to_dict())
+            if name == "test_ood":
+                self.recorder = HostRecorder(Config(config).to_dict(), self._note, self.host.fpr95)
             self._wrap_network(config)
             pipeline = original(config)
         pipeline.run = functools.partial(self._run, pipeline.run, Path(config["output_dir"]))
@@ -270,6 +279,8 @@ class Components:
             version.write_host(folder, self.host)
         if self.training is not None:
             self.training.finish(folder)
+        if self.recorder is not None:
+            self.recorder.finish(folder)
         from ..reporting.records import ResultRecord
 
         records = (
@@ -277,8 +288,7 @@ class Components:
         )
         if not records:
             return result
-        note = f"run inside OpenOOD {self.host}"
-        noted = [replace(record, notes=[*record.notes, note]) for record in records]
+        noted = [replace(record, notes=[*record.notes, self._note]) for record in records]
         for record in noted:
             record.write(folder / "records")
         return noted

@@ -151,7 +151,7 @@ def test_a_bad_record_is_refused_by_name_and_nothing_is_written(capsys, tmp_path
         (["build", "--benchmark", "hmdb51_25_27"], "Did you mean 'hmdb51_25_26'?"),
         (["show", "ucf101"], "Did you mean 'ucf101_50_51'?"),
         (["build", "--no-published"], "no record to build a leaderboard from"),
-        (["build", "--out", "file"], "file: not a folder"),
+        (["build", "--out", "file"], "file is a file; name a folder"),
     ],
 )
 def test_bad_input(capsys, tmp_path, argv, words):

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+
+from openood_multimodal.reporting.records import load_records
 
 ROOT = os.environ.get("OPENOOD_ROOT")
 pytestmark = pytest.mark.skipif(
@@ -159,10 +162,91 @@ def test_scores_of_the_modalities_inside_it_equal_our_own_host_s(root, folder, t
 def test_its_evaluator_and_its_search(root, folder):
     done = _test(root, folder, "ebo", "--evaluator.name", "ood", "--exp_name", "search")
     assert "Final hyperparam" in done.stdout
-    rows = list(csv.DictReader((folder / "search" / "ood.csv").open()))
+    rows = list(csv.DictReader((folder / "search" / "ebo" / "ood.csv").open()))
     assert [row["dataset"] for row in rows] == [
         *("synthetic_near", "nearood", "synthetic_shift", "synthetic_noise", "farood")
     ]
+
+
+@pytest.fixture(scope="module")
+def carded(folder) -> tuple[str, str]:
+    """Words that name a checkpoint with a card."""
+    from openood_multimodal.config import load_config
+    from openood_multimodal.pipelines import TrainPipeline
+
+    words = ("--optimizer.num_epochs", "2", "--output_dir", str(folder), "--exp_name", "carded")
+    quiet = ("--recorder.tensorboard", "false")
+    TrainPipeline(load_config([*DATA, "pipelines/train/a2d.yml"], [*SMALL, *words, *quiet])).run()
+    return "--network.checkpoint", str(folder / "carded" / "best.ckpt")
+
+
+def _own_host(folder, score, *more):
+    """Test in our own host."""
+    from openood_multimodal.config import load_config
+    from openood_multimodal.pipelines import TestPipeline
+
+    files = [DATA[0], OOD, DATA[1], "configs/pipelines/test/near_ood.yml"]
+    words = (
+        *SMALL,
+        "--output_dir",
+        str(folder),
+        "--exp_name",
+        f"own_{score}",
+        "--postprocessors",
+        score,
+        *more,
+    )
+    return TestPipeline(load_config([file.removeprefix("configs/") for file in files], words)).run()
+
+
+@pytest.mark.parametrize(("name", "engine"), [("knn", "openood"), ("mm_knn", "native")])
+def test_its_records_are_those_of_our_own_host_s_row(root, folder, carded, name, engine):
+    from openood_multimodal.reporting.leaderboard_rows import method_of
+
+    once = ("--postprocessor.name", name, "--exp_name", f"record_{name}", "--postprocessor.APS_mode", "False")
+    done = _test(root, folder, "knn", *once, *carded, "--dataset.train.shuffle", "False")
+    (there,) = load_records(folder / f"record_{name}")
+    (here,) = _own_host(folder, "knn", *carded, "--engine", engine)
+    assert method_of(there) == method_of(here)
+    assert (there.metrics, there.unseen_recordings) == (here.metrics, here.unseen_recordings)
+    for key in ("manifest", "training", "checkpoint", "scores"):
+        assert there.digests[key] == here.digests[key]
+    assert (there.track, there.parameters_from, there.seed) == ("demo", "preset", 0)
+    assert any(note.startswith("run inside OpenOOD") for note in there.notes)
+    # the table is on the terminal, and where it is
+    values = "".join(f"{100 * there.metrics[key]['value']:8.2f}" for key in ("FPR@95", "AUROC", "ACC"))
+    assert f"knn     synthetic_near    {values}" in done.stdout
+    out = folder / f"record_{name}" / name
+    assert f"Written: {out / 'ood.csv'}, {out / 'records'}" in done.stdout
+    (csv_file,) = (folder / f"record_{name}").rglob("ood.csv")
+    assert csv_file == out / "ood.csv"
+
+
+def test_its_own_evaluator_and_search_leave_records_too(root, folder, carded):
+    _test(root, folder, "react", *carded, "--evaluator.name", "ood", "--exp_name", "searched")
+    records = {each.ood_set: each for each in load_records(folder / "searched")}
+    rows = {row["dataset"]: row for row in csv.DictReader((folder / "searched" / "react" / "ood.csv").open())}
+    assert set(records) == {"synthetic_near", "synthetic_shift", "synthetic_noise"}
+    for name, record in records.items():
+        assert record.setting == ("near" if name == "synthetic_near" else "far")
+        assert record.parameters_from == "searched"
+        for metric in ("AUROC", "AUPR_IN", "AUPR_OUT", "ACC"):
+            assert f"{100 * record.metrics[metric]['value']:.2f}" == rows[name][metric]
+        assert rows[name]["FPR@95"] in [
+            f"{100 * record.metrics[key]['value']:.2f}" for key in ("FPR@95", "FPR@95_ID_TPR")
+        ]
+    chosen = next(note for note in records["synthetic_near"].notes if note.startswith("parameters chosen"))
+    assert chosen.endswith(f" = {records['synthetic_near'].parameters['percentile']}")
+
+
+@pytest.mark.usefixtures("carded")
+def test_a_checkpoint_without_a_card_is_on_track_own(root, folder, tmp_path):
+    shutil.copy(folder / "carded" / "best.ckpt", tmp_path / "bare.ckpt")
+    bare = ("--network.checkpoint", str(tmp_path / "bare.ckpt"), "--output_dir", str(tmp_path))
+    done = _test(root, folder, "msp", *bare, "--exp_name", "x", "--postprocessor.APS_mode", "False")
+    (record,) = load_records(tmp_path / "x")
+    assert (record.track, record.training, record.digests["training"]) == ("own", None, None)
+    assert "track own: the checkpoint has no card" in done.stdout
 
 
 def test_a_subspace_as_large_as_the_space_is_refused_before_anything_runs(root, folder):

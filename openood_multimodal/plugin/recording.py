@@ -1,0 +1,230 @@
+"""What OpenOOD's ``test_ood`` leaves beside its own files: the OOD table on the terminal, and result records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import SequentialSampler
+
+from ..datasets.skipped import SkippedClip
+from ..engines import engine_of
+from ..evaluators import MultimodalOODEvaluator
+from ..evaluators.ood import GROUPS
+from ..evaluators.outputs import ID_NAME, OODResult, SetScores
+from ..evaluators.recordings import unseen_sets
+from ..paths import remove
+from ..pipelines.card import read_card
+from ..pipelines.extract import skipped_clips
+from ..pipelines.recording import Scored, TestedRun, print_results
+from ..reporting.records import SUFFIX, ResultRecord
+from .defaults import openood_defaults
+from .frames import FrameCard, FrameSet
+from .native import NativePostprocessor
+from .recipes import RECIPES
+from .source import describe_openood
+
+
+class HostRecorder:
+    """Watches an evaluator inside OpenOOD, and makes the records of what it found.
+
+    Args:
+        config: OpenOOD's, as plain dicts, before a wrapper is put around the network.
+        note: which OpenOOD it is.
+        fpr95: positive class of its FPR@95, see `version.OpenOODVersion`.
+    """
+
+    def __init__(self, config: dict[str, Any], note: str, fpr95: str = "ood") -> None:
+        self.config = config
+        self.note = note
+        self.fpr95 = fpr95
+        self.postprocessor: Any = None
+        self.results: list[OODResult] = []
+        self._run: TestedRun | None = None
+
+    def watch(self, evaluator: Any) -> None:
+        """See what ``evaluator.eval_ood`` finds; OpenOOD's evaluators return nothing, so the scores are looked at."""
+        eval_ood = evaluator.eval_ood
+        ours = isinstance(evaluator, MultimodalOODEvaluator)
+
+        def watched(
+            net: Any,
+            id_loaders: Mapping[str, Any],
+            ood_loaders: Mapping[str, Any],
+            postprocessor: Any,
+            **more: Any,
+        ) -> Any:
+            if ours:
+                evaluator.unseen = _unseen(id_loaders, ood_loaders)
+                result = eval_ood(net, id_loaders, ood_loaders, postprocessor, **more)
+                results = [result]
+            else:
+                with _Seen(postprocessor) as seen:
+                    result = eval_ood(net, id_loaders, ood_loaders, postprocessor, **more)
+                results = [] if more.get("fsood") else self._again(seen, net, id_loaders, ood_loaders)
+            if not more.get("fsood"):
+                self.postprocessor, self.results = postprocessor, results
+                self._run = self._tested(id_loaders, ood_loaders)
+            return result
+
+        evaluator.eval_ood = watched
+
+    def finish(self, folder: Path) -> list[ResultRecord]:
+        """Write the records to ``<folder>/<postprocessor>/records``, print them and where all is, and return them."""
+        if self._run is None:
+            return []
+        scored = _scored(self.config, self.postprocessor)
+        records = [each for result in self.results for each in self._run.records(result, scored)]
+        name = str(self.config["postprocessor"]["name"])
+        own = folder / name / "records"
+        for path in set(own.glob(f"*{SUFFIX}")) - {own / record.file_name for record in records}:
+            remove(own, path.name)
+        for record in records:
+            record.write(own)
+        print_results(records)
+        if self.config["evaluator"]["name"] not in GROUPS and self.fpr95 != "ood":
+            print(
+                "FPR@95 of this table and of records takes OOD as positive, that of OpenOOD's ood.csv doesn't."
+            )
+        table = folder / name / "ood.csv"
+        print(f"Written: {f'{table}, ' if table.is_file() else ''}{own}", flush=True)
+        return records
+
+    def _again(
+        self, seen: _Seen, net: Any, id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]
+    ) -> list[OODResult]:
+        """Return the results of OpenOOD's evaluator with all metrics of records, from the scores that it saw."""
+        chosen = seen.chosen() if self.config["postprocessor"].get("APS_mode") else None
+        results = []
+        for name, groups in GROUPS.items():
+            if not all(ood_loaders.get(group) for group in groups):
+                continue
+            quiet = {"save_scores": False, "save_csv": False}
+            section = {"evaluator": {"name": name}, "recorder": quiet, "seed": self.config.get("seed")}
+            evaluator = MultimodalOODEvaluator(section)
+            evaluator.unseen = _unseen(id_loaders, ood_loaders)
+            results.append(
+                replace(evaluator.eval_ood(net, id_loaders, ood_loaders, seen), hyperparameters=chosen)
+            )
+        return results
+
+    def _tested(self, id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]) -> TestedRun:
+        checkpoint = self.config["network"].get("checkpoint")
+        ids, ood = self.config["dataset"], self.config["ood_dataset"]
+        frames = FrameCard.read(ids["frames"]) if ids.get("frames") else None
+        groups = [group for names in GROUPS.values() for group in names if ood_loaders.get(group)]
+        datasets = {name: _described(each.dataset, ids[name], frames) for name, each in id_loaders.items()}
+        ood_datasets = {
+            group: {
+                name: _described(each.dataset, ood[group][name], frames)
+                for name, each in ood_loaders[group].items()
+            }
+            for group in groups
+        }
+        every = {**datasets, **{name: each for part in ood_datasets.values() for name, each in part.items()}}
+        return TestedRun(
+            self.config,
+            read_card(checkpoint) if checkpoint and Path(str(checkpoint)).is_file() else None,
+            datasets,
+            ood_datasets,
+            {name: skipped_clips(each) for name, each in every.items()},
+            notes=[self.note],
+        )
+
+
+@dataclass
+class _Seen:
+    """Keeps what a postprocessor's ``inference`` returns, and answers for it afterwards."""
+
+    postprocessor: Any
+
+    def __post_init__(self) -> None:
+        self.name = str(getattr(self.postprocessor, "name", None) or type(self.postprocessor).__name__)
+        self._scores: dict[int, SetScores] = {}
+        self._before: Any = None
+
+    def __enter__(self) -> _Seen:
+        inference: Callable[..., Any] = self.postprocessor.inference
+        self._before = vars(self.postprocessor).get("inference")
+
+        def keeping(net: Any, loader: Any, *args: Any, **kwargs: Any) -> Any:
+            found = inference(net, loader, *args, **kwargs)
+            self._scores[id(loader)] = SetScores(*map(np.asarray, found))
+            return found
+
+        self.postprocessor.inference = keeping
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self.postprocessor.inference
+        if self._before is not None:
+            self.postprocessor.inference = self._before
+
+    def inference(self, _net: Any, loader: Any, *_: Any) -> SetScores:
+        """Return what was kept of ``loader``."""
+        return self._scores[id(loader)]
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the parameters that OpenOOD's search set."""
+        values = self.postprocessor.get_hyperparam()
+        values = values if isinstance(values, list | tuple) else [values]
+        return dict(zip(self.postprocessor.args_dict, values, strict=False))
+
+
+def _scored(config: Mapping[str, Any], postprocessor: Any) -> Scored:
+    section = config["postprocessor"]
+    if isinstance(postprocessor, NativePostprocessor):
+        score, preset = postprocessor.score, section.get("preset") or "openood"
+        given = score.parameters != type(score).from_preset(preset).parameters
+        return Scored(
+            score.name, score.parameters, given, preset, score.fit_on, engine_of(score), score.notes
+        )
+    name, args = str(section["name"]), dict(section.get("postprocessor_args") or {})
+    defaults = openood_defaults(name)[0] if name in RECIPES else {}
+    parameters = {**defaults, **args}
+    for key, value in parameters.items():
+        now = getattr(postprocessor, key, value)  # a search sets the attribute
+        parameters[key] = now if isinstance(now, int | float | str | bool) else value
+    given = any(defaults.get(key) != value for key, value in args.items())
+    engine = {"name": "openood", "version": describe_openood()}
+    return Scored(name, parameters, given, "openood", "train", engine, getattr(postprocessor, "notes", []))
+
+
+def _unseen(id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rows of recordings that training didn't see, where every row of a set is known to be its clip's."""
+    loaders = {ID_NAME: id_loaders["test"]}
+    for groups in GROUPS.values():
+        loaders |= {name: each for group in groups for name, each in (ood_loaders.get(group) or {}).items()}
+    if "train" not in id_loaders or not hasattr(id_loaders["train"].dataset, "manifest"):
+        return {}
+    for loader in loaders.values():
+        in_order = isinstance(getattr(loader, "sampler", None), SequentialSampler)
+        if not in_order or not hasattr(loader.dataset, "manifest") or hasattr(loader.dataset, "skipped"):
+            return {}
+    recordings = {name: list(loader.dataset.manifest.groups) for name, loader in loaders.items()}
+    return unseen_sets(recordings, id_loaders["train"].dataset.manifest.groups)
+
+
+class _FramesOfClips:
+    """Says of an image list what a dataset of clips says of itself."""
+
+    modalities = ("video",)
+
+    def __init__(self, frames: FrameSet) -> None:
+        self.provenance = frames.provenance
+        self.manifest = self
+        self.skipped = [SkippedClip(0, clip, "its video can't be read") for clip in frames.skipped]
+        self._digest = frames.manifest
+
+    def digest(self) -> str:
+        """As `Manifest.digest`."""
+        return self._digest
+
+
+def _described(dataset: Any, section: Mapping[str, Any], frames: FrameCard | None) -> Any:
+    """Return ``dataset``, or what is known of the clips whose frames it holds."""
+    known = frames.of_list(str(section.get("imglist_pth"))) if frames is not None else None
+    return dataset if known is None else _FramesOfClips(known)
