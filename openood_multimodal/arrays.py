@@ -46,6 +46,11 @@ class Embeddings:
     modalities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for array in (self.features, self.labels, self.logits, self.modality_logits):
+            if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+                raise UserError(
+                    "embeddings hold masked values; leave their rows out, or fill them: .filled(...)."
+                )
         if self.features.ndim != 2:
             raise UserError(f"features must be [N, D], got shape {self.features.shape}.")
         if self.labels.shape != (len(self.features),):

@@ -86,6 +86,8 @@ def _report(each: ImportedGroup) -> None:
     key, fit = each.group.key, each.fit
     sets = ", ".join(f"{name} {rows}" for name, rows in each.rows.items())
     print(f"{each.folder}: {sets}")
+    for doubt in each.doubts:
+        print(f"openood-mm: warning: {doubt}", file=sys.stderr)
     if fit.head is not None:
         own = ", ".join(fit.head.modality_heads)
         print(f"  head: from {fit.source}, relative residual {fit.residual or 0:.1e}")

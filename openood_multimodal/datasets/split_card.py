@@ -18,7 +18,8 @@ from typing import Any
 from ..atomic import write_json
 from ..config import bind
 from ..errors import UserError
-from ..files import read_json
+from ..files import holding, read_json
+from ..files.folders import writing_together
 from ..naming import did_you_mean
 from ..paths import remove, resolve_inside
 from .benchmarks import TRACKS
@@ -154,7 +155,7 @@ def entry_of(manifest: Manifest, file: str, source: dict[str, Any] | None = None
 def write_split(folder: Path, manifests: Mapping[str, Manifest], card: SplitCard) -> None:
     """Write the manifests of a split and its card into ``folder``.
 
-    The old card goes first and the new one comes last, so that a folder whose writing was cut short has none.
+    They are put there together, so that the folder holds the old split or the new one, also when it is cut short.
     Manifests that the old card names and this one doesn't are removed, if they have the digests that it says: a card
     may name any file, and only what was written with it goes.
 
@@ -163,18 +164,18 @@ def write_split(folder: Path, manifests: Mapping[str, Manifest], card: SplitCard
         manifests: split → its manifest.
         card: names the file of each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    old: dict[str, str] = {}
-    with suppress(UserError):  # no card, or one that can't be read
-        old = {entry.manifest: entry.sha256 for entry in SplitCard.read(folder).splits.values()}
-    remove(folder, FILE_NAME)
-    for key, manifest in manifests.items():
-        manifest.write(resolve_inside(folder, card.splits[key].manifest))
-    for name in old.keys() - {entry.manifest for entry in card.splits.values()}:
-        with suppress(UserError):  # not there, or no manifest
-            if Manifest.read(resolve_inside(folder, name)).digest() == old[name]:
-                remove(folder, name)
-    card.write(folder)
+    with holding(folder):
+        old: dict[str, str] = {}
+        with suppress(UserError):  # no card, or one that can't be read
+            old = {entry.manifest: entry.sha256 for entry in SplitCard.read(folder).splits.values()}
+        with writing_together(folder, last=FILE_NAME) as stage:
+            for key, manifest in manifests.items():
+                manifest.write(resolve_inside(stage.path, card.splits[key].manifest))
+            card.write(stage.path)
+        for name in old.keys() - {entry.manifest for entry in card.splits.values()}:
+            with suppress(UserError):  # not there, or no manifest
+                if Manifest.read(resolve_inside(folder, name)).digest() == old[name]:
+                    remove(folder, name)
 
 
 def clip_provenance(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import Embeddings, Slices
+from ..dense import dense
 from ..errors import UserError
 from .skipped import SkippedClip
 from .store_checksums import checksums_of, digest_of, verify_content
@@ -206,7 +207,7 @@ class EmbeddingStore:
             raise UserError(f"{self.path} {has} modality logits; it was created so.")
         checked = {}
         for name, (dtype, shape) in layout.items():
-            given = np.asarray(batch[name])
+            given = dense(batch[name], name)
             if given.shape != (len(index), *shape[1:]):
                 raise UserError(f"{name} must be {[len(index), *shape[1:]]}, got {list(given.shape)}.")
             with np.errstate(over="ignore"):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
 
+from ..dense import dense
 from ..errors import UserError
 from . import intervals as iv
 
@@ -107,7 +108,7 @@ def mean_metrics(each: list[dict[str, Metric]]) -> dict[str, Metric]:
 
 
 def _scores(conf: ArrayLike, kind: str) -> NDArray[Any]:
-    array = np.asarray(conf)
+    array = dense(conf, f"the {kind} scores")
     if array.ndim != 1 or array.dtype.kind not in "fiub":
         raise UserError(
             f"the {kind} scores must be one real number a sample, got {array.dtype} of shape {array.shape}."
@@ -146,7 +147,7 @@ def _ranks(conf_id: ArrayLike, conf_ood: ArrayLike) -> tuple[NDArray[np.int64], 
 
 
 def _classes(pred_id: ArrayLike, labels_id: ArrayLike, n_id: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    pred, labels = np.asarray(pred_id), np.asarray(labels_id)
+    pred, labels = dense(pred_id, "pred_id"), dense(labels_id, "labels_id")
     for name, array in (("pred_id", pred), ("labels_id", labels)):
         if array.shape != (n_id,):
             raise UserError(f"{name} must be [{n_id}], one class a score, got shape {array.shape}.")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dense import dense
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..paths import file_name
@@ -230,7 +231,12 @@ class MultimodalOODEvaluator:
     def _infer(self, net: Any, loader: Any, postprocessor: Any, name: str) -> SetScores:
         if hasattr(loader, "__len__") and len(loader) == 0:
             raise UserError(f"the set '{name}' is empty; nothing can be scored.")
-        pred, conf, label = (np.asarray(each) for each in postprocessor.inference(net, loader))
+        pred, conf, label = (
+            dense(each, name)
+            for each, name in zip(
+                postprocessor.inference(net, loader), ("pred", "conf", "label"), strict=True
+            )
+        )
         if not pred.shape == conf.shape == label.shape == (len(conf),):
             raise UserError(
                 f"{type(postprocessor).__name__}.inference must return pred, conf and label of one length; "

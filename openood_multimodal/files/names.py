@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 _CLUTTER = re.compile(
@@ -28,10 +30,19 @@ def listed(folder: str | os.PathLike[str], pattern: str = "*", recursive: bool =
 
     Args:
         folder: nothing is returned where it isn't there.
-        pattern: as for `Path.glob`.
+        pattern: as for `Path.glob`; with ``recursive`` one name, without separators.
         recursive: look into subfolders too, but for those that are clutter.
     """
     root = Path(folder)
-    found = root.rglob(pattern) if recursive else root.glob(pattern)
+    if recursive:
+        return sorted(path for path in _below(root) if fnmatchcase(path.name, pattern))
     # relative: the folder itself may well be in a hidden one
-    return sorted(path for path in found if not any(map(is_clutter, path.relative_to(root).parts)))
+    return sorted(
+        path for path in root.glob(pattern) if not any(map(is_clutter, path.relative_to(root).parts))
+    )
+
+
+def _below(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):  # unlike a glob, it bears folders that vanish meanwhile
+        folders[:] = [name for name in folders if not is_clutter(name)]
+        yield from (Path(folder, name) for name in (*folders, *files) if not is_clutter(name))

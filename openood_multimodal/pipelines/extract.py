@@ -22,7 +22,7 @@ from ..datasets.loaders import build_loaders, build_ood_loaders
 from ..datasets.skipped import SkippedClip, skip_note
 from ..datasets.store import EmbeddingStore
 from ..errors import UserError
-from ..files import file_sha256, text_sha256
+from ..files import file_sha256, holding, text_sha256
 from ..networks import build_network
 from ..paths import resolve_inside
 from ..postprocessors.protocol import head_of
@@ -191,7 +191,11 @@ class ExtractPipeline:
         loaders = build_loaders(config, training=False)
         loaders |= _flatten(build_ood_loaders(config, GROUPS)) if config.get("ood_dataset") else {}
         net = build_network(config["network"]).to(choose_device(config))
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with holding(self.folder):  # a second process waits, and finds the stores complete
+            return self._extract(net, loaders)
+
+    def _extract(self, net: nn.Module, loaders: Mapping[str, DataLoader[Any]]) -> Path:
+        config = self.config
         if isinstance(config, Config):
             config.dump(self.folder.parent / "config.yml")
         for number, (name, loader) in enumerate(loaders.items(), 1):

@@ -18,7 +18,7 @@ from ..atomic import write_text
 from ..config import Config, bind, load_config
 from ..datasets.benchmarks import load_benchmark
 from ..errors import UserError
-from ..files import file_sha256, read_json, text_sha256
+from ..files import file_sha256, holding, read_json, text_sha256
 from ..paths import file_name, remove, remove_tree
 from ..registry import EVALUATORS, TRAINERS
 from ..resources import benchmark_splits_dir
@@ -211,15 +211,18 @@ def run_job(job: Job, output_dir: Path, keep_checkpoints: bool = False) -> None:
     from .train import TrainPipeline
 
     folder = output_dir / job.folder
-    training, *tests = job_configs(job, folder)
-    remove_tree(output_dir, job.folder.as_posix())
-    TrainPipeline(training).run()
-    for test in tests:
-        TestPipeline(test).run()
-    if not keep_checkpoints:
-        for path in (folder / "training").glob("*.ckpt"):
-            remove(path.parent, path.name)
-    write_text(folder / "done.json", json.dumps({"job": job.digest(), **asdict(job)}, indent=2) + "\n")
+    with holding(folder.parent, f".{folder.name}.lock"):  # not in it, as it is made anew
+        if is_done(job, output_dir):  # another process has been at it
+            return
+        training, *tests = job_configs(job, folder)
+        remove_tree(output_dir, job.folder.as_posix())
+        TrainPipeline(training).run()
+        for test in tests:
+            TestPipeline(test).run()
+        if not keep_checkpoints:
+            for path in (folder / "training").glob("*.ckpt"):
+                remove(path.parent, path.name)
+        write_text(folder / "done.json", json.dumps({"job": job.digest(), **asdict(job)}, indent=2) + "\n")
 
 
 def job_settings(words: list[str]) -> dict[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME, write_results_csv
 from ..evaluators.recordings import unseen_sets
-from ..files import listed
+from ..files import holding, listed
+from ..files.folders import Stage, writing_together
 from ..networks import EmbeddingHead, build_network
-from ..paths import file_name, remove, remove_if_empty, resolve_inside
+from ..paths import file_name, resolve_inside
 from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
@@ -37,6 +39,7 @@ from .extract import extract_embeddings, extract_to_store, skipped_clips, store_
 from .options import TestOptions
 from .recording import Scored, TestedRun, print_results
 
+RESULTS = "results.csv"
 GROUPS = {"near_ood": ("nearood", "val"), "far_ood": ("farood", "val")}
 
 
@@ -84,9 +87,31 @@ class TestPipeline:
         _check_sets(evaluator_name, ood_loaders, config["ood_dataset"])
         check_same_data(card, loaders, checkpoint)
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held:
+            held.enter_context(
+                holding(self.folder)
+            )  # a second process waits, and finds the embeddings extracted
+            if self.save_embeddings:
+                held.enter_context(holding(self.stores))
+            stage = held.enter_context(writing_together(self.folder, last=RESULTS))
+            records = self._tested(stage, scores, net, card, loaders, ood_loaders)
+        if not self.quiet:
+            self._report(records)
+        return records
+
+    def _tested(
+        self,
+        stage: Stage,
+        scores: Sequence[Any],
+        net: Any,
+        card: CheckpointCard | None,
+        loaders: Mapping[str, Any],
+        ood_loaders: Mapping[str, Any],
+    ) -> list[ResultRecord]:
+        """Extract, score and evaluate; write the files into ``stage``."""
+        config = self.config
         if isinstance(config, Config):
-            config.dump(self.folder / "config.yml")
+            config.dump(stage.path / "config.yml")
         id_sets = {name: self._embeddings(net, loader, name) for name, loader in loaders.items()}
         ood_sets = {
             group: (
@@ -111,7 +136,7 @@ class TestPipeline:
             else {name: batches(each, ood_loaders[group][name]) for name, each in part.items()}
             for group, part in ood_sets.items()
         }
-        evaluator = EVALUATORS.get(evaluator_name)(config)
+        evaluator = EVALUATORS.get(config["evaluator"]["name"])(_into(config, stage.path))
         evaluator.unseen = _unseen(loaders, ood_loaders, id_sets, ood_sets)
         embedding_head = EmbeddingHead(head.weight, head.bias, head.modality_heads)
         fit_set = id_sets.get(self.options.fit_on)
@@ -149,12 +174,10 @@ class TestPipeline:
                 result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
             rows += result.rows()
             records += run.records(result, self._scored(postprocessor))
-        write_results_csv(self.folder / "results.csv", rows)
-        _remove_previous(self.folder, records)
+        write_results_csv(stage.path / RESULTS, rows)
         for record in records:
-            record.write(self.folder / "records")
-        if not self.quiet:
-            self._report(records)
+            record.write(stage.path / "records")
+        stage.remove(_previous(self.folder, records))
         return records
 
     def _ready(
@@ -228,8 +251,15 @@ class TestPipeline:
             print(f"Embeddings: {self.stores}", flush=True)
 
 
-def _remove_previous(folder: Path, records: Sequence[ResultRecord]) -> None:
-    """Remove what an earlier run left of scores and OOD sets that this one doesn't have: a run replaces, whole."""
+def _into(config: Mapping[str, Any], folder: Path) -> Any:
+    """Return the config with another output folder, of the same class."""
+    staged: Any = copy.copy(config)
+    staged["output_dir"] = str(folder)
+    return staged
+
+
+def _previous(folder: Path, records: Sequence[ResultRecord]) -> Iterator[str]:
+    """Yield what an earlier run left of scores and OOD sets that this one doesn't have: a run replaces, whole."""
     present = {record.file_name for record in records}
     names = {record.postprocessor for record in records}
     for path in listed(folder / "records", f"*{SUFFIX}"):
@@ -241,14 +271,10 @@ def _remove_previous(folder: Path, records: Sequence[ResultRecord]) -> None:
         except ValueError:
             warnings.warn(f"{path} is no record of this package's; it is left alone.", stacklevel=2)
             continue
-        scores = folder / "scores"
-        remove(scores, f"{postprocessor}/{ood_set}.npz")
+        yield f"scores/{postprocessor}/{ood_set}.npz"
         if postprocessor not in names:
-            remove(scores, f"{postprocessor}/{ID_NAME}.npz")
-            remove(folder, f"{postprocessor}/ood.csv")
-        remove(path.parent, path.name)
-        for root in (scores, folder):
-            remove_if_empty(root, postprocessor)
+            yield from (f"scores/{postprocessor}/{ID_NAME}.npz", f"{postprocessor}/ood.csv")
+        yield f"records/{path.name}"
 
 
 def _unseen(

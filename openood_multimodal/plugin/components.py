@@ -281,6 +281,7 @@ class Components:
             self.training.finish(folder)
         if self.recorder is not None:
             self.recorder.finish(folder)
+        from ..files.folders import writing_together
         from ..reporting.records import ResultRecord
 
         records = (
@@ -289,8 +290,9 @@ class Components:
         if not records:
             return result
         noted = [replace(record, notes=[*record.notes, self._note]) for record in records]
-        for record in noted:
-            record.write(folder / "records")
+        with writing_together(folder) as stage:
+            for record in noted:
+                record.write(stage.path / "records")
         return noted
 
     def _wrap_network(self, config: Any) -> None:

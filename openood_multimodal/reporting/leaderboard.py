@@ -26,7 +26,7 @@ from .leaderboard_files import check_names, read_index, remove_leftovers, write_
 from .leaderboard_markdown import markdown
 from .leaderboard_rows import AVERAGE, METHOD, Row, method_of, rows_of
 from .published import published_records
-from .records import SUFFIX, ResultRecord, read_record
+from .records import ResultRecord, read_records
 from .schema import METRIC_NAMES
 
 SYNTHETIC = "synthetic data"
@@ -115,12 +115,11 @@ def collect(folders: Iterable[str | os.PathLike[str]], published: bool = True) -
     known, generated = known_manifest_digests(), _generated_benchmarks()
     found = [(f"published result {each.run_id}", each) for each in published_records()] if published else []
     for folder in folders:
-        paths = listed(folder, f"*{SUFFIX}", recursive=True)
-        if not paths:
+        records = read_records(folder, known)
+        if not records:
             reason = "no *.record.json lies below it" if Path(folder).is_dir() else "there is no such folder"
             raise UserError(f"--records {folder}: {reason}.")
-        for path in paths:
-            record = read_record(path, known)
+        for path, record in records:
             if record.ood_set == AVERAGE and record.source != "published":
                 raise UserError(
                     f"{path}: field 'ood_set' may not be '{AVERAGE}', which names the mean over sets."

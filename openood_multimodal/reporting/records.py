@@ -20,6 +20,7 @@ import numpy as np
 from .. import __version__, atomic
 from ..errors import UserError
 from ..files import listed, read_text
+from ..files.folders import reading_together
 from . import schema
 from .claims import Known, check_multiood_claim, known_manifest_digests
 
@@ -185,6 +186,23 @@ def read_record(path: str | os.PathLike[str], known: Known | None = None) -> Res
     return record
 
 
+def read_records(
+    folder: str | os.PathLike[str], known: Known | None = None
+) -> list[tuple[Path, ResultRecord]]:
+    """Return path and record of every ``*.record.json`` below ``folder``, sorted by path.
+
+    Records in one folder are all of one run, also while another process replaces them.
+
+    Raises:
+        UserError: as `read_record`.
+    """
+    found = []
+    for home in sorted({path.parent for path in listed(folder, f"*{SUFFIX}", recursive=True)}):
+        with reading_together(home.parent if home.name == "records" else home):
+            found += [(path, read_record(path, known)) for path in listed(home, f"*{SUFFIX}")]
+    return found
+
+
 def load_records(folder: str | os.PathLike[str]) -> list[ResultRecord]:
     """Read every ``*.record.json`` under ``folder``, subfolders included.
 
@@ -199,8 +217,7 @@ def load_records(folder: str | os.PathLike[str]) -> list[ResultRecord]:
         raise UserError(f"{root}: there is no such folder to read records from.")
     known = known_manifest_digests()
     found: dict[str, tuple[Path, ResultRecord]] = {}
-    for path in listed(root, f"*{SUFFIX}", recursive=True):
-        record = read_record(path, known)
+    for path, record in read_records(root, known):
         identity = _identity(record)
         if identity in found:
             raise UserError(

@@ -1,19 +1,17 @@
 """The files of ``openood-mm score``: ``scores/``, ``records/``, ``ood.csv``, ``metrics.json``.
 
-They are written beside their places first and put there together, ``metrics.json`` last: when the disk is
-full, what was there stays; while ``metrics.json`` is there, the others belong to it.
+They are written beside their places first and put there together (`files.folders`): when the disk is full, what was
+there stays.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from .. import __version__, atomic
@@ -21,7 +19,7 @@ from ..errors import UserError
 from ..evaluators.metrics import METRICS, Metric
 from ..evaluators.outputs import write_results_csv, write_scores
 from ..files import read_json
-from ..paths import remove, remove_if_empty, remove_tree
+from ..files.folders import writing_together
 from ..reporting.records import SUFFIX, ResultRecord
 from .inputs import InputSet
 from .run import Result, Task
@@ -58,43 +56,18 @@ def write_run(
         UserError: when ``folder`` is a file.
         OSError: when the disk is full or can't be written; nothing has been changed then.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; name a folder.")
-    old = _files_of_earlier_run(folder)
-    with _staging(folder) as stage:
+    with writing_together(folder, last=METRICS_FILE) as stage:
         for result in results:
             for name, scores in result.scores.items():
-                write_scores(stage, result.postprocessor, name, scores)
+                write_scores(stage.path, result.postprocessor, name, scores)
         rows = [row for result in results for row in result.rows() if row["dataset"] in task.ood]
-        write_results_csv(stage / CSV_FILE, rows)
+        write_results_csv(stage.path / CSV_FILE, rows)
         for record in records:
-            record.write(stage / RECORDS)
-        made = (path for part in (SCORES, RECORDS) for path in (stage / part).rglob("*") if path.is_file())
-        new = sorted(path.relative_to(stage).as_posix() for path in made)
-        atomic.write_json(stage / METRICS_FILE, _metrics_json(results, task, settings, new))
-        for name in new:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        remove(folder, METRICS_FILE)
-        for name in (*new, CSV_FILE, METRICS_FILE):
-            os.replace(stage / name, folder / name)
-    for name in sorted(set(old) - set(new)):
-        remove(folder, name)
-        remove_if_empty(folder, str(PurePosixPath(name).parent))  # scores of other runs may be left in it
+            record.write(stage.path / RECORDS)
+        new = [name for name in stage.files() if name != CSV_FILE]
+        atomic.write_json(stage.path / METRICS_FILE, _metrics_json(results, task, settings, new))
+        stage.remove(_files_of_earlier_run(folder))
     return [folder / name for name in (CSV_FILE, METRICS_FILE, SCORES, RECORDS)]
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder inside ``folder``, and remove what is left of it, and of a new ``folder``."""
-    existed = folder.is_dir()
-    stage = folder / f".{secrets.token_hex(6)}.tmp"
-    stage.mkdir(parents=True)
-    try:
-        yield stage
-    finally:
-        remove_tree(folder, stage.name)
-        if not existed:
-            remove_if_empty(folder.parent, folder.name)
 
 
 def _files_of_earlier_run(folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Slices
+from ..dense import dense
 from ..errors import UserError
 from ..files import file_sha256
 from ..files.npz import read_arrays
@@ -120,8 +121,8 @@ def _embeddings(values: Mapping[str, Any], where: str, ood: bool) -> Embeddings:
         return Embeddings(
             features,
             labels,
-            None if logits is None else _floats(as_array(logits), "logits", "[N, C]", 2),
-            None if own is None else _floats(as_array(own), "modality_logits", "[N, M, C]", 3),
+            None if logits is None else _floats(logits, "logits", "[N, C]", 2),
+            None if own is None else _floats(own, "modality_logits", "[N, M, C]", 3),
             slices,
             modalities=names,
         )
@@ -147,30 +148,19 @@ def _from_store(store: Any, where: str) -> InputSet:
     return InputSet(where, store.embeddings(), digests.get("shaped"), origin, made_from=digests)
 
 
-def as_array(value: Any) -> NDArray[Any]:
-    """Return an array; tensors are taken off their device and graph, bfloat16 becomes float32."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise UserError(f"can't make an array of a {type(value).__name__}: {error}.") from error
-
-
 def _arrays(features: Any, labels: Any, where: str, ood: bool) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    rows = _floats(as_array(features), f"{where}: features", "[N, D]", 2)
+    rows = _floats(features, f"{where}: features", "[N, D]", 2)
     if not rows.size:
         raise UserError(f"{where} is empty: its features have shape {list(rows.shape)}.")
     if ood:
         return rows, np.full(len(rows), -1, dtype=np.int64)
     if labels is None:
         raise UserError(f"{where} has no labels; an in-distribution set needs features and labels.")
-    return rows, _labels(as_array(labels), len(rows), where)
+    return rows, _labels(dense(labels, f"{where}: labels"), len(rows), where)
 
 
-def _floats(array: NDArray[Any], what: str, form: str, ndim: int) -> NDArray[Any]:
+def _floats(value: Any, what: str, form: str, ndim: int) -> NDArray[Any]:
+    array = dense(value, what)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise UserError(f"{what} must be float16, float32 or float64, got {array.dtype}.")
     if array.ndim != ndim:
@@ -256,8 +246,8 @@ def read_head(source: Any) -> LinearHead:
 
 
 def _linear(weight: Any, bias: Any, where: str) -> LinearHead:
-    weights = _floats(as_array(weight), f"{where}: weight", "[C, D]", 2)
-    biases = np.zeros(len(weights), weights.dtype) if bias is None else as_array(bias)
+    weights = _floats(weight, f"{where}: weight", "[C, D]", 2)
+    biases = np.zeros(len(weights), weights.dtype) if bias is None else bias
     biases = _floats(biases, f"{where}: bias", "[C]", 1)
     if not weights.size or len(biases) != len(weights):
         raise UserError(

@@ -18,7 +18,7 @@ from ..arrays import arrays_digest
 from ..errors import UserError
 from ..evaluators.outputs import scores_digest
 from ..files import listed, text_sha256
-from ..paths import remove
+from ..files.folders import writing_together
 from ..reporting.claims import MULTIOOD_BENCHMARKS, known_manifest_digests, manifests_digest
 from ..reporting.records import SUFFIX, ResultRecord, read_record
 from .choice import Job, Parameters
@@ -181,9 +181,9 @@ class Recorder:
             UserError: as `check_folder`.
         """
         self.check_folder(folder)
-        written = [record.write(folder) for record in records]
-        for path in set(_records_in(folder)) - set(written):
-            remove(folder, path.name)
+        with writing_together(folder) as stage:
+            written = {record.write(stage.path).name for record in records}
+            stage.remove(path.name for path in _records_in(folder) if path.name not in written)
 
     def _manifest(self, ood_set: str) -> str | None:
         """Return the digest of the split, where every set is a store that says which manifest it follows."""

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead, Scores, Slices, empty_classes
+from ..doubts import PROBABILITIES, look_like_probabilities, look_normalised
 from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.metrics import Metric, compute_ood_metrics, mean_metrics
@@ -308,6 +309,30 @@ def _text(slices: Slices) -> str:
     return ",".join(f"{modality}:{stop - start}" for modality, (start, stop) in slices.items())
 
 
+_OF_NORMS = ("vim", "react", "ash")
+"""Scores whose default parameters were chosen for embeddings of their own lengths."""
+
+
+def _doubt(task: Task, names: Sequence[str], caught: Warnings) -> None:
+    """Warn of logits that look like probabilities, and of embeddings that look L2-normalised."""
+    of_norms = [name for name in names if name.partition(":")[0].partition("-")[0] in _OF_NORMS]
+    for each in task.sets():
+        own = each.embeddings
+        for what, logits in (("logits", own.logits), ("modality_logits", own.modality_logits)):
+            if logits is not None and look_like_probabilities(logits):
+                with caught.at(each.where):
+                    warnings.warn(PROBABILITIES.format(what=what), stacklevel=2)
+        parts = {"": slice(0, own.dim)} | {f" of {name}": slice(*part) for name, part in own.slices.items()}
+        normalised = [name for name, part in parts.items() if look_normalised(own.features[:, part])]
+        if normalised and of_norms:
+            with caught.at(each.where):
+                warnings.warn(
+                    f"the features{normalised[0]} look L2-normalised (every row has the length 1), and the defaults of "
+                    f"{', '.join(of_norms)} are for features of their own lengths; give them as the head gets them",
+                    stacklevel=2,
+                )
+
+
 def run_jobs(
     jobs: Sequence[Job],
     task: Task,
@@ -338,6 +363,7 @@ def run_jobs(
     fit, val = _embeddings(task.val if fit_on == "val" else task.train), _embeddings(task.val)
     sets = {"id": task.test, **task.ood}
     results = []
+    _doubt(task, [job.name for job in jobs], caught)
     with computing(options):
         known = _native_scores(jobs, fit, val, task, sets, options, caught)
         with tqdm(

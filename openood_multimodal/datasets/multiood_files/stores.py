@@ -12,8 +12,9 @@ import numpy as np
 
 from ... import __version__, atomic
 from ...arrays import Slices
+from ...doubts import PROBABILITIES, look_like_probabilities
 from ...errors import UserError
-from ...files import file_sha256
+from ...files import file_sha256, holding
 from ...paths import remove
 from ..store import EmbeddingStore
 from .groups import Group, SavedSet
@@ -40,12 +41,14 @@ class ImportedGroup:
         folder: where the stores are.
         fit: the head, or why there is none.
         rows: set → number of rows.
+        doubts: what the files look like and should not be, one sentence each.
     """
 
     group: Group
     folder: Path
     fit: HeadFit
     rows: dict[str, int]
+    doubts: tuple[str, ...] = ()
 
     def path(self, which: str) -> Path:
         """Return the store of a set."""
@@ -80,16 +83,26 @@ def import_group(
     columns = columns_of(sets["test"].features.shape[1], slices)
     fit = _head(group, sets, checkpoint, columns)
     folder = out / group.name
-    # The note goes first and comes back last: a folder that has one is whole.
-    remove(folder, NOTE_FILE)
-    for name, each in sets.items():
-        _write_store(folder / name, each, columns, _digests(group, name), overwrite)
-    if fit.head is not None:
-        atomic.write_npz(folder / HEAD_FILE, fit.head.arrays())
-    else:
-        remove(folder, HEAD_FILE)
-    atomic.write_json(folder / NOTE_FILE, _note(group, sets, fit))
-    return ImportedGroup(group, folder, fit, {name: len(each.labels) for name, each in sets.items()})
+    with holding(folder):
+        # The note goes first and comes back last: a folder that has one is whole.
+        remove(folder, NOTE_FILE)
+        for name, each in sets.items():
+            _write_store(folder / name, each, columns, _digests(group, name), overwrite)
+        if fit.head is not None:
+            atomic.write_npz(folder / HEAD_FILE, fit.head.arrays())
+        else:
+            remove(folder, HEAD_FILE)
+        atomic.write_json(folder / NOTE_FILE, _note(group, sets, fit))
+    rows = {name: len(each.labels) for name, each in sets.items()}
+    return ImportedGroup(group, folder, fit, rows, _doubts(group, sets))
+
+
+def _doubts(group: Group, sets: Mapping[str, SavedSet]) -> tuple[str, ...]:
+    return tuple(
+        f"{group.files[name]['output']}: {PROBABILITIES.format(what='outputs')}."
+        for name, each in sets.items()
+        if look_like_probabilities(each.outputs)
+    )
 
 
 def columns_of(dim: int, slices: Mapping[str, int] | None) -> Slices:

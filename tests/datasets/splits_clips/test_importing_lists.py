@@ -199,9 +199,10 @@ def test_writing_again_replaces_what_the_old_card_named(tmp_path):
     assert after == before | {"notes.txt": b"mine"}
 
 
-def test_an_import_cut_short_leaves_no_card(tmp_path, monkeypatch):
+def test_an_import_cut_short_leaves_the_old_split_whole(tmp_path, monkeypatch):
     result = imported(tmp_path)
-    result.write(tmp_path / "out")
+    folder = result.write(tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     write, done = Manifest.write, []
 
     def failing(self, path):
@@ -213,7 +214,7 @@ def test_an_import_cut_short_leaves_no_card(tmp_path, monkeypatch):
     monkeypatch.setattr(Manifest, "write", failing)
     with pytest.raises(OSError, match="No space"):
         result.write(tmp_path / "out")
-    assert not (tmp_path / "out" / "made" / "split.json").exists()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(

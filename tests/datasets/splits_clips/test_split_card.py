@@ -154,10 +154,10 @@ def test_a_wrong_card_is_refused(tmp_path, change, message):
 
 def test_a_card_that_is_no_json_is_refused(tmp_path):
     (tmp_path / FILE_NAME).write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="not JSON"):
+    with pytest.raises(UserError, match="not a split card"):
         SplitCard.read(tmp_path)
     (tmp_path / FILE_NAME).write_text("[1]", encoding="utf-8")
     with pytest.raises(UserError, match="object"):
         SplitCard.read(tmp_path)
-    with pytest.raises(UserError, match="can't be read"):
+    with pytest.raises(UserError, match="there is no such file"):
         SplitCard.read(tmp_path / "none")
