@@ -242,7 +242,7 @@ def test_bad_files_are_refused_with_one_line(folder, capsys, kind):
             words("--postprocessors", "knn", "--train", "train.npz", "--set", "knn.K=301"),
             "K=301 exceeds the 300",
         ),
-        (words(*FAST, out="test.npz"), "--out test.npz is a file"),
+        (words(*FAST, out="test.npz"), "test.npz is a file"),
     ],
 )
 def test_refusals(folder, capsys, arguments, message):
