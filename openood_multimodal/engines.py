@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from . import __version__
 from .errors import UserError
 from .naming import did_you_mean
+from .registry import POSTPROCESSORS
 
 ENGINES = ("native", "openood")
 
@@ -42,7 +43,24 @@ def choose(name: str, engine: str = "native") -> Choice:
     wanted = prefix
     if wanted not in ENGINES:
         raise UserError(f"there is no engine '{wanted}'.{did_you_mean(wanted, ENGINES)}")
+    if wanted == "native" and plain.isidentifier() and plain not in POSTPROCESSORS:
+        _refuse_openoods(plain)
     return Choice(plain if wanted == engine else f"{wanted}-{plain}", wanted, plain)
+
+
+def _refuse_openoods(name: str) -> None:
+    """Say how a score that only OpenOOD has is asked for; another unknown name is the registry's to refuse."""
+    from .plugin.recipes import RECIPES, UNSUITABLE
+
+    if name in UNSUITABLE:
+        raise UserError(
+            f"'{name}' is one of OpenOOD's postprocessors, and can't run on embeddings: {UNSUITABLE[name]}."
+        )
+    if name in RECIPES:
+        raise UserError(
+            f"'{name}' is one of OpenOOD's postprocessors: name it openood/{name}, or set engine: openood. Inside "
+            "OpenOOD, its own pipeline takes it as it is: --pipeline.name test_ood."
+        )
 
 
 def build(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
@@ -45,7 +47,7 @@ OPTIONAL = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the state of this installation; return 1 when something required is missing."""
+    """Print the state of this installation; return 1 when something required is missing, or OpenOOD doesn't work."""
     subparser("doctor", "Say what is installed and what is missing.", "  openood-mm doctor\n").parse_args(
         list(argv)
     )
@@ -61,12 +63,14 @@ def main(argv: Sequence[str]) -> int:
     for need in OPTIONAL:
         _print_optional(need)
     print("OpenOOD as the host (optional, docs/openood.md):")
-    _print_openood()
+    problem = _print_openood()
     print("devices:")
     _print_devices()
     if missing:
         print(f"Missing: pip install {' '.join(missing)}", file=sys.stderr)
-    return 1 if missing else 0
+    if problem:
+        print(f"OpenOOD: {problem}", file=sys.stderr)
+    return 1 if missing or problem else 0
 
 
 def _version(distribution: str) -> str | None:
@@ -90,21 +94,53 @@ def _print_optional(need: _Need) -> None:
     print(f"  {need.distribution:<18}{state}  ({need.purpose})")
 
 
-def _print_openood() -> None:
+def _print_openood() -> str:
+    """Print whether OpenOOD works as the host, by registering with it; return what is wrong, "" where nothing is.
+
+    None at all is nothing wrong, unless ``OPENOOD_ROOT`` names one.
+    """
     from ..plugin.finding import VARIABLE, find_openood
     from ..plugin.placeholders import PACKAGES, state_of
     from ..plugin.version import openood_version
 
-    print(f"  {VARIABLE:<18}{os.environ.get(VARIABLE) or 'not set'}")
+    named = os.environ.get(VARIABLE)
+    print(f"  {VARIABLE:<18}{named or 'not set'}")
+    problem = ""
     try:
         root = find_openood()
-        print(f"  {'openood':<18}{openood_version(root)} in {root}")
     except UserError as error:
         print(f"  {'openood':<18}{error}")
+        problem = str(error) if named else ""
+    else:
+        print(f"  {'openood':<18}{openood_version(root)} in {root}")
+        problem = _try_openood()
+        print(f"  {'':<18}{problem or 'imports, and has all that the plugin relies on'}")
     for package in PACKAGES:
         state = state_of(package)
         said = f"{state}; a placeholder takes its place: {package.command}" if state else "works"
         print(f"  {package.name:<18}{said}  ({package.purpose})")
+    return problem
+
+
+def _try_openood() -> str:
+    """Register with OpenOOD and take it back; return what went wrong, or ""."""
+    from ..plugin import is_registered, register, unregister
+    from ..plugin.calling import silent
+
+    before = is_registered()
+    try:
+        with warnings.catch_warnings(record=True) as caught, silent():
+            warnings.simplefilter("always")
+            register()
+            importlib.import_module("openood.evaluation_api")
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # whatever a module of another project raises when it is imported
+        return f"it can't be imported ({type(error).__name__}: {' '.join(str(error).split())})"
+    finally:
+        if not before:
+            unregister()
+    return next((str(each.message) for each in caught if "evaluation_api stays" in str(each.message)), "")
 
 
 def _print_devices() -> None:

@@ -20,6 +20,7 @@ from ..errors import MissingPackageError, UserError
 from ..naming import did_you_mean
 from ..registry import DATASETS, PREPROCESSORS
 from .batch import ModalityBatch
+from .clip_benchmarks import available_clip_benchmarks
 from .clip_files import MODALITIES, ClipFiles, ClipLoader, explain_absent, files_of, is_clip_loader
 from .collate import Collated
 from .manifest import OOD_LABEL, Manifest
@@ -110,7 +111,7 @@ class MultimodalClipDataset(Dataset[dict[str, Any]]):
         super().__init__()
         self.name = name
         request = _request(imglist_pth)
-        whole = Manifest.read(request.manifest)
+        whole = _read(request.manifest)
         self.manifest = _selected(whole, request)
         self.modalities = self.manifest.modalities
         self.root = os.path.abspath(os.fspath(data_dir or "") or os.path.dirname(request.manifest))
@@ -236,6 +237,22 @@ def _request(imglist_pth: str | os.PathLike[str] | Mapping[str, Any]) -> ClipReq
     if isinstance(imglist_pth, Mapping):
         return bind(imglist_pth, ClipRequest, "imglist_pth", ignore=())
     return ClipRequest(os.fspath(imglist_pth))
+
+
+def _read(path: str) -> Manifest:
+    """Return the manifest; a missing one of a packaged benchmark is told how to make."""
+    if os.path.lexists(path):
+        return Manifest.read(path)
+    folder, name = os.path.split(os.path.dirname(os.path.abspath(path)))
+    remedy = "Name another manifest, or the folder that has it (data_root, splits_root)."
+    if name in available_clip_benchmarks():
+        remedy = (
+            f"Make the manifests: openood-mm splits import --from MultiOOD --benchmark {name} --out "
+            f"{os.path.relpath(folder)} (docs/splits.md), or set splits_root to where they are."
+        )
+    elif name == "moving_shapes":
+        remedy = f"Make the data: openood-mm prepare moving_shapes --root {os.path.dirname(path)}."
+    raise UserError(f"{path}: there is no such file. {remedy}")
 
 
 def _selected(manifest: Manifest, request: ClipRequest) -> Manifest:

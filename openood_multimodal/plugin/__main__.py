@@ -83,6 +83,8 @@ def _find_script(name: str) -> Path:
     if not script.is_file() and root and (Path(root) / name).is_file():
         script = Path(root) / name
     if not script.is_file():
+        if root:
+            find_openood()  # says it where the folder is not OpenOOD's at all
         where = f"{Path.cwd()} nor in {root} ({VARIABLE})" if root else f"{Path.cwd()}; {VARIABLE} is not set"
         raise UserError(f"there is no script '{name}', neither in {where}. Name OpenOOD's main.py.")
     script = script.resolve()

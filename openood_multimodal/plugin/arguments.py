@@ -7,12 +7,15 @@ file, as the last of ``--config``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import COMMAND_LINE, Config, apply_overrides, find_config, load_config, read_config
 from ..config.config import plain
 from ..errors import UserError
+from ..registry import POSTPROCESSORS
 from . import preflight
+from .native import PREFIX
 
 
 def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
@@ -36,6 +39,7 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
     overrides = [*words[: start - 1], *words[stop:]]
     if not _is_multimodal(files):
         return [*words[:start], *files, *words[stop:]]
+    files += _own_score(files, overrides, root, scratch)
     config = load_config(files, overrides)
     for key in preflight.LAUNCH_KEYS:
         if config.get(key) is None:
@@ -43,6 +47,7 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
                 f"{key} is not set, and OpenOOD's main.py reads it; add one of configs/pipelines/*/*.yml after "
                 "--config, or set it in a file of yours."
             )
+    preflight.check_folder(config)
     if overrides:
         files.append(str(_write_overrides(files, overrides, scratch)))
     return ["--config", *files]
@@ -71,6 +76,42 @@ def _is_multimodal(files: list[str]) -> bool:
         except UserError:
             continue
     return preflight.is_multimodal(config)
+
+
+def _own_score(files: list[str], overrides: list[str], root: Path, scratch: Path) -> list[str]:
+    """Return a file with the section ``postprocessor`` where ``mm_<name>`` is asked for and no file has one.
+
+    Raises:
+        UserError: where one of OpenOOD's is asked for, whose parameters are in a file of its own.
+    """
+    name = next((value for key, value in _pairs(overrides) if key == "--postprocessor.name"), None)
+    if name is None or any("postprocessor" in read_config(file) for file in files if file.strip()):
+        return []
+    score = POSTPROCESSORS.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+    if score is None:
+        theirs = Path("configs", "postprocessors", f"{name}.yml")
+        if not (root / theirs).is_file():
+            return []
+        raise UserError(
+            f"--postprocessor.name is {name}, whose parameters are in a file of OpenOOD's: add {theirs} after --config."
+        )
+    section = {
+        "name": name,
+        "APS_mode": False,
+        "postprocessor_args": dict(score.from_preset("openood").parameters),
+    }
+    path = scratch / "postprocessor.yml"
+    Config({"postprocessor": section}).dump(path)
+    return [str(path)]
+
+
+def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
+    for place, word in enumerate(words):
+        key, equals, value = word.partition("=")
+        if equals:
+            yield key, value
+        elif place + 1 < len(words):
+            yield word, words[place + 1]
 
 
 def _write_overrides(files: list[str], overrides: list[str], scratch: Path) -> Path:

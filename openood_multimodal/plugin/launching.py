@@ -92,9 +92,25 @@ def launch(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """OpenOOD's ``launch``, whose processes know this package."""
+    """OpenOOD's ``launch``, whose processes know this package.
+
+    Raises:
+        UserError: for more processes than GPUs, in an OpenOOD whose processes talk by NCCL.
+    """
     if num_gpus_per_machine * num_machines <= 1:
         return original(main_func, num_gpus_per_machine, num_machines, *args, **kwargs)
+    _check_gpus(original, num_gpus_per_machine)
     child = ChildMain.of(main_func, root, cpu)
     with hidden_main():
         return original(child, num_gpus_per_machine, num_machines, *args, **kwargs)
+
+
+def _check_gpus(original: Callable[..., Any], asked: int) -> None:
+    import torch
+
+    there = torch.cuda.device_count()
+    if asked > there and "_distributed_worker" in getattr(original, "__globals__", {}):
+        raise UserError(
+            f"num_gpus is {asked}, and this machine has {there or 'no'} GPU{'s' if there > 1 else ''}: each of "
+            f"OpenOOD's processes needs one of its own. Set --num_gpus {max(there, 1)}; on a CPU, 1 is right."
+        )

@@ -141,6 +141,22 @@ def fill(config: Any) -> None:
             section["num_workers"] = workers
 
 
+def check_folder(config: Config) -> None:
+    """Refuse an ``output_dir`` below a file.
+
+    Raises:
+        UserError: naming the file.
+    """
+    folder = Path(str(config["output_dir"]))
+    for each in (folder, *folder.parents):
+        if os.path.lexists(each):
+            if not each.is_dir():
+                raise UserError(
+                    f"output_dir is {folder}, and {each} is a file; name another folder: --output_dir."
+                )
+            break
+
+
 def _check_sections(config: Config) -> None:
     for name in ("preprocessor", "network", "pipeline", "trainer", "evaluator", "optimizer", "dataset"):
         value = config.get(name)
