@@ -17,6 +17,11 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "multimodal_clip": "preprocessors.clip:ClipPreprocessor",
         "multimodal_noise": "preprocessors.noise:GaussianNoise",
     },
+    "readers": {
+        "audio": "preprocessors.clip_readers:AudioReader",
+        "flow": "preprocessors.clip_readers:FlowReader",
+        "video": "preprocessors.clip_readers:VideoReader",
+    },
     "networks": {
         "clip_fusion": "networks.clips.fusion:ClipFusionNet",
         "mlp_fusion": "networks.fusion:MLPFusionNet",

@@ -251,8 +251,9 @@ def _registry(kind: str, plural: str, required: tuple[str, ...] = ()) -> Registr
 
 DATASETS = _registry("dataset", "datasets", ("__getitem__", "__len__"))
 PREPROCESSORS = _registry("preprocessor", "preprocessors")
+READERS = _registry("reader", "readers", ("Params", "shape", "read", "open"))
 NETWORKS = _registry("network", "networks")
-ENCODERS = _registry("encoder", "encoders", ("modality", "build"))
+ENCODERS = _registry("encoder", "encoders", ("modality", "Params"))
 PROTOCOLS = _registry("loss protocol", "protocols", ("without_true_class", "discrepancies", "entropy"))
 DISCREPANCIES = _registry("discrepancy", "discrepancies")
 SYNTHESES = _registry("synthesis", "syntheses")
@@ -271,6 +272,7 @@ ALL: Mapping[str, Registry] = {
     each.group.removeprefix(PREFIX): each
     for each in (
         DATASETS,
+        READERS,
         PREPROCESSORS,
         NETWORKS,
         ENCODERS,

@@ -1,5 +1,6 @@
 """Data sets: manifests, benchmarks and their splits, layouts, batches."""
 
+from .base import MultimodalDataset
 from .batch import ModalityBatch
 from .benchmarks import Benchmark, available_benchmarks, load_benchmark
 from .clips import MultimodalClipDataset
@@ -13,6 +14,7 @@ __all__ = [
     "Manifest",
     "ModalityBatch",
     "MultimodalClipDataset",
+    "MultimodalDataset",
     "MultimodalTabularDataset",
     "available_benchmarks",
     "load_benchmark",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
 from ..paths import resolve_inside
-from .layouts.clips import flow_y, split_frames
+from .layouts.clips import split_frames
 from .manifest import Manifest
 from .safe_paths import what_is_there
-
-MODALITIES = ("video", "flow", "audio")
-"""Modalities that have files of a known kind."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,10 @@ class ClipLoader(Protocol):
         """
 
 
+Companion = Callable[[str, str], str | None]
+"""(modality, a cell's path) → the path of the second file that belongs to it, or None."""
+
+
 def is_clip_loader(preprocessor: Any) -> bool:
     """Tell whether a preprocessor reads clips, as `ClipLoader` says."""
     return callable(getattr(preprocessor, "load_clip", None)) and callable(
@@ -82,13 +82,23 @@ def is_clip_loader(preprocessor: Any) -> bool:
 
 
 def files_of(
-    manifest: Manifest, row: int, root: str | os.PathLike[str], follow_links: bool = False
+    manifest: Manifest,
+    row: int,
+    root: str | os.PathLike[str],
+    companion: Companion | None = None,
+    follow_links: bool = False,
 ) -> ClipFiles:
     """Return where the files of a manifest's row lie below ``root``; whether they are there is not looked at.
 
+    Args:
+        manifest: with the modalities wanted.
+        row: of the clip.
+        root: the data folder.
+        companion: (modality, cell) → the second file of that cell, or None; of the preprocessor that reads the clip.
+        follow_links: whether symbolic links may lead out of ``root``.
+
     Raises:
-        UserError: when a cell leads out of ``root`` (by a link: without ``follow_links``), or names no x video of
-            optical flow.
+        UserError: when a cell leads out of ``root``, or ``companion`` refuses it.
     """
     inside = partial(resolve_inside, root, remember=True, follow_links=follow_links)
     found = {}
@@ -96,14 +106,8 @@ def files_of(
         if not cells[row]:
             continue
         path, frames = split_frames(cells[row])
-        vertical = None
-        if modality == "flow" and frames is None:
-            if "_flow_x" not in path:
-                raise UserError(
-                    f"flow: '{path}' names no x video; it must contain '_flow_x', with '_flow_y' beside it."
-                )
-            vertical = inside(flow_y(path))
-        found[modality] = ModalityFiles(inside(path), vertical, frames)
+        second = companion(modality, path) if companion is not None and frames is None else None
+        found[modality] = ModalityFiles(inside(path), None if second is None else inside(second), frames)
     return ClipFiles(manifest.clips[row], found, float(manifest.starts[row]), float(manifest.stops[row]))
 
 

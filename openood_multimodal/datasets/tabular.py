@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ..config import bind
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..registry import DATASETS
+from .base import Contents, MultimodalDataset, class_names_of, names_of
 from .batch import ModalityBatch
 from .benchmarks import Benchmark, Partition, load_benchmark
-from .collate import Collated
 from .layouts import SourceTable, load_table
 from .manifest import OOD_LABEL, Manifest
 from .own_table import ManifestRequest, load_manifest_table
@@ -81,12 +80,8 @@ class Rows:
 
 
 @DATASETS.register("MultimodalTabularDataset")
-class MultimodalTabularDataset(Dataset[dict[str, Any]]):
-    """Rows of a benchmark, or of one's own tables, as OpenOOD constructs datasets.
-
-    A sample is ``{"data": ModalityBatch of [d], "label": int, "index": int, "clip": str}``; loaders fetch
-    whole batches through ``__getitems__``: ``{"data": ModalityBatch of float32 [B, d], "label": int64 [B],
-    "index": int64 [B], "clip": list[str]}``, equal to what collating the samples gives.
+class MultimodalTabularDataset(MultimodalDataset):
+    """Rows of a benchmark, or of one's own tables; samples and batches are those of `MultimodalDataset`, ``[d]`` wide.
 
     Args:
         name: what to call it in messages.
@@ -99,86 +94,50 @@ class MultimodalTabularDataset(Dataset[dict[str, Any]]):
         data_aux_preprocessor: taken for OpenOOD's sake, not used.
 
     Attributes:
-        manifest: one row a sample.
-        modalities: names, in order.
         input_dims: modality → d.
-        labels: int64 ``[N]``, -1 for OOD rows.
-        num_classes: as given.
-        class_names: the in-distribution classes, in the order of their labels.
         benchmark: the `Benchmark`, or None for one's own tables.
         track: the benchmark's track; ``demo`` for one's own tables.
-        provenance: what a result record needs to know of the data.
 
     Raises:
         UserError: unknown option, split, set, partition or modality; a file that is missing, changed or not
             finite; a class with too few rows or runs; a label outside the classes.
     """
 
-    def __init__(
-        self,
-        name: str,
-        imglist_pth: str | os.PathLike[str] | Mapping[str, Any],
-        data_dir: str | os.PathLike[str],
-        num_classes: int,
-        preprocessor: Any = None,
-        data_aux_preprocessor: Any = None,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.benchmark: Benchmark | None = None
-        data_dir = os.fspath(data_dir or "")
+    reads_files = False
+
+    def describe(self, imglist_pth: str | os.PathLike[str] | Mapping[str, Any], data_dir: str) -> Contents:
+        """Return the rows that a benchmark's or a manifest's request names, read whole."""
         if isinstance(imglist_pth, Mapping) and "manifest" not in imglist_pth:
             request = bind(imglist_pth, BenchmarkRequest, "imglist_pth", ignore=())
             self.benchmark = load_benchmark(request.benchmark)
             rows, modified = _benchmark_rows(self.benchmark, request, data_dir)
-            self.provenance = _provenance(self.benchmark, request, rows, modified)
+            provenance = _provenance(self.benchmark, request, rows, modified)
         else:
-            rows, self.provenance = _own_rows(imglist_pth, data_dir)
-        _check_num_classes(num_classes, rows, name)
-        self.num_classes = num_classes
-        self.track = str(self.provenance["track"])
-        self.class_names = rows.class_names
-        self.manifest = rows.manifest
-        self.modalities = tuple(rows.features)
-        self.input_dims = {modality: tensor.shape[1] for modality, tensor in rows.features.items()}
-        self.labels: NDArray[np.int64] = rows.manifest.labels
-        self.epoch = 0
+            rows, provenance = _own_rows(imglist_pth, data_dir)
         self._features = dict(rows.features)
-        self._labels = torch.from_numpy(self.labels.copy())
-        self._clips = rows.manifest.clips
-        self._preprocessor = preprocessor if getattr(preprocessor, "handles_modalities", False) else None
+        self.input_dims = {modality: tensor.shape[1] for modality, tensor in rows.features.items()}
+        return Contents(rows.manifest, rows.class_names, provenance)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that augmentation depends on, before a loader's workers start: they hold copies."""
-        self.epoch = int(epoch)
+    def load(self, row: int) -> dict[str, Tensor]:
+        """Return a row."""
+        return {name: tensor[row].clone() for name, tensor in self._features.items()}
 
-    def __len__(self) -> int:
-        return len(self._clips)
+    def load_batch(self, rows: list[int]) -> tuple[ModalityBatch, list[int]]:
+        """Return rows, gathered at once."""
+        index = torch.tensor(rows, dtype=torch.int64)
+        return ModalityBatch(
+            (name, each.index_select(0, index)) for name, each in self._features.items()
+        ), rows
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        place = range(len(self))[int(index)]
-        batch = self._gather([place])
-        return {
-            "data": batch["data"].map(lambda tensor: tensor[0]),
-            "label": int(batch["label"][0]),
-            "index": place,
-            "clip": batch["clip"][0],
-        }
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Collated]:
-        return [Collated(self._gather([int(index) for index in indices]))]
-
-    def _gather(self, places: list[int]) -> dict[str, Any]:
-        index = torch.tensor(places, dtype=torch.int64)
-        data = ModalityBatch((name, tensor.index_select(0, index)) for name, tensor in self._features.items())
-        if self._preprocessor is not None:
-            data = self._preprocessor(data, getattr(self._preprocessor, "seed", 0), self.epoch, places)
-        return {
-            "data": data,
-            "label": self._labels.index_select(0, index),
-            "index": index,
-            "clip": [self._clips[place] for place in places],
-        }
+    def check_labels(self) -> None:
+        """Refuse another number of classes than the benchmark's, and labels outside the classes."""
+        count = len(self.class_names)
+        if self.benchmark is not None and count != self.num_classes:
+            raise UserError(
+                f"dataset {self.name}: num_classes is {self.num_classes}, but the benchmark's partition has {count} "
+                f"in-distribution classes ({', '.join(self.class_names)}). Set num_classes: {count}."
+            )
+        super().check_labels()
 
     def __repr__(self) -> str:
         dims = ", ".join(f"{modality} {width}" for modality, width in self.input_dims.items())
@@ -196,9 +155,7 @@ def split_rows(
 
 
 def _benchmark_rows(benchmark: Benchmark, request: BenchmarkRequest, data_dir: str) -> tuple[Rows, bool]:
-    asked = request.modalities
-    if isinstance(asked, str):
-        asked = [part.strip() for part in asked.split(",") if part.strip()]
+    asked = names_of(request.modalities)
     modalities = benchmark.choose_modalities(None if asked is None else tuple(asked))
     table, modified = load_table(benchmark, modalities, data_dir, request.accept_changed)
     set_name = request.set
@@ -257,9 +214,6 @@ def _own_rows(
     else:
         request = ManifestRequest(os.fspath(imglist_pth))
     manifest, features = load_manifest_table(request, data_dir)
-    class_of = dict(zip(manifest.labels.tolist(), manifest.class_names, strict=True))
-    count = max(class_of, default=OOD_LABEL) + 1
-    class_names = tuple(class_of.get(label, f"class {label}") for label in range(count))
     tensors = {
         name: _float32(values, f"{request.manifest}, modality {name}") for name, values in features.items()
     }
@@ -272,7 +226,7 @@ def _own_rows(
         "modalities": list(tensors),
         "standardize_from": request.standardize_from,
     }
-    return Rows(tensors, manifest, class_names), provenance
+    return Rows(tensors, manifest, class_names_of(manifest)), provenance
 
 
 def _provenance(
@@ -299,21 +253,3 @@ def _float32(values: NDArray[np.float64], where: str) -> Tensor:
     if not np.isfinite(narrow).all():
         raise UserError(f"{where}: a value is too large for float32; rescale the column.")
     return torch.from_numpy(narrow)
-
-
-def _check_num_classes(num_classes: int, rows: Rows, name: str) -> None:
-    count = len(rows.class_names)
-    if (
-        rows.manifest.source
-    ):  # one's own table: an OOD manifest has no labelled row, a part of the data may lack some
-        if count > num_classes:
-            line = int(np.argmax(rows.manifest.labels >= num_classes)) + 2
-            raise UserError(
-                f"{rows.manifest.source}, line {line}: label {rows.manifest.labels[line - 2]} is outside the "
-                f"{num_classes} classes of dataset {name} (num_classes); labels are 0 to {num_classes - 1}."
-            )
-    elif count != num_classes:
-        raise UserError(
-            f"dataset {name}: num_classes is {num_classes}, but the benchmark's partition has {count} "
-            f"in-distribution classes ({', '.join(rows.class_names)}). Set num_classes: {count}."
-        )

@@ -141,6 +141,6 @@ def network_names(section: Mapping[str, Any]) -> dict[str, str] | str:
         }
         said = ", ".join(f"{key} {value}" for key, value in sizes.items())
         name = str(encoder["name"])
-        name = ENCODERS[name].short if name in ENCODERS else name
+        name = getattr(ENCODERS.get(name), "short", name) if name in ENCODERS else name
         names[str(modality)] = f"{name} ({said})" if said else name
     return names

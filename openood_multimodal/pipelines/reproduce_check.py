@@ -11,7 +11,6 @@ from ..errors import UserError
 from ..registry import (
     DATASETS,
     DISCREPANCIES,
-    ENCODERS,
     EVALUATORS,
     NETWORKS,
     PIPELINES,
@@ -83,13 +82,12 @@ def _check_network(section: Mapping[str, Any]) -> None:
     NETWORKS.get(section["name"])
     if section["name"] != "clip_fusion":
         return
-    from ..networks.clips.fusion import EncoderSection
+    from ..networks.clips.fusion import bind_encoder
 
     for modality in section["modalities"]:
         where = f"network.encoders.{modality}"
         if modality not in section["encoders"]:
             raise UserError(f"{where} is not set, and the row uses {modality}.")
-        encoder = bind(section["encoders"][modality], EncoderSection, where=where, ignore=())
-        made_for = ENCODERS.get(encoder.name, f"{where}.name").modality
-        if made_for != modality:
-            raise UserError(f"{where}.name: {encoder.name} is an encoder of {made_for}.")
+        encoder, component, _ = bind_encoder(section["encoders"][modality], where)
+        if component.modality != modality:
+            raise UserError(f"{where}.name: {encoder.name} is an encoder of {component.modality}.")

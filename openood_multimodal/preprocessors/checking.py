@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..datasets.clip_files import ModalityFiles, files_of
+from ..datasets.clip_files import ClipFiles, ModalityFiles, files_of
 from ..datasets.manifest import Manifest
 from ..errors import MissingPackageError, UserError
 from .audio import audio_duration, read_audio
+from .clip import ClipPreprocessor
 from .frame_folder import read_frames
 from .video import Video
 
@@ -60,11 +61,12 @@ def check_clips(
         MissingPackageError: when PyAV or OpenCV is not installed.
     """
     wanted = tuple(modalities)
+    companion = ClipPreprocessor({}, "test").companion
     tasks: dict[tuple[str, Path, tuple[int, int] | None], tuple[str, str, ModalityFiles]] = {}
     for manifest in manifests:
         chosen = manifest.select(wanted) if wanted else manifest
         for row, clip in enumerate(chosen.clips):
-            for modality, place in files_of(chosen, row, root, follow_links).modalities.items():
+            for modality, place in files_of(chosen, row, root, companion, follow_links).modalities.items():
                 kind = "sound" if modality == "audio" else "frames"
                 tasks.setdefault((kind, place.path, place.frames), (clip, modality, place))
     if workers == 1:
@@ -92,7 +94,7 @@ def _checked(task: tuple[str, str, ModalityFiles]) -> Fault | None:
 
 
 def decode_whole(modality: str, place: ModalityFiles) -> None:
-    """Decode a modality's files from beginning to end.
+    """Decode a modality's files from beginning to end; one that is no video, flow or sound is read by its reader.
 
     Raises:
         UserError: when one is missing, or can't be decoded as a whole.
@@ -104,6 +106,8 @@ def decode_whole(modality: str, place: ModalityFiles) -> None:
             heard += len(read_audio(place.path, float(start), min(float(start) + _SECONDS, length)))
         if not heard:
             raise UserError(f"{place.path} holds no sound.")
+    elif modality not in ("video", "flow"):
+        ClipPreprocessor({}, "test").look(ClipFiles("", {modality: place}), 0, 0, 0, (modality,))
     elif place.frames is not None:
         first, last = place.frames
         folders = [place.path] if modality == "video" else [place.path / "u", place.path / "v"]

@@ -11,6 +11,7 @@ from ..atomic import write_bytes
 from ..datasets.clip_files import ClipFiles
 from ..datasets.derive import Job
 from ..errors import UserError
+from .clip import ClipPreprocessor
 from .optical_flow import shrunk_size
 from .packages import import_opencv
 from .sources import OpenClip, taken
@@ -55,7 +56,7 @@ def write_frames(job: Job) -> None:
         source = clip.frames["video"]
         return source.read(spread(source.count, len(job.targets)))
 
-    frames = taken(job.files, ("video",), chosen)
+    frames = taken(job.files, ClipPreprocessor({}, "test").readers(("video",)), chosen)
     cv2 = import_opencv()
     for target, frame in zip(job.targets, frames, strict=True):
         size = shrunk_size(frame.shape[1], frame.shape[0], job.short_side)

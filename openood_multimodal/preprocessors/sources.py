@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from .frame_folder import read_frames
 from .packages import import_opencv
 from .video import PixelFormat, Video, frames_between
 from .windows import FrameSource, SoundSource
+
+if TYPE_CHECKING:
+    from .readers import Reader
 
 Frames = NDArray[np.uint8]
 
@@ -151,75 +155,77 @@ class FlowSource:
         return np.concatenate([x, y], axis=-1)
 
 
-class AudioSource:
-    """The sound of a file between two instants.
+class TimedSource:
+    """A file of which the part between two instants is taken, such as a CSV of sensor values.
 
     Attributes:
-        is_cut: whether the manifest says where it begins and ends.
+        path: the file.
+        is_cut: whether the manifest says where the clip begins and ends.
+
+    Args:
+        path: the file.
+        start: second at which the clip begins in it, NaN for the file's beginning.
+        stop: second at which it ends, NaN for the file's end.
+        duration: path → seconds of the file, for clips without ``stop``.
     """
 
-    def __init__(self, path: Path, start: float, stop: float) -> None:
-        self._path = path
-        self._start, self._stop = start, stop
+    def __init__(self, path: Path, start: float, stop: float, duration: Callable[[Path], float]) -> None:
+        self.path = path
+        self._start, self._stop, self._duration = start, stop, duration
         self.is_cut = not (math.isnan(start) and math.isnan(stop))
 
     def span(self) -> tuple[float, float]:
         """Return the seconds between which it lies in its file."""
         start = 0.0 if math.isnan(self._start) else self._start
-        return start, audio_duration(self._path) if math.isnan(self._stop) else self._stop
+        return start, self._duration(self.path) if math.isnan(self._stop) else self._stop
+
+
+class AudioSource(TimedSource):
+    """The sound of a file between two instants."""
+
+    def __init__(self, path: Path, start: float, stop: float) -> None:
+        super().__init__(path, start, stop, audio_duration)
 
     def read(self, start: float, stop: float, rate: int) -> NDArray[np.float32]:
         """Return the samples between two instants of the file."""
-        return read_audio(self._path, start, stop, rate)
+        return read_audio(self.path, start, stop, rate)
 
 
 class OpenClip:
     """A clip's files, open within a ``with`` block.
 
     Attributes:
-        frames: ``video`` and ``flow``, as far as the clip has and the caller wants them → their frames.
-        sound: the sound, or None.
+        frames: modality of frames → its source.
+        timed: every other modality → its source.
 
     Args:
         files: where they are.
-        modalities: those wanted.
+        readers: modality wanted → its reader.
 
     Raises:
         UserError: when a file is missing or broken, or a modality wanted has none; the message begins with the
             modality.
     """
 
-    def __init__(self, files: ClipFiles, modalities: tuple[str, ...]) -> None:
-        if set(modalities) & {"video", "flow"}:
+    def __init__(self, files: ClipFiles, readers: Mapping[str, Reader]) -> None:
+        if any(reader.is_frames for reader in readers.values()):
             import_opencv()  # before anything else uses it: see there
-        self.frames: dict[str, VideoSource | FolderSource | FlowSource | ComputedFlow] = {}
-        self.sound: AudioSource | None = None
+        self.frames: dict[str, Any] = {}
+        self.timed: dict[str, Any] = {}
         with ExitStack() as stack:
-            for modality in modalities:
+            for modality, reader in readers.items():
                 with about(modality):
-                    self._open(modality, files, stack)
+                    place = files.modalities.get(modality)
+                    if place is None:
+                        raise UserError("the clip has none; its cell in the manifest is empty.")
+                    opened = self.frames if reader.is_frames else self.timed
+                    opened[modality] = reader.open(place, files, stack)
             self._stack = stack.pop_all()
-
-    def _open(self, modality: str, files: ClipFiles, stack: ExitStack) -> None:
-        place = files.modalities.get(modality)
-        if place is None:
-            raise UserError("the clip has none; its cell in the manifest is empty.")
-        if modality == "audio":
-            self.sound = AudioSource(place.path, files.start, files.stop)
-        elif modality == "video":
-            self.frames[modality] = _component(place.path, place, "rgb24", files, stack)
-        elif place.y is None and place.frames is None:  # no flow files, but the video itself
-            self.frames[modality] = ComputedFlow(_component(place.path, place, "rgb24", files, stack))
-        else:
-            x, y = (place.path, place.y) if place.y else (place.path / "u", place.path / "v")
-            self.frames[modality] = FlowSource(
-                _component(x, place, "gray", files, stack), _component(y, place, "gray", files, stack)
-            )
 
     @property
     def renumbered(self) -> bool:
         """Whether reading found that a modality's frames were counted wrong: windows have to be chosen again."""
-        return any(source.renumbered for source in self.frames.values())
+        return any(getattr(source, "renumbered", False) for source in self.frames.values())
 
     def __enter__(self) -> Self:
         return self
@@ -233,7 +239,7 @@ class OpenClip:
 T = TypeVar("T")
 
 
-def taken(files: ClipFiles, modalities: tuple[str, ...], take: Callable[[OpenClip], T]) -> T:
+def taken(files: ClipFiles, readers: Mapping[str, Reader], take: Callable[[OpenClip], T]) -> T:
     """Open a clip and return what ``take`` makes of it.
 
     Where reading finds that frames were counted wrong, all of it is done again, so that the result doesn't depend on
@@ -243,7 +249,7 @@ def taken(files: ClipFiles, modalities: tuple[str, ...], take: Callable[[OpenCli
         UserError: as `OpenClip` and ``take``.
     """
     for _ in range(_TRIES):
-        with OpenClip(files, modalities) as clip:
+        with OpenClip(files, readers) as clip:
             try:
                 result = take(clip)
             except UserError:
@@ -262,12 +268,22 @@ def _span(start: float, stop: float) -> str:
     return f"{begin} to {'the end' if math.isnan(stop) else f'{stop:.6g} s'}"
 
 
-def _component(
-    path: Path, place: ModalityFiles, pixel_format: PixelFormat, files: ClipFiles, stack: ExitStack
+def open_video(
+    place: ModalityFiles, files: ClipFiles, stack: ExitStack, pixel_format: PixelFormat = "rgb24"
 ) -> VideoSource | FolderSource:
+    """Return the frames of a video file or of a folder; ``stack`` closes them."""
     if place.frames is not None:
-        return FolderSource(path, pixel_format, *place.frames)
-    return VideoSource(stack.enter_context(Video(path)), pixel_format, files.start, files.stop)
+        return FolderSource(place.path, pixel_format, *place.frames)
+    return VideoSource(stack.enter_context(Video(place.path)), pixel_format, files.start, files.stop)
+
+
+def open_flow(place: ModalityFiles, files: ClipFiles, stack: ExitStack) -> FlowSource | ComputedFlow:
+    """Return optical flow: of two files, of two folders, or computed where ``place`` is the video itself."""
+    if place.y is None and place.frames is None:
+        return ComputedFlow(open_video(place, files, stack))
+    x, y = (place.path, place.y) if place.y else (place.path / "u", place.path / "v")
+    components = (open_video(replace(place, path=each), files, stack, "gray") for each in (x, y))
+    return FlowSource(*components)
 
 
 class about:  # noqa: N801 - reads as a phrase: with about("flow")

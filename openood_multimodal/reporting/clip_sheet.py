@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ..datasets.clip_files import ClipFiles, ModalityFiles
 from ..preprocessors.clip import ClipLook, ClipPreprocessor
 from ..preprocessors.optical_flow import BOUND, dequantise
-from ..preprocessors.sources import OpenClip
 from ..preprocessors.video import probe
 from ..preprocessors.writing import read_comment
 from .contact_sheet import Sheet, Sound, Strip
@@ -42,15 +41,15 @@ def make_sheet(
     look = preprocessor.look(files, preprocessor.seed, epoch, index, modalities)
     strips: dict[str, Strip] = {}
     sound, clock, unit = None, (math.inf, -math.inf), "seconds"
-    with OpenClip(files, modalities) as clip:
+    with preprocessor.open(files, modalities) as clip:
         for modality, source in clip.frames.items():
             numbers = look.windows.frames[modality].tolist()
             spans, whole, unit = _spans(source, numbers, files)
             clock = (min(clock[0], whole[0]), max(clock[1], whole[1]))
             strips[modality] = _strip(preprocessor, modality, look, files, numbers, spans, unit)
-        if clip.sound is not None and look.spectrogram is not None and look.windows.sound is not None:
-            span = clip.sound.span()
-            sound = _sound(preprocessor, clip.sound, look)
+        if "audio" in clip.timed:
+            span = clip.timed["audio"].span()
+            sound = _sound(preprocessor, clip.timed["audio"], look)
             if not strips:
                 clock = span
             elif unit == "seconds":
@@ -94,7 +93,7 @@ def _strip(
     unit: str,
 ) -> Strip:
     pictures = look.frames[modality]
-    stride = (preprocessor.params.video if modality == "video" else preprocessor.params.flow).stride
+    stride = preprocessor.reader(modality).params.stride
     crop = "random crop" if preprocessor.training else "central crop"
     mirrored = ", mirrored" if look.mirrored.get(modality) else ""
     again = ", starting over where the clip ends" if len(set(numbers)) < len(numbers) else ""
@@ -115,9 +114,8 @@ def _strip(
 
 
 def _sound(preprocessor: ClipPreprocessor, source: Any, look: ClipLook) -> Sound:
-    params = preprocessor.params.audio
+    params = preprocessor.reader("audio").params
     assert look.windows.sound is not None
-    assert look.spectrogram is not None
     start, stop = look.windows.sound
     stop = min(stop, start + params.seconds)
     samples = source.read(start, stop, params.rate)
@@ -126,7 +124,7 @@ def _sound(preprocessor: ClipPreprocessor, source: Any, look: ClipLook) -> Sound
         heading += f", repeated to {params.seconds:g} s"
     if preprocessor.training:
         heading += "; the spectrogram with training's noise and mask"
-    return Sound(samples, params.rate, look.spectrogram, (start, stop), heading)
+    return Sound(samples, params.rate, look.values["audio"][0], (start, stop), heading)
 
 
 def _bound(place: ModalityFiles) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..datasets.clip_files import MODALITIES, ClipFiles, ModalityFiles, files_of
+from ..datasets.clip_files import ClipFiles, Companion, ModalityFiles, files_of
 from ..datasets.manifest import OOD_LABEL, Manifest
 from ..errors import MissingPackageError, UserError
 from ..files import listed
@@ -18,7 +18,7 @@ from ..naming import did_you_mean
 from ..preprocessors.clip import ClipPreprocessor
 from ..preprocessors.video import probe
 from .clip_sheet import make_sheet
-from .contact_sheet import draw
+from .contact_sheet import LANES, draw
 
 
 def show_clip(
@@ -50,8 +50,8 @@ def show_clip(
         UserError: when there is no such clip, several fit, or nothing of it can be read.
     """
     config = config or {}
-    found = _find(clip, list(_sources(manifests, root, config)))
     preprocessor = ClipPreprocessor(config, split)
+    found = _find(clip, list(_sources(manifests, root, config)), preprocessor.companion)
     files, faults = _readable(preprocessor, found, epoch)
     seen = (
         f"as in training: epoch {epoch}, seed {preprocessor.seed}"
@@ -76,9 +76,9 @@ class _Found:
     root: Path | None
 
 
-def _find(clip: str, sources: Sequence[tuple[Path, Path]]) -> _Found:
+def _find(clip: str, sources: Sequence[tuple[Path, Path]], companion: Companion) -> _Found:
     if sources:
-        return _of_manifest(clip, sources)
+        return _of_manifest(clip, sources, companion)
     if Path(clip).exists():
         return _of_file(Path(clip))
     raise UserError(
@@ -115,7 +115,7 @@ def _parts(section: Any) -> Iterator[Mapping[str, Any]]:
                 yield from _parts(value)
 
 
-def _of_manifest(clip: str, sources: Sequence[tuple[Path, Path]]) -> _Found:
+def _of_manifest(clip: str, sources: Sequence[tuple[Path, Path]], companion: Companion) -> _Found:
     manifests = [Manifest.read(path) for path, _ in sources]
     exact = [(i, m.clips.index(clip)) for i, m in enumerate(manifests) if clip in m.clips]
     alike = exact or [
@@ -133,16 +133,16 @@ def _of_manifest(clip: str, sources: Sequence[tuple[Path, Path]]) -> _Found:
         raise UserError(f"'{clip}' could be {len(names)} clips: {shown}{', ...' if len(names) > 5 else '.'}")
     which, row = alike[0]
     manifest, root = manifests[which], sources[which][1]
-    known = [name for name in manifest.modalities if name in MODALITIES]
+    known = [name for name in manifest.modalities if name in LANES]
     if not known:
-        raise UserError(f"{manifest.source} has no modality of clips ({', '.join(MODALITIES)}).")
+        raise UserError(f"{manifest.source} has no modality of clips ({', '.join(LANES)}).")
     label = int(manifest.labels[row])
     kind = "out of distribution (label -1)" if label == OOD_LABEL else f"label {label}"
     facts = {
         "recording": manifest.groups[row] or "unknown",
         "manifest": f"{manifest.source}, line {row + 2}",
     }
-    files = files_of(manifest.select(known), row, root)
+    files = files_of(manifest.select(known), row, root, companion)
     if not (math.isnan(files.start) and math.isnan(files.stop)):
         facts["cut"] = f"{files.start:g} s to {files.stop:g} s of its files"
     return _Found(files, row, f"{manifest.class_names[row]} · {kind}", facts, root)

@@ -16,7 +16,6 @@ from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.errors import UserError
 from openood_multimodal.preprocessors.clip import ClipPreprocessor
 from openood_multimodal.preprocessors.optical_flow import dis
-from openood_multimodal.preprocessors.sources import OpenClip
 from openood_multimodal.preprocessors.video import count_frames
 from openood_multimodal.preprocessors.writing import FlowSettings, write_flow
 from openood_multimodal.registry import FLOW_METHODS
@@ -46,7 +45,7 @@ def hac(whole, tmp_path):
 def sheet_of(data, split, row=0, epoch=1, **parameters):
     manifest = Manifest.read(data.manifests["train"])
     preprocessor = ClipPreprocessor({"seed": 3, "preprocessor": parameters}, split)
-    files = files_of(manifest, row, data.root)
+    files = files_of(manifest, row, data.root, preprocessor.companion)
     return preprocessor, files, make_sheet(preprocessor, files, epoch, row, data.root)
 
 
@@ -67,7 +66,8 @@ def test_the_sheet_is_what_the_network_gets(split, data):
     got = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
     preprocessor.load_clip(files, preprocessor.seed, 2, 1, got)
 
-    video = (sheet.video.frames - np.array(preprocessor.params.video.mean)) / preprocessor.params.video.std
+    scale = preprocessor.reader("video").params
+    video = (sheet.video.frames - np.array(scale.mean)) / scale.std
     assert np.allclose(video.transpose(3, 0, 1, 2), got["video"], atol=1e-4)
     # 8-bit levels, 128 for rest, in units of 128 -> pixels a frame
     flow = (got["flow"] * 128 + 128) * 40 / 255 - 20
@@ -163,7 +163,7 @@ def test_flow_of_a_lone_video_is_computed_for_the_frames_shown(hac, tmp_path, mo
     pairs = []
     monkeypatch.setattr(FLOW_METHODS, "get", lambda name: lambda: lambda a, b: pairs.append(a) or DIS(a, b))
     DIS = dis()
-    with OpenClip(ClipFiles("x", {"flow": ModalityFiles(video)}), ("flow",)) as clip:
+    with ClipPreprocessor({}, "test").open(ClipFiles("x", {"flow": ModalityFiles(video)}), ("flow",)) as clip:
         source = clip.frames["flow"]
         found = source.read(np.array([5, 1, 5]))
         assert len(pairs) == 2
@@ -172,7 +172,7 @@ def test_flow_of_a_lone_video_is_computed_for_the_frames_shown(hac, tmp_path, mo
     x, y = tmp_path / "a_flow_x.mp4", tmp_path / "a_flow_y.mp4"
     with open(x, "wb") as x_file, open(y, "wb") as y_file:
         write_flow(video, x_file, y_file, FlowSettings("dis", short_side=256))
-    with OpenClip(ClipFiles("x", {"flow": ModalityFiles(x, y)}), ("flow",)) as clip:
+    with ClipPreprocessor({}, "test").open(ClipFiles("x", {"flow": ModalityFiles(x, y)}), ("flow",)) as clip:
         made = clip.frames["flow"].read(np.array([5, 1, 5]))
     assert np.abs(found.astype(int) - made).mean() < 1  # the files are encoded
     assert found.std() > 1

@@ -246,8 +246,13 @@ def test_modalities_are_those_asked_for_in_that_order(shapes):
 class TestPreprocessors:
     def test_without_one_of_ours_clips_are_read_as_for_a_test(self, shapes, monkeypatch):
         data = shapes("ucf101")
-        monkeypatch.setattr(ClipPreprocessor.Params, "__init__", _small_params)
         expected = make(data)[2]["data"]
+        plain = ClipPreprocessor.__init__
+        monkeypatch.setattr(
+            ClipPreprocessor,
+            "__init__",
+            lambda self, config, split: plain(self, {"preprocessor": SMALL, **config}, split),
+        )
 
         class OfImages:
             def __call__(self, image):
@@ -285,15 +290,6 @@ class TestPreprocessors:
         dataset.set_epoch(2)
         (batch,) = batches(dataset, batch_size=len(dataset), num_workers=1)
         assert torch.equal(batch["data"]["flow"][:, 1, 2], 7200.0 + batch["index"])
-
-
-def _small_params(self, **_: Any) -> None:
-    other = clip_preprocessor.__globals__["_PARAMS"]
-    for name in ("protocol", "flip_probability", "video", "flow", "audio"):
-        object.__setattr__(self, name, getattr(other, name))
-
-
-_PARAMS = clip_preprocessor().params
 
 
 class TestBrokenClips:
@@ -450,7 +446,10 @@ class TestConstruction:
             ({"manifest": manifest, "modalities": ["vidoe"]}, "no modality 'vidoe'.*'video'"),
             ({"manifest": manifest, "modalities": []}, "modalities is empty"),
             ({"benchmark": "htad"}, r"imglist_pth\.benchmark is not a parameter"),
-            (str(table), "clips have no files of a modality 'imu'.*MultimodalTabularDataset"),
+            (
+                str(table),
+                "no reader of a modality 'imu'. Known: audio, flow, video.*MultimodalTabularDataset",
+            ),
             (str(empty), "has a header but no clip"),
             (str(tmp_path / "absent.csv"), "absent.csv can't be read"),
         ):

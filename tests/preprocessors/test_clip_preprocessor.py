@@ -377,7 +377,7 @@ class TestParameters:
         [
             (
                 {"protocol": "multiod-code"},
-                "there is no clip protocol called 'multiod-code'. Did you mean 'multiood-code'",
+                "no clip protocol called 'multiod-code'. Did you mean 'multiood-code'",
             ),
             ({"video": {"frame": 8}}, r"preprocessor\.video\.frame is not a parameter.*'frames'"),
             ({"video": {"size": 300}}, r"preprocessor\.video: size is 300, more than short_side \(256\)"),
@@ -388,6 +388,10 @@ class TestParameters:
             ({"audio": {"overlap": 512}}, r"overlap is 512"),
             ({"audio": {"seconds": 0.01}}, "shorter than one window"),
             ({"flip_probability": 1.5}, "flip_probability is 1.5"),
+            ({"flip_probabilty": 0.5}, r"preprocessor\.flip_probabilty: .*Did you mean 'flip_probability'"),
+            ({"vidio": {"stride": 1}}, r"preprocessor\.vidio: .*Did you mean 'video'"),
+            ({"left": {"reader": "vidio"}}, r"preprocessor\.left\.reader: there is no reader called 'vidio'"),
+            ({"video": 3}, r"preprocessor\.video must be a section"),
         ],
     )
     def test_mistakes(self, section, message):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,12 @@ class EncoderInfo:
     paper: str
     short: str
     build: Callable[[EncoderOptions], ClipEncoder]
+
+    Params: ClassVar[type[EncoderOptions]] = EncoderOptions
+
+    def __call__(self, params: EncoderOptions) -> ClipEncoder:
+        """Build the encoder with random weights."""
+        return self.build(params)
 
     @property
     def summary(self) -> str:
@@ -316,5 +323,5 @@ def build_encoder(name: str, options: EncoderOptions | None = None) -> ClipEncod
         UserError: for an unknown name or an option that the encoder doesn't have.
         MissingPackageError: when mmaction2 (for ``ast``: transformers) is not installed.
     """
-    encoder: ClipEncoder = ENCODERS.get(name).build(options or EncoderOptions())
+    encoder: ClipEncoder = ENCODERS.get(name)(options or EncoderOptions())
     return encoder

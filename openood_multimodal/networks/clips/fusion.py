@@ -1,4 +1,4 @@
-"""The network of clips: an encoder a modality, in the frame of `MultimodalNetwork`."""
+"""The network of clips: a registered encoder for each modality, in the frame of `MultimodalNetwork`."""
 
 from __future__ import annotations
 
@@ -9,42 +9,61 @@ from typing import Any
 
 from ...config import bind
 from ...errors import UserError
-from ...registry import NETWORKS
+from ...naming import did_you_mean
+from ...registry import ENCODERS, NETWORKS
 from ..fusion import MultimodalNetwork, check_modalities
-from .catalogue import EncoderOptions, build_encoder
 from .weights import WeightsReport, load_encoder
 
 
 @dataclass(frozen=True)
-class EncoderSection(EncoderOptions):
-    """A modality's section under ``network.encoders``: an encoder's name, its options, its weights.
+class EncoderSection:
+    """What a modality's section under ``network.encoders`` says beside the encoder's own parameters.
 
     Attributes:
-        name: one of the catalogue.
+        name: of the encoder, in ``registry.ENCODERS``.
         checkpoint: file with weights to start from, or empty for random ones.
         random_stages: how many of the last stages don't take their weights from there.  MultiOOD's code starts the
             audio's last stage so: it loads VGGSound's weights under names that don't match.
     """
 
-    name: str = ""
+    name: str
     checkpoint: str = ""
     random_stages: int = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.random_stages < 0:
             raise UserError(f"random_stages is {self.random_stages}; it must be at least 0.")
 
 
+def bind_encoder(section: Mapping[str, Any], where: str) -> tuple[EncoderSection, Any, Any]:
+    """Return a modality's section, bound; its component in ``registry.ENCODERS``; and the parameters for that.
+
+    Raises:
+        UserError: for an unknown encoder, and as `bind`.
+    """
+    own = [each.name for each in fields(EncoderSection)]
+    if not isinstance(section, Mapping):
+        raise UserError(f"{where} must be a section of 'key: value' lines, got {section!r}.")
+    start = bind(
+        {key: value for key, value in section.items() if key in own}, EncoderSection, where, ignore=()
+    )
+    component = ENCODERS.get(start.name, f"{where}.name")
+    known = [*own, *(each.name for each in fields(component.Params))]
+    for key in section:
+        if key not in known:
+            raise UserError(f"{where}.{key} is not a parameter of {start.name}.{did_you_mean(key, known)}")
+    return start, component, bind(section, component.Params, where, ignore=own)
+
+
 @NETWORKS.register("clip_fusion")
 class ClipFusionNet(MultimodalNetwork):
-    """`MultimodalNetwork` with encoders of clips, by default those of MultiOOD's tables.
+    """`MultimodalNetwork` with an encoder of ``registry.ENCODERS`` for every modality.
 
     Args:
         num_classes: number of in-distribution classes.
         modalities: names, in the order of the concatenated embedding.
-        encoders: modality → section with ``name``, ``checkpoint`` and the fields of `EncoderOptions`; may name more
-            modalities than are used.
+        encoders: modality → section with the fields of `EncoderSection` and the encoder's own parameters; may name
+            more modalities than are used.
 
     Attributes:
         weights_reports: modality → what its ``checkpoint`` filled.
@@ -58,17 +77,13 @@ class ClipFusionNet(MultimodalNetwork):
         self, num_classes: int, modalities: Sequence[str], encoders: Mapping[str, Mapping[str, Any]]
     ) -> None:
         check_modalities(modalities, encoders, "network.encoders")
-        sections = {
-            name: bind(encoders[name], EncoderSection, where=f"network.encoders.{name}", ignore=())
-            for name in modalities
-        }
+        sections: dict[str, EncoderSection] = {}
         built = {}
         reports: dict[str, WeightsReport] = {}
-        for modality, section in sections.items():
-            options = EncoderOptions(
-                **{each.name: getattr(section, each.name) for each in fields(EncoderOptions)}
-            )
-            built[modality] = build_encoder(section.name, options)
+        for modality in modalities:
+            section, component, params = bind_encoder(encoders[modality], f"network.encoders.{modality}")
+            sections[modality] = section
+            built[modality] = component(params)
             if section.checkpoint:
                 reports[modality] = load_encoder(
                     built[modality], section.name, section.checkpoint, section.random_stages

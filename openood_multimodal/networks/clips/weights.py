@@ -59,13 +59,13 @@ class WeightsReport:
 
 
 def load_encoder(
-    encoder: ClipEncoder, name: str, path: str | os.PathLike[str], random_stages: int = 0
+    encoder: nn.Module, name: str, path: str | os.PathLike[str], random_stages: int = 0
 ) -> WeightsReport:
-    """Load published weights into an encoder of the catalogue.
+    """Load published weights into an encoder.
 
     Args:
-        encoder: from `catalogue.build_encoder`.
-        name: its name there.
+        encoder: one of the catalogue, or another module, which takes a plain state dict of its own.
+        name: its name in ``registry.ENCODERS``.
         path: a file of OpenMMLab's, VGGSound's, or a plain state dict with the same names; for ``ast`` a folder that
             transformers wrote.
         random_stages: how many of the last stages keep their random weights.
@@ -78,7 +78,7 @@ def load_encoder(
             of the encoder.
     """
     path = Path(path)
-    if name == "ast":
+    if isinstance(encoder, ClipEncoder) and name == "ast":
         return _load_ast(encoder, path)  # its stages are layers that are read together
     if not path.is_file():
         raise UserError(
@@ -89,6 +89,10 @@ def load_encoder(
         path,
         "Download it again; a file that holds more than tensors has to be saved anew with its state_dict only.",
     )
+    if not isinstance(encoder, ClipEncoder):
+        if random_stages:
+            raise UserError(f"random_stages is {random_stages}, and the encoder {name} has no stages.")
+        return fill(encoder, _state_of(raw, path), f"{path} (encoder {name})")
     given = rename(_state_of(raw, path), name)
     random = tuple(f"{each}." for each in encoder.last_stages(random_stages))
     return fill(encoder.backbone, given, f"{path} (encoder {name})", random)
