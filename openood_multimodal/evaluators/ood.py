@@ -51,20 +51,24 @@ class MultimodalOODEvaluator:
             ``recorder.save_scores`` and ``recorder.save_csv`` (default True).
 
     Attributes:
+        groups: the groups of OOD sets that are evaluated: those of the name, or the class's own where a subclass says
+            ``groups = ("nearood", "farood")``.
         unseen: ``"id"`` and OOD set → bool ``[N]``, the rows whose recording was not in training; may be set
             before `eval_ood`, which then reports metrics on those rows, too.
 
     Raises:
-        UserError: for another ``evaluator.name``.
+        UserError: for another ``evaluator.name``, unless a subclass has its own groups.
     """
+
+    groups: tuple[str, ...] = ()
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
         name = _get(config, "evaluator", "name")
-        if name not in GROUPS:
+        if not self.groups and name not in GROUPS:
             raise UserError(f"evaluator.name is '{name}'.{did_you_mean(str(name), GROUPS)}")
-        self.name: str = name
-        self.groups = GROUPS[name]
+        self.name = str(name)
+        self.groups = self.groups or GROUPS[self.name]
         self.unseen: Mapping[str, NDArray[np.bool_]] = {}
 
     def eval_acc(

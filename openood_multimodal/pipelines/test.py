@@ -40,7 +40,6 @@ from .options import TestOptions
 from .recording import Scored, TestedRun, print_results
 
 RESULTS = "results.csv"
-GROUPS = {"near_ood": ("nearood", "val"), "far_ood": ("farood", "val")}
 
 
 @PIPELINES.register("multimodal_test", "test_ood")
@@ -83,8 +82,10 @@ class TestPipeline:
         card = read_card(checkpoint)
         loaders = build_loaders(config, training=False)
         evaluator_name = config["evaluator"]["name"]
-        ood_loaders = build_ood_loaders(config, GROUPS.get(evaluator_name, ("nearood", "farood", "val")))
-        _check_sets(evaluator_name, ood_loaders, config["ood_dataset"])
+        evaluator = EVALUATORS.get(evaluator_name)(config)  # which sets it takes; _tested makes its own
+        groups = tuple(getattr(evaluator, "groups", ("nearood", "farood")))
+        ood_loaders = build_ood_loaders(config, (*groups, "val"))
+        _check_sets(evaluator_name, groups, ood_loaders, config["ood_dataset"])
         check_same_data(card, loaders, checkpoint)
 
         with contextlib.ExitStack() as held:
@@ -298,10 +299,13 @@ def _unseen(
     return unseen_sets(recordings, loaders["train"].dataset.manifest.groups)
 
 
-def _check_sets(evaluator: str, loaders: Mapping[str, Any], section: Mapping[str, Any]) -> None:
+def _check_sets(
+    evaluator: str, groups: Sequence[str], loaders: Mapping[str, Any], section: Mapping[str, Any]
+) -> None:
     """Refuse, before anything is extracted, an evaluator whose OOD sets the benchmark lacks."""
-    group = GROUPS.get(evaluator, (None,))[0]
-    if group and not loaders.get(group):
+    for group in groups:
+        if loaders.get(group):
+            continue
         there = [name for name in section["split_names"] if name != "val"]
         raise UserError(
             f"the evaluator '{evaluator}' needs {group} sets, and {section['name']} has "

@@ -41,7 +41,12 @@ class NPMix:
 
     @torch.no_grad()
     def __call__(self, bank: EmbeddingBank, generator: torch.Generator | None = None) -> Outliers:
-        """Draw one outlier a class.
+        """Draw one outlier a class, ``[C, D]``.
+
+        ``info`` holds ``neighbours``, int64 ``[C]``: the class that class c was mixed with, never c itself; ``lam``,
+        ``[C]`` in [0, 1], the weight of class c's own row, in the embeddings' dtype; and ``rows``, int64 ``[C, 2]``,
+        slots in the bank: row c is ``lam[c] * bank.embeddings[c, rows[c, 0]] + (1 - lam[c]) *
+        bank.embeddings[neighbours[c], rows[c, 1]]``.
 
         Args:
             bank: full; C >= 2 classes.
@@ -68,4 +73,4 @@ class NPMix:
         neighbours = nearest.gather(1, pick).squeeze(1)
         pairs = torch.stack((torch.arange(classes, device=bank.device), neighbours), dim=1)
         mixed = bank.weighted_rows(pairs, rows, torch.stack((lam, 1 - lam), dim=1))
-        return Outliers(mixed, neighbours, lam, rows)
+        return Outliers(mixed, {"neighbours": neighbours, "lam": lam, "rows": rows})

@@ -76,10 +76,15 @@ def check_synthesis(synthesis: Any) -> None:
         first.embeddings.ndim == 2 and first.embeddings.shape[1] == dim,
         "embeddings are [number of outliers, D]",
     )
+    rule(first.embeddings.dtype == bank.dtype, "outliers have the bank's dtype")
     rule(bool(torch.isfinite(first.embeddings).all()), "an outlier is not finite")
     rule(not first.embeddings.requires_grad, "outliers are detached")
     again = synthesis(bank, generator=torch.Generator().manual_seed(7))
-    same(tuple(first), tuple(again), "the same generator state must give the same outliers")
+    same(
+        (first.embeddings, dict(first.info)),
+        (again.embeddings, dict(again.info)),
+        "the same generator state must give the same outliers",
+    )
     other = synthesis(bank, generator=torch.Generator().manual_seed(8))
     rule(
         not torch.equal(first.embeddings, other.embeddings),

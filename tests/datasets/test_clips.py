@@ -451,7 +451,7 @@ class TestConstruction:
                 "no reader of a modality 'imu'. Known: audio, flow, video.*MultimodalTabularDataset",
             ),
             (str(empty), "has a header but no clip"),
-            (str(tmp_path / "absent.csv"), "absent.csv can't be read"),
+            (str(tmp_path / "absent.csv"), r"absent\.csv: there is no such file"),
         ):
             with pytest.raises(UserError, match=message):
                 MultimodalClipDataset("x", given, data.root, 4)

@@ -43,13 +43,13 @@ def test_each_outlier_is_the_stated_mix(neighbours, dtype):
     for _ in range(20):
         drawn = NPMix(num_neighbors=neighbours)(bank, generator)
         assert drawn.embeddings.shape == (7, 6)
-        assert drawn.embeddings.dtype == drawn.lam.dtype == dtype
+        assert drawn.embeddings.dtype == drawn.info["lam"].dtype == dtype
         assert not drawn.embeddings.requires_grad
-        assert drawn.rows.shape == (7, 2)
+        assert drawn.info["rows"].shape == (7, 2)
         for c in range(7):
-            s, (i, j) = int(drawn.neighbours[c]), drawn.rows[c].tolist()
+            s, (i, j) = int(drawn.info["neighbours"][c]), drawn.info["rows"][c].tolist()
             assert s in nearest[c]
-            lam = float(drawn.lam[c])
+            lam = float(drawn.info["lam"][c])
             mix = lam * bank.embeddings[c, i].double() + (1 - lam) * bank.embeddings[s, j].double()
             torch.testing.assert_close(drawn.embeddings[c].double(), mix, rtol=1e-6, atol=1e-6)
 
@@ -85,19 +85,19 @@ def draws(times, **parameters):
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 10.0])
 def test_lambda_follows_beta(alpha):
     _, drawn = draws(150, alpha=alpha)
-    lam = torch.cat([each.lam for each in drawn]).numpy()
+    lam = torch.cat([each.info["lam"] for each in drawn]).numpy()
     assert stats.kstest(lam, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
     assert stats.kstest(lam, stats.beta(2 * alpha, 2 * alpha).cdf).pvalue < 1e-6  # the test can tell
 
 
 def test_rows_and_neighbours_are_uniform():
     bank, drawn = draws(200, num_neighbors=3)
-    rows = torch.stack([each.rows for each in drawn])
+    rows = torch.stack([each.info["rows"] for each in drawn])
     for column in range(2):
         counts = torch.bincount(rows[:, :, column].flatten(), minlength=bank.size)
         assert stats.chisquare(counts.numpy()).pvalue > 1e-3
     nearest = bank.nearest(3)
-    chosen = torch.stack([each.neighbours for each in drawn])
+    chosen = torch.stack([each.info["neighbours"] for each in drawn])
     position = (chosen.unsqueeze(-1) == nearest).float().argmax(-1).flatten()
     assert stats.chisquare(torch.bincount(position, minlength=3).numpy()).pvalue > 1e-3
     pairs = torch.bincount((rows[:, :, 0] * bank.size + rows[:, :, 1]).flatten(), minlength=bank.size**2)
@@ -110,8 +110,8 @@ def test_reproducible_by_seed():
     assert all(map(torch.equal, one, two))
     generator = torch.Generator().manual_seed(5)
     first, second = NPMix()(bank, generator), NPMix()(bank, generator)
-    assert torch.equal(first.lam, one.lam)
-    assert not torch.equal(first.lam, second.lam)
+    assert torch.equal(first.info["lam"], one.info["lam"])
+    assert not torch.equal(first.info["lam"], second.info["lam"])
     torch.manual_seed(8)
     one = NPMix()(bank)
     torch.manual_seed(8)
@@ -139,10 +139,10 @@ def test_nothing_before_all_classes_are_full():
 
 def test_with_fewer_classes_than_neighbours_all_others_are_neighbours():
     bank = filled(classes=3)
-    seen = {tuple(NPMix(num_neighbors=10)(bank).neighbours.tolist()) for _ in range(100)}
+    seen = {tuple(NPMix(num_neighbors=10)(bank).info["neighbours"].tolist()) for _ in range(100)}
     assert len(seen) == 8  # two choices for each of three classes
     bank = filled(classes=2)
-    assert NPMix(num_neighbors=2)(bank).neighbours.tolist() == [1, 0]
+    assert NPMix(num_neighbors=2)(bank).info["neighbours"].tolist() == [1, 0]
 
 
 def test_identical_prototypes_still_exclude_the_class_itself():
@@ -151,7 +151,7 @@ def test_identical_prototypes_still_exclude_the_class_itself():
         bank.push(torch.ones(4, 3), torch.arange(4))
     for _ in range(20):
         drawn = NPMix()(bank)
-        assert not (drawn.neighbours == torch.arange(4)).any()
+        assert not (drawn.info["neighbours"] == torch.arange(4)).any()
         torch.testing.assert_close(drawn.embeddings, torch.ones(4, 3))
 
 
