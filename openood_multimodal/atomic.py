@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from .escapes import csv_cell
 from .paths import LONGEST_NAME, remove
 
 if TYPE_CHECKING:
@@ -116,11 +117,19 @@ def write_csv(path: PathLike, columns: Sequence[str], rows: Iterable[Mapping[str
     Raises:
         ValueError: when a row has a key that is not a column.
     """
+    write_text(path, csv_text(columns, rows))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return a CSV table with these columns, its texts escaped for spreadsheets.  Raises as `write_csv`."""
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, fieldnames=list(columns), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
+    for row in rows:
+        writer.writerow(
+            {key: csv_cell(value) if isinstance(value, str) else value for key, value in row.items()}
+        )
+    return buffer.getvalue()
 
 
 def write_npy(path: PathLike, array: ArrayLike) -> None:

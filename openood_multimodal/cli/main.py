@@ -9,11 +9,13 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from .. import __version__
 from ..errors import UserError
+from ..escapes import escaped_streams
 from ..naming import did_you_mean
 
 
@@ -73,7 +75,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with escaped_streams(), warnings.catch_warnings():
+            if argv is None:
+                warnings.showwarning = _note
+            return _run(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:
+        # the reader, head for instance, has gone; there is nobody left to tell
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - must outlive this function
+        return 0
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as a note; those that aren't for users (deprecations) as Python does."""
+    if issubclass(category, UserWarning):
+        print(f"openood-mm: note: {message}", file=file or sys.stderr)
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+def _run(arguments: list[str]) -> int:
     parser = build_parser()
     if not arguments:
         parser.print_help()
@@ -98,9 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 130
     except BrokenPipeError:
-        # the reader, head for instance, has gone; there is nobody left to tell
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - must outlive this function
-        return 0
+        raise
     except OSError as error:
         print(f"openood-mm: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1

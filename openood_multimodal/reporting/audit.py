@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from .. import __version__
 from ..atomic import write_bytes
+from .figures import plain_text
 
 SCHEMA_VERSION = 1
 SHOWN = 12  # near classes printed a set; the JSON has all
@@ -82,6 +83,7 @@ def plot_audit(audits: Sequence[Audit], path: Path) -> Path | None:
     figure.suptitle(
         "What a split leaks, in per cent of a set's clips (right: of its classes)", fontsize=11, color=_INK
     )
+    plain_text(figure)
     buffer = io.BytesIO()
     canvas.print_figure(buffer, format="png", dpi=130)
     write_bytes(path, buffer.getvalue())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from ..atomic import write_text
 from ..errors import UserError
+from ..escapes import csv_cell, markdown, one_line
 from .figures import plot_benchmark
 from .methods import COLUMNS, TITLES, as_methods, in_order
 from .modalities import difference_table, modality_differences, modality_table
@@ -61,9 +62,9 @@ def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
         tables.append((title, difference_table(between_modalities, training, SHOWN_SCORES)))
     files = [
         _write(output_dir / "leaderboard.md", _join(tables, "github")),
-        _write(output_dir / "leaderboard.csv", summaries.to_csv(index=False)),
-        _write(output_dir / "differences.csv", differences.to_csv(index=False)),
-        _write(output_dir / "modalities.csv", between_modalities.to_csv(index=False)),
+        _write(output_dir / "leaderboard.csv", _csv(summaries)),
+        _write(output_dir / "differences.csv", _csv(differences)),
+        _write(output_dir / "modalities.csv", _csv(between_modalities)),
     ]
     figure = plot_benchmark(summaries, output_dir / "leaderboard.png")
     shown = [(title, table) for title, table in tables if ": FPR@95 by" not in title]
@@ -153,12 +154,26 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
+def _csv(frame: pd.DataFrame) -> str:
+    return str(_escaped(frame, csv_cell).to_csv(index=False, lineterminator="\n"))
+
+
+def _escaped(frame: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
+    texts = frame.select_dtypes(exclude="number").columns
+    return frame.assign(
+        **{name: [escape(each) if isinstance(each, str) else each for each in frame[name]] for name in texts}
+    ).rename(columns=escape)
+
+
 def _join(tables: Iterable[tuple[str, pd.DataFrame]], style: str) -> str:
     parts = []
     for title, table in tables:
         if table.empty:
             continue
-        heading = f"### {title}\n" if style == "github" else title
-        body = tabulate(table, headers="keys", showindex=False, tablefmt=style, disable_numparse=True)
+        escape = markdown if style == "github" else one_line
+        heading = f"### {escape(title)}\n" if style == "github" else escape(title)
+        body = tabulate(
+            _escaped(table, escape), headers="keys", showindex=False, tablefmt=style, disable_numparse=True
+        )
         parts.append(f"{heading}\n{body}")
     return "\n\n".join([*parts, LEGEND]) + "\n"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..atomic import write_bytes
+from ..escapes import one_line
 from .methods import COLUMNS, TITLES, as_methods, in_order
 from .modalities import by_size
 
@@ -51,10 +52,20 @@ def plot_benchmark(summaries: pd.DataFrame, path: Path, metric: str = "AUROC") -
     for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         _panel(axes, *panel, metric=metric)
     figure.suptitle(f"{metric} (%), mean ± standard deviation over class partitions", fontsize=11)
+    plain_text(figure)
     buffer = io.BytesIO()
     canvas.print_figure(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue())
     return path
+
+
+def plain_text(figure: Any) -> None:
+    """Draw a figure's texts as they are: names out of files may hold dollars and controls."""
+    from matplotlib.text import Text
+
+    for each in figure.findobj(Text):
+        each.set_parse_math(False)
+        each.set_text("\n".join(map(one_line, each.get_text().split("\n"))))
 
 
 def _panel(axes: Any, title: str, part: pd.DataFrame, column: str, values: list[str], metric: str) -> None:
@@ -66,7 +77,8 @@ def _panel(axes: Any, title: str, part: pd.DataFrame, column: str, values: list[
         deviations = chosen[f"{metric}_std"].fillna(0.0)
         label = COLUMNS.get(value, value) if column == "training" else _short(value)
         axes.errorbar(places, chosen[metric], yerr=deviations, fmt="o", markersize=5, capsize=2, label=label)
-    axes.set_xticks(range(len(methods)), [TITLES.get(name, name) for name in methods], fontsize=8)
+    names = [one_line(TITLES.get(name, name)) for name in methods]
+    axes.set_xticks(range(len(methods)), names, fontsize=8, parse_math=False)
     axes.set_title(title, fontsize=10)
     axes.set_ylabel(metric)
     axes.grid(axis="y", alpha=0.3)

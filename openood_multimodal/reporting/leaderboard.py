@@ -5,8 +5,6 @@ The same records give the same bytes, whatever their order and folders; nothing 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections import Counter, defaultdict
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from .. import __version__
+from .. import __version__, atomic
 from ..errors import UserError
 from ..files import holding, listed, read_yaml, text_sha256
 from ..naming import did_you_mean
@@ -76,11 +74,7 @@ class Board:
 
     def csv(self) -> str:
         """Return the table of `COLUMNS`."""
-        buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_cells(self.name, row) for row in self.rows)
-        return buffer.getvalue()
+        return atomic.csv_text(COLUMNS, (_cells(self.name, row) for row in self.rows))
 
     def markdown(self) -> str:
         """Return the page."""

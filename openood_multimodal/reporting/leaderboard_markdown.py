@@ -9,6 +9,7 @@ from itertools import groupby
 
 from tabulate import tabulate
 
+from ..escapes import markdown as text
 from .leaderboard_rows import AVERAGE, Method, Row
 
 SHOWN = ("AUROC", "FPR@95", "ACC")
@@ -237,8 +238,3 @@ def _table(lines: Iterable[dict[str, str]]) -> str:
     empty = {name for line in kept for name in line if not any(each.get(name) for each in kept)}
     shown = [{name: cell for name, cell in line.items() if name not in empty} for line in kept]
     return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
-
-
-def text(value: str) -> str:
-    """Return ``value`` so that it can't end a table's cell or line, or open a tag."""
-    return " ".join(value.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
