@@ -127,7 +127,7 @@ class Recorder:
                         run_id=_text_digest([config, inputs])[:16],
                         id_set=named["benchmark"],
                         ood_set=name,
-                        modalities=list(task.slices) or None,
+                        modalities=_modalities(task),
                         protocol=None,
                         synthesis=None,
                         discrepancy=None,
@@ -208,12 +208,20 @@ def _digests(task: Task) -> Iterator[tuple[str, str]]:
     for name, each in task.named_sets():
         yield name, _digest(each)
     if task.head is not None:
-        yield "head", arrays_digest([task.head.weight, task.head.bias])
+        yield "head", arrays_digest(task.head.arrays().values())
 
 
 def _digest(each: InputSet) -> str:
     known = each.origin.get("sha256") or each.origin.get("digest")
-    return known or arrays_digest([each.embeddings.features, each.embeddings.labels])
+    arrays = (getattr(each.embeddings, name) for name in ("features", "labels", "logits", "modality_logits"))
+    return known or arrays_digest(array for array in arrays if array is not None)
+
+
+def _modalities(task: Task) -> list[str] | None:
+    """Return the modalities' names, or None where nobody named them."""
+    names = task.test.embeddings.modalities
+    unnamed = all(name.startswith("modality_") for name in names)
+    return list(task.slices) or (None if unnamed else list(names))
 
 
 def _shared_digest(task: Task, key: str) -> str | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from openood_multimodal import evaluate
+from openood_multimodal.arrays import Embeddings
 from openood_multimodal.cli import main
 from openood_multimodal.datasets.store import EmbeddingStore
 from openood_multimodal.errors import UserError
@@ -119,6 +120,26 @@ def test_python_and_the_command_write_the_same_but_for_the_digests_of_files(fold
         digests = {**b.digests, "inputs": a.digests["inputs"]}
         assert a.to_dict() == {**b.to_dict(), "run_id": a.run_id, "digests": digests}
     assert len({each.digests["inputs"] for each in [*one, *other]}) == 2
+
+
+def test_what_is_said_of_modalities_reaches_the_record_and_every_array_its_digest(arrays, tmp_path):
+    logits = np.random.default_rng(0).standard_normal((60, 2, 4))
+
+    def record(name, modality_logits=logits, **more):
+        test = Embeddings(*arrays.test, modality_logits=modality_logits, **more)
+        ood = {"near": Embeddings(arrays.ood["near"], np.full(50, -1), modality_logits=logits[:50], **more)}
+        scores = "discrepancy" if modality_logits is not None else "msp"
+        evaluate(None, test, ood, arrays.head, postprocessors=scores, records=tmp_path / name)
+        return load_records(tmp_path / name)[0]
+
+    named = record("a", modalities=("video", "flow"))
+    assert named.modalities == ["video", "flow"]
+    assert record("b").modalities is None
+    digests = {
+        record(name, values).digests["inputs"]
+        for name, values in (("c", logits), ("d", 2 * logits), ("e", None))
+    }
+    assert len(digests | {named.digests["inputs"]}) == 3
 
 
 def test_a_second_run_replaces_the_records(folder):
