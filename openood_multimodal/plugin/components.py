@@ -216,8 +216,8 @@ class Components:
         name = _name(config, "pipeline")
         ours = names.usable("get_pipeline", name, self.taken)
         if not ours:
-            self._check_names(config)
             self._check_suitable(config)
+            self._check_names(config)
         print(f"openood-multimodal inside OpenOOD {self.host} ({self.host.root}).", end=" ")
         print(f"FPR@95 of OpenOOD's evaluators: {version.FPR_MEANINGS[self.host.fpr95]}.", flush=True)
         if ours:
