@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from tqdm import tqdm
@@ -314,7 +314,27 @@ def _check_sets(
         )
 
 
-def check_same_data(card: CheckpointCard | None, loaders: Mapping[str, Any], checkpoint: str) -> None:
+class TrainedOn(Protocol):
+    """What `check_same_data` reads of a `CheckpointCard`."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Provenance of the training set."""
+
+    @property
+    def manifest_digests(self) -> Mapping[str, str]:
+        """Split → digest."""
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+
+    @property
+    def modalities(self) -> list[str]:
+        """In order."""
+
+
+def check_same_data(card: TrainedOn | None, loaders: Mapping[str, Any], checkpoint: str) -> None:
     """Refuse a test on data that the training may have seen: other partition, seed or modalities."""
     if card is None:
         return

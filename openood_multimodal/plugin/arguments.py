@@ -40,6 +40,8 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
     if not _is_multimodal(files):
         return [*words[:start], *files, *words[stop:]]
     files += _own_score(files, overrides, root, scratch)
+    if not any("seed" in read_config(file) for file in files if file.strip()):
+        files.insert(0, str(_write_seed(scratch)))  # many of OpenOOD's configs have none
     config = load_config(files, overrides)
     for key in preflight.LAUNCH_KEYS:
         if config.get(key) is None:
@@ -112,6 +114,12 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
             yield key, value
         elif place + 1 < len(words):
             yield word, words[place + 1]
+
+
+def _write_seed(scratch: Path) -> Path:
+    path = scratch / "seed.yml"
+    Config({"seed": 0}).dump(path)
+    return path
 
 
 def _write_overrides(files: list[str], overrides: list[str], scratch: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import torch
@@ -14,47 +15,31 @@ from .calling import undisturbed
 Convert = Callable[[Any], Any]
 
 
-class GradientBatch(ModalityBatch):
-    """A `ModalityBatch` that can be perturbed as ODIN perturbs a tensor.
+class ArithmeticBatch(ModalityBatch):
+    """A `ModalityBatch` that is added, multiplied, indexed and joined as a tensor is, modality by modality.
 
-    It answers ``requires_grad = True``, ``.grad``, ``torch.ge(batch.grad, 0)``, ``(g.float() - 0.5) * 2`` and
-    ``torch.add(batch, g, alpha=-noise)``, modality by modality.  ``batch[:, 0]`` is that column of every
-    modality that has one.
+    ``batch[:, 0]`` is that column of every modality that has one.
     """
+
+    __array_ufunc__ = None  # a NumPy number times a batch is the batch's affair
 
     @classmethod
     def of(cls, batch: Mapping[str, Tensor]) -> Self:
         """Return a copy of ``batch`` as this class; gradients never reach the original tensors."""
         return cls((name, tensor.detach().clone()) for name, tensor in batch.items())
 
-    @property
-    def requires_grad(self) -> bool:
-        """Whether any modality requires a gradient."""
-        return any(tensor.requires_grad for tensor in self.values())
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        for tensor in self.values():
-            if tensor.is_floating_point():
-                tensor.requires_grad_(value)
-
-    @property
-    def grad(self) -> Self:
-        """The gradients; zeros for a modality that the loss doesn't depend on."""
-        return type(self)(
-            (name, torch.zeros_like(tensor) if tensor.grad is None else tensor.grad)
-            for name, tensor in self.items()
-        )
-
     @classmethod
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Apply a function of torch modality by modality."""
+        """Apply a function of torch modality by modality; ``torch.cat`` takes a list of batches."""
         kwargs = kwargs or {}
-        first = next(each for each in (*args, *kwargs.values()) if isinstance(each, cls))
+        listed = (item for each in args if isinstance(each, list | tuple) for item in each)
+        first = next(each for each in (*args, *listed, *kwargs.values()) if isinstance(each, cls))
 
         def part(value: Any, name: str) -> Any:
+            if isinstance(value, list | tuple):
+                return type(value)(part(each, name) for each in value)
             return value[name] if isinstance(value, cls) else value
 
         return cls(
@@ -74,6 +59,8 @@ class GradientBatch(ModalityBatch):
     def __truediv__(self, other: Any) -> Any:
         return torch.div(self, other)  # type: ignore[arg-type]
 
+    __radd__, __rmul__ = __add__, __mul__
+
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             return super().__getitem__(key)
@@ -85,7 +72,34 @@ class GradientBatch(ModalityBatch):
             return
         for name, tensor in self.items():
             if _has(tensor, key):
-                tensor[key] = value[name] if isinstance(value, GradientBatch) else value
+                tensor[key] = value[name] if isinstance(value, ArithmeticBatch) else value
+
+
+class GradientBatch(ArithmeticBatch):
+    """A batch that can be perturbed as ODIN perturbs a tensor.
+
+    It answers ``requires_grad = True``, ``.grad``, ``torch.ge(batch.grad, 0)``, ``(g.float() - 0.5) * 2`` and
+    ``torch.add(batch, g, alpha=-noise)``.
+    """
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether any modality requires a gradient."""
+        return any(tensor.requires_grad for tensor in self.values())
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        for tensor in self.values():
+            if tensor.is_floating_point():
+                tensor.requires_grad_(value)
+
+    @property
+    def grad(self) -> Self:
+        """The gradients; zeros for a modality that the loss doesn't depend on."""
+        return type(self)(
+            (name, torch.zeros_like(tensor) if tensor.grad is None else tensor.grad)
+            for name, tensor in self.items()
+        )
 
 
 def _has(tensor: Tensor, key: Any) -> bool:
@@ -116,9 +130,6 @@ def perturbable(data: Any) -> Any:
 class ConvertedLoader:
     """A loader whose batches' ``"data"`` are converted on the way; everything else is the loader's.
 
-    What the loader draws leaves the random streams as they were: a DataLoader draws at the start of every pass, and
-    results would depend on how many there were.
-
     Args:
         loader: yields ``{"data", "label", ...}``.
         convert: applied to ``batch["data"]``.
@@ -129,6 +140,10 @@ class ConvertedLoader:
         self.loader = loader
         self.convert = convert
         self.watch = watch
+
+    def around(self) -> AbstractContextManager[None]:
+        """What the loader is asked for batches in."""
+        return nullcontext()
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -142,12 +157,23 @@ class ConvertedLoader:
         return getattr(self.loader, name)
 
 
+class UndisturbingLoader(ConvertedLoader):
+    """Leaves the random streams as they were: a DataLoader draws at the start of every pass.
+
+    For tests; in a training, every epoch would have the same order.
+    """
+
+    def around(self) -> AbstractContextManager[None]:
+        """See `calling.undisturbed`."""
+        return undisturbed()
+
+
 class _ConvertedBatches:
     """An iterator that knows its length, as a DataLoader's does; OpenMax asks for it."""
 
     def __init__(self, source: ConvertedLoader) -> None:
         self.source = source
-        with undisturbed():
+        with source.around():
             self.batches = iter(source.loader)
 
     def __len__(self) -> int:
@@ -157,7 +183,7 @@ class _ConvertedBatches:
         return self
 
     def __next__(self) -> dict[str, Any]:
-        with undisturbed():
+        with self.source.around():
             batch = next(self.batches)
         if self.source.watch is not None:
             self.source.watch(batch)

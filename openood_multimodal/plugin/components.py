@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..naming import did_you_mean
 from ..networks import build_network
 from ..registry import DATASETS, EVALUATORS, PIPELINES, PREPROCESSORS, TRAINERS
-from . import cpu, launching, names, preflight, version
+from . import cpu, launching, names, preflight, training, version
 from .calling import seeded
 from .evaluation import EvaluationAPI
 from .outputs import file_by_postprocessor
@@ -134,6 +134,8 @@ class Components:
         if not names.usable("get_trainer", name, self.taken):
             trainer = original(net, train_loader, val_loader, config)
             _tell_epochs(trainer, train_loader)
+            if names.usable("get_network", _name(config, "network"), self.taken):
+                training.make_ready(trainer, str(name), net, int(config["dataset"]["num_classes"]))
         else:
             trainer = TRAINERS.get(name)(net, train_loader, config)
             keep_in_step(net, trainer.optimizer)
@@ -211,12 +213,13 @@ class Components:
         if not preflight.is_multimodal(config):
             return original(config)
         own = self.taken["get_pipeline"]
-        preflight.check(config, strict=self.strict, own_pipelines=sorted(own))
-        preflight.fill(config)
         name = _name(config, "pipeline")
         ours = names.usable("get_pipeline", name, self.taken)
         if not ours:
             self._check_suitable(config)
+        preflight.check(config, strict=self.strict, own_pipelines=sorted(own))
+        preflight.fill(config)
+        if not ours:
             self._check_names(config)
         print(f"openood-multimodal inside OpenOOD {self.host} ({self.host.root}).", end=" ")
         print(f"FPR@95 of OpenOOD's evaluators: {version.FPR_MEANINGS[self.host.fpr95]}.", flush=True)
@@ -252,6 +255,16 @@ class Components:
         name, network = _name(config, "postprocessor"), _name(config, "network")
         if not names.usable("get_network", network, self.taken):
             return  # one of OpenOOD's networks, perhaps just the one that it asks for
+        trainer, pipeline = str(_name(config, "trainer")), str(_name(config, "pipeline"))
+        if _trains(config) or pipeline in training.PIPELINES:
+            reason = training.UNSUITABLE.get(trainer) or training.PIPELINES.get(pipeline)
+            if reason and trainer not in TRAINERS:
+                what = f"trainer '{trainer}'" if trainer in training.UNSUITABLE else f"pipeline '{pipeline}'"
+                raise UserError(
+                    f"OpenOOD's {what} can't train the network '{network}': {reason}. Those that can: "
+                    f"{', '.join(training.RUNS)}; and this package's own (openood-mm list trainers)."
+                )
+            return
         import openood.postprocessors as theirs  # type: ignore[import-not-found,unused-ignore]
 
         recipe = RECIPES.get(str(name))

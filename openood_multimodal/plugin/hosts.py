@@ -67,8 +67,13 @@ CLIPS = Problem(
         "networks/clip_fusion_small.yml",
     ),
     "pipelines/train/a2d.yml",
-    ("--dataset.num_classes", "5", "--num_gpus", "0", "--num_workers", "0"),
-    ("--optimizer.num_epochs", "8", "--optimizer.lr", "0.001"),
+    (
+        *("--dataset.num_classes", "5", "--num_gpus", "0", "--num_workers", "0"),
+        *("--preprocessor.video.frames", "8", "--preprocessor.flow.frames", "4"),
+        *("--preprocessor.video.short_side", "36", "--preprocessor.video.size", "32"),
+        *("--preprocessor.flow.short_side", "36", "--preprocessor.flow.size", "32"),
+    ),
+    ("--optimizer.num_epochs", "12", "--optimizer.lr", "0.001"),
     {
         "vim": {"dim": 16},
         "mm_vim": {"dim": 16},
@@ -124,7 +129,7 @@ def prepare(problem: Problem, folder: Path) -> Path:
     if problem is CLIPS:
         from ..datasets.moving_shapes import generate
 
-        generate(folder / "shapes", size="small")
+        generate(folder / "shapes", size="small", height=32, width=40)
     words = [*problem.words, *problem.training_words, *_data(problem, folder)]
     more = ("--output_dir", str(folder), "--exp_name", "run", "--recorder.tensorboard", "false")
     config = load_config([problem.files[0], problem.files[2], problem.training], [*words, *more])
@@ -280,8 +285,8 @@ def _section(version: str, problem: Problem, rows: Sequence[Row]) -> list[str]:
     return [
         f"## OpenOOD {version}, {problem.name}",
         "",
-        f"{sum(row.same for row in both)} of the {len(both)} postprocessors that run in both hosts give the same digits.",
-        f"Here with {settings}.",
+        f"{sum(row.same for row in both)} of the {len(both)} postprocessors that run in both hosts give the same",
+        f"digits. Here with {settings}.",
         "",
         f"| postprocessor | hosts | {' | '.join(CSV_METRICS)} | note |",
         f"|{'---|' * (len(CSV_METRICS) + 3)}",

@@ -17,12 +17,13 @@ from ..datasets.loaders import build_loaders, default_workers
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..networks.build import bare_network
-from ..pipelines.card import read_card
+from ..pipelines.card import card_path
 from ..pipelines.checks import check_trained
 from ..pipelines.test import check_same_data
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
 from .calling import undisturbed
 from .several_inputs import BELOW_WIDTH
+from .trained import trained_on
 
 LAUNCH_KEYS = ("exp_name", "output_dir", "num_gpus", "num_machines", "machine_rank", "pipeline.name")
 """Keys that OpenOOD's main.py reads itself."""
@@ -249,11 +250,16 @@ def _check_clips(config: Config) -> None:
         or not classes <= set(DATASETS.names())
     ):
         return
-    card = read_card(checkpoint)
+    try:
+        card, why = trained_on(checkpoint), ""
+    except UserError as error:
+        if card_path(checkpoint).is_file():
+            raise
+        card, why = None, f" (of its config.yml: {error})"
     if card is None:
         print(
-            f"Note: {checkpoint} has no card (multimodal_train writes one), so nothing can check on which clips it was "
-            "trained: give the partition, seed and modalities of its training.",
+            f"Note: {checkpoint} has no card (training writes one), so nothing can check on which clips it was "
+            f"trained{why}: give the partition, seed and modalities of its training.",
             flush=True,
         )
         return

@@ -20,7 +20,7 @@ from ..evaluators.ood import evaluation_mode
 from ..postprocessors.mds import MDS
 from ..postprocessors.sweeps import within_limits
 from ..postprocessors.vim import ViM
-from .batches import ConvertedLoader, as_it_is, perturbable
+from .batches import UndisturbingLoader, as_it_is, perturbable
 from .calling import seeded
 from .recipes import RECIPES, Recipe
 
@@ -54,7 +54,7 @@ def accept_several_inputs(postprocessor: Any, name: str, seed: int = 0, search: 
         if getattr(postprocessor, "setup_flag", False):
             return setup(net, id_loaders, *args, **kwargs)
         evaluation_mode(net)
-        loaders = {split: ConvertedLoader(each, convert) for split, each in id_loaders.items()}
+        loaders = {split: UndisturbingLoader(each, convert) for split, each in id_loaders.items()}
         with seeded(seed), _watching(postprocessor, name, net, loaders):
             result = setup(net, loaders, *args, **kwargs)
         if name == "react" and not hasattr(postprocessor, "threshold"):
@@ -71,7 +71,7 @@ def accept_several_inputs(postprocessor: Any, name: str, seed: int = 0, search: 
     def prepared_inference(net: Any, data_loader: Any, *args: Any, **kwargs: Any) -> Any:
         evaluation_mode(net)
         with seeded(seed):
-            pred, conf, *rest = inference(net, ConvertedLoader(data_loader, as_it_is), *args, **kwargs)
+            pred, conf, *rest = inference(net, UndisturbingLoader(data_loader, as_it_is), *args, **kwargs)
         return pred, _checked(np.asarray(conf), name), *rest
 
     postprocessor.setup, postprocessor.inference = prepared_setup, prepared_inference
@@ -162,7 +162,7 @@ def _watching(postprocessor: Any, name: str, net: Any, loaders: dict[str, Any]) 
         if isinstance(output, tuple):
             outputs.append((output[0].detach().cpu(), output[1].detach().cpu()))
 
-    loaders[split] = ConvertedLoader(loaders[split], as_it_is, lambda batch: labels.append(batch["label"]))
+    loaders[split] = UndisturbingLoader(loaders[split], as_it_is, lambda batch: labels.append(batch["label"]))
     hook = net.register_forward_hook(remember)
     try:
         yield

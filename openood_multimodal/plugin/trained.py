@@ -1,13 +1,21 @@
-"""What OpenOOD's ``train`` trained on, kept beside its checkpoints: the cards that our own training writes."""
+"""What OpenOOD's ``train`` trained on: cards beside its checkpoints, as our own training writes them.
+
+A run that was stopped leaves none, nor did earlier versions of this package; its ``config.yml`` says what it read.
+"""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..pipelines.card import describe_checkpoint
+from ..datasets.loaders import build_loaders
+from ..pipelines.card import CheckpointCard, describe_checkpoint, read_card
+from ..registry import DATASETS
+from .saved_config import FILE, read_saved_config
 
 _NAME = re.compile(r"(best|last|model)_epoch(\d+)(?:_acc(\d+\.\d+))?\.ckpt")
 """File names of OpenOOD's recorders; ``best.ckpt`` holds what the last ``best_epoch...`` does."""
@@ -50,3 +58,40 @@ class TrainingRun:
 
     def _describe(self, path: Path, epoch: int, accuracy: float) -> None:
         describe_checkpoint(path, self.config, self.loaders, self.trainer, epoch, accuracy)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What is known of a checkpoint's data without a card; the fields are `CheckpointCard`'s."""
+
+    data: Mapping[str, Any]
+    manifest_digests: Mapping[str, str]
+    seed: int
+    modalities: list[str]
+
+
+def trained_on(checkpoint: str) -> CheckpointCard | TrainedOn | None:
+    """Return what ``checkpoint`` was trained on: its card, or what the ``config.yml`` beside it names, or None.
+
+    Raises:
+        UserError: for a card or config that is damaged, or data that is not where it was.
+    """
+    card = read_card(checkpoint)
+    path = Path(checkpoint).parent / FILE
+    if card is not None or not path.is_file():
+        return card
+    config = read_saved_config(path)
+    section = config.get("dataset")
+    pipeline = config.get("pipeline")
+    trains = isinstance(pipeline, dict) and str(pipeline.get("name")).startswith("train")
+    if not trains or not isinstance(section, dict):
+        return None
+    parts = [section.get(split) for split in section.get("split_names") or ()]
+    if not parts or any(
+        not isinstance(part, dict) or part.get("dataset_class") not in DATASETS for part in parts
+    ):
+        return None
+    loaders = build_loaders({"dataset": {**section, "num_workers": 0}}, training=False)
+    dataset: Any = loaders["train" if "train" in loaders else next(iter(loaders))].dataset
+    digests = {name: each.dataset.manifest.digest() for name, each in loaders.items()}  # type: ignore[attr-defined]
+    return TrainedOn(dataset.provenance, digests, int(config.get("seed") or 0), list(dataset.modalities))

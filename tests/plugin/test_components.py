@@ -175,8 +175,9 @@ def test_a_mistake_in_an_image_config_fails_as_before(registered, image_config, 
         ({"pipeline": {"name": "test_odd"}}, "pipeline.name is 'test_odd'. Did you mean 'test_ood'"),
         ({"postprocessor": {"name": "vim", "postprocessor_args": {"dim": 12}}}, "dim is 12.*12 columns.*1 to 11"),
         ({"postprocessor": {"name": "residual", "postprocessor_args": {"dim": 512}}}, "dim is 512.*12 columns"),
-        ({"postprocessor": {"name": "conf_branch"}}, "'conf_branch', which neither"),
-        ({"postprocessor": {"name": "adascale_a"}}, "'adascale_a', which neither"),
+        ({"postprocessor": {"name": "conf_branch"}}, "'conf_branch' can't run on .* a confidence branch"),
+        ({"postprocessor": {"name": "adascale_a"}}, "'adascale_a' can't run on .*one image tensor"),
+        ({"postprocessor": {"name": "nonsense"}}, "'nonsense', which neither"),
         ({"postprocessor": {"name": "msp", "APS_mode": True}}, "msp has no postprocessor_sweep"),
         ({"num_gpus": 2, "pipeline": {"name": "multimodal_test"}}, "runs in one process.*--num_gpus 1"),
     ],
@@ -339,6 +340,36 @@ def test_openoods_train_leaves_a_card_and_other_clips_are_refused(
             table_config("test", *FAR, "--dataset.partition", "1", folder="other", postprocessor=section)
         )
     assert not (tmp_path / "other").exists()
+
+
+def test_without_a_card_the_trainings_config_is_looked_at(
+    trained_here, table_config, run_openood, tmp_path, capsys
+):
+    """A training that was stopped has written no card."""
+    import yaml
+
+    def save(config):  # as OpenOOD's setup_logger does
+        tag = "!!python/object/new:openood.utils.config.Config"
+        (trained_here.parent / "config.yml").write_text(f"{tag}\n{yaml.safe_dump({'state': config})}")
+
+    for card in trained_here.parent.glob("*.json"):
+        card.unlink()
+    section = {"name": "msp"}
+    run_openood(table_config("test", *FAR, folder="none", postprocessor=section))
+    assert "has no card" in capsys.readouterr().out
+    save(table_config("train"))
+    run_openood(table_config("test", *FAR, folder="same", postprocessor=section))
+    assert "has no card" not in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"was trained on other clips.*partition 0 there, 1 here"):
+        run_openood(
+            table_config("test", *FAR, "--dataset.partition", "1", folder="other", postprocessor=section)
+        )
+    config = table_config("train")
+    config["dataset"]["train"]["imglist_pth"] = str(tmp_path / "gone.csv")
+    save(config)
+    run_openood(table_config("test", *FAR, folder="gone", postprocessor=section))
+    assert "has no card" in (said := capsys.readouterr().out)
+    assert "gone.csv" in said
 
 
 def test_a_card_is_of_this_run_and_not_of_what_lay_there(registered, table_config, run_openood, tmp_path):

@@ -1,0 +1,95 @@
+"""OpenOOD's trainers on networks of several inputs: which run, what they need, and why the others don't."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, one_hot
+
+from .batches import ArithmeticBatch, ConvertedLoader
+
+RUNS: Mapping[str, str] = {
+    "base": "",
+    "logitnorm": "",
+    "ish": "",
+    "mixup": "mixes every modality of two samples with the same weight",
+    "regmixup": "mixes every modality of two samples with the same weight",
+    "dropout": "dropout on the concatenated embedding",
+}
+"""OpenOOD's trainer → what is particular about it here."""
+
+_ANOMALY = "it trains image anomaly detection, with its own networks and pipeline"
+_HEAD = "it trains a network with a head of its own"
+_CROPS = "it makes its training samples from image pixels [B, C, H, W]"
+_OUTLIERS = "it asks for a set of outliers to train with, which these benchmarks don't have"
+UNSUITABLE: Mapping[str, str] = {
+    "arpl": f"{_HEAD} (reciprocal points)",
+    "arpl_gan": f"{_HEAD} (reciprocal points), and an image generator",
+    "ascood": _CROPS,
+    "augmix": "it asks for three augmented versions of one image",
+    "cider": f"{_HEAD} (a projection), on two augmented views of an image",
+    "conf_branch": f"{_HEAD} (a confidence branch)",
+    "csi": f"{_CROPS}, rotated",
+    "cutmix": f"{_CROPS}, pasted into each other",
+    "cutpaste": _ANOMALY,
+    "dcae": _ANOMALY,
+    "draem": _ANOMALY,
+    "dsvdd": _ANOMALY,
+    "godin": f"{_HEAD} (G-ODIN's dividing head)",
+    "kdad": _ANOMALY,
+    "mcd": _OUTLIERS,
+    "mixoe": _OUTLIERS,
+    "mos": "it asks for groups of classes",
+    "npos": f"{_HEAD} (a projection), on two augmented views of an image",
+    "oe": _OUTLIERS,
+    "opengan": "it trains a discriminator on features that OpenOOD's own extraction wrote",
+    "palm": f"{_HEAD} (a projection), on two augmented views of an image",
+    "rd4ad": _ANOMALY,
+    "reweightood": f"{_HEAD} (a projection), on two augmented views of an image",
+    "rotpred": f"{_CROPS}, rotated",
+    "rts": f"{_HEAD} (a variance)",
+    "sae": "it fits Gaussian mixtures to the feature maps of convolutional blocks",
+    "t2fnorm": f"{_HEAD} (on normalised features: T2FNormNet)",
+    "udg": _OUTLIERS,
+    "vos": "it spells CUDA out, and asks for keys that no multimodal config has (sample_number, feature_dim)",
+}
+"""OpenOOD's trainer → why it can't train a network of several inputs."""
+PIPELINES: Mapping[str, str] = {
+    "feat_extract_opengan": "it extracts features for OpenGAN; openood-mm's multimodal_extract keeps embeddings",
+}
+"""OpenOOD's pipeline, of those that name no trainer → why not."""
+
+
+def make_ready(trainer: Any, name: str, net: nn.Module, num_classes: int) -> None:
+    """Let one of OpenOOD's trainers train a network of ours; changes the trainer, not the network's weights.
+
+    Args:
+        trainer: OpenOOD's, just made.
+        name: OpenOOD's name for it.
+        net: the network.
+        num_classes: C.
+    """
+    if name in ("mixup", "regmixup"):
+        trainer.train_loader = _SoftLabels(trainer.train_loader, ArithmeticBatch.of, num_classes)
+    if name == "dropout":
+
+        def forward_with_dropout(data: Any, p: float) -> Tensor:
+            _, features = net(data, return_feature=True)
+            logits: Tensor = net.fc(dropout(features, p, training=True))  # type: ignore[operator]
+            return logits
+
+        net.forward_with_dropout = forward_with_dropout  # type: ignore[assignment]
+
+
+class _SoftLabels(ConvertedLoader):
+    """Adds ``"soft_label"`` ``[B, C]``, which OpenOOD's image datasets have."""
+
+    def __init__(self, loader: Any, convert: Any, num_classes: int) -> None:
+        super().__init__(loader, convert, self._add)
+        self.num_classes = num_classes
+
+    def _add(self, batch: dict[str, Any]) -> None:
+        batch["soft_label"] = one_hot(batch["label"], self.num_classes).to(torch.float32)

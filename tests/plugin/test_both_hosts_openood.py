@@ -1,0 +1,72 @@
+"""Every postprocessor in OpenOOD's own ``main.py`` and in ours, on clips and on tables: every reported digit."""
+
+import importlib.util
+import os
+import re
+
+import pytest
+
+from openood_multimodal.plugin import hosts
+from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE
+
+ROOT = os.environ.get("OPENOOD_ROOT")
+real = pytest.mark.skipif(
+    not ROOT and importlib.util.find_spec("openood") is None,
+    reason="no OpenOOD: set OPENOOD_ROOT to a checkout, or run: make test-openood OPENOOD_ROOT=/path/to/OpenOOD",
+)
+PARTS = 4
+
+
+@pytest.fixture(scope="module", params=hosts.PROBLEMS)
+def trained(request, tmp_path_factory):
+    if request.param == "clips":
+        pytest.importorskip("mmaction")
+    else:
+        pytest.importorskip("multiviewstacking")
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, folder, hosts.prepare(hosts.PROBLEMS[request.param], folder)
+
+
+@real
+@pytest.mark.parametrize("part", range(PARTS))
+def test_both_hosts_report_the_same_digits(trained, part):
+    from openood_multimodal.plugin.finding import find_openood
+
+    problem, folder, checkpoint = trained
+    names = hosts.postprocessor_names()[part::PARTS]
+    _, rows = hosts.measure(str(find_openood()), problem, folder, checkpoint, names)
+    assert [row.name for row in rows] == names
+    assert [row for row in rows if hosts.differs(row)] == []
+    for row in rows:
+        for said in (row.theirs, row.ours):
+            if isinstance(said, str):  # a refusal, which says why; no traceback
+                assert not re.match(r"\w+(Error|Exception): ", said), row
+        if row.name in UNSUITABLE:
+            assert isinstance(row.theirs, str)
+            assert isinstance(row.ours, str)
+    if part == 0:
+        assert {row.name for row in rows if row.same} >= {"msp", "mm_msp"} & set(names)
+
+
+def test_the_page_says_what_agrees_and_what_does_not():
+    one, other = (
+        [["near", "1.00", "2.00", "3.00", "4.00", "5.00"]],
+        [["near", "1.00", "2.01", "3.00", "4.00", "5.00"]],
+    )
+    rows = [
+        hosts.Row("msp", one, one),
+        hosts.Row("gram", one, other, ("gram: a | b",)),
+        hosts.Row("iodin", "perturbs pixels", one),
+        hosts.Row("rankfeat", "no blocks", "no blocks either"),
+    ]
+    text = hosts.page([("v9", "tables", rows)])
+    assert "1 of the 2 postprocessors that run in both hosts" in text
+    assert "| msp | same | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 |  |" in text
+    assert "| gram | differ | 1.00 | 2.00 / 2.01 | 3.00 | 4.00 | 5.00 | gram: a \\| b |" in text
+    assert "| iodin | own only | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 | perturbs pixels |" in text
+    assert "| rankfeat | no blocks | no blocks either |" in text
+    assert [hosts.differs(row) for row in rows] == [False, True, False, False]
+
+
+def test_every_postprocessor_is_asked():
+    assert {*RECIPES, *UNSUITABLE, "mm_msp", "mm_knn"} <= set(hosts.postprocessor_names())
