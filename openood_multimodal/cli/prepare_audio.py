@@ -57,10 +57,12 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failures else 0
 
 
-def make_sound(job: Job) -> None:
-    """Write a job's WAV file, which appears whole.  Raises as `write_sound`."""
+def make_sound(job: Job) -> str | None:
+    """Write a job's WAV file, which appears whole, and return what was tolerated.  Raises as `write_sound`."""
+    remarks: list[str] = []
     with replacing(job.targets[0]) as file:
-        write_sound(job.source, file)
+        write_sound(job.source, file, remarks)
+    return " ".join(remarks) or None
 
 
 def sound_there(job: Job) -> bool:

@@ -194,6 +194,7 @@ def make_all(
 ) -> list[Outcome]:
     """Do the jobs with a progress line, print the account, keep the list of failures; return the failures."""
     failures: list[Outcome] = []
+    remarks: list[str] = []
     counts = {"made": 0, "present": 0, "failed": 0}
     began = time.monotonic()
     # Those that seem to be there are looked at first, so that the time left is that of the others.
@@ -206,11 +207,16 @@ def make_all(
             counts[outcome.state] += 1
             if outcome.state == "failed":
                 failures.append(outcome)
+            elif outcome.reason:
+                remarks.append(outcome.reason)
             progress.step(outcome.state == "made")
     seconds = tqdm.format_interval(time.monotonic() - began)
     print(
         f"{what}: {counts['made']} made, {counts['present']} there already, {len(failures)} failed ({seconds})"
     )
+    if remarks:
+        print(f"{what}: {len(remarks)} made of videos with faults:", file=sys.stderr)
+        _print_some(remarks)
     if planned.of_frames:
         print(
             f"{what}: {planned.of_frames} clips are frames of a recording, not video files: nothing is made for them. "
@@ -289,14 +295,18 @@ class Progress:
             )
 
 
+def _print_some(lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        print(f"  {line}", file=sys.stderr)
+    if len(lines) > SHOWN:
+        print(f"  ... and {len(lines) - SHOWN} more", file=sys.stderr)
+
+
 def _list_failures(what: str, failures: Sequence[Outcome], path: Path) -> None:
     if not failures:
         with suppress(OSError):
             remove(path.parent, path.name)
         return
-    for outcome in failures[:SHOWN]:
-        print(f"  {outcome.reason}", file=sys.stderr)
-    if len(failures) > SHOWN:
-        print(f"  ... and {len(failures) - SHOWN} more", file=sys.stderr)
+    _print_some([outcome.reason for outcome in failures])
     write_text(path, "".join(f"{outcome.job.clip}\t{outcome.reason}\n" for outcome in failures))
     print(f"{what}: all that failed: {path}", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -62,8 +62,10 @@ class ClipLoader(Protocol):
 
     def load_clip(
         self, files: ClipFiles, seed: int, epoch: int, index: int, out: Mapping[str, NDArray[np.float32]]
-    ) -> None:
-        """Read a clip and write its values into ``out`` (modality → array of that shape).
+    ) -> Sequence[str] | None:
+        """Read a clip, write its values into ``out`` (modality → array of that shape), and return remarks, if any.
+
+        A remark is a sentence about what was tolerated in its files; result records count clips that have some.
 
         Raises:
             UserError: when a file can't be read; the message names it.

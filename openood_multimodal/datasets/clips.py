@@ -20,6 +20,7 @@ from .batch import ModalityBatch
 from .clip_benchmarks import available_clip_benchmarks
 from .clip_files import ClipFiles, ClipLoader, explain_absent, files_of, is_clip_loader
 from .manifest import Manifest
+from .skipped import SkipLog, SkippedClip, remark_note
 
 __all__ = ["BrokenClipError", "ClipError", "ClipRequest", "MultimodalClipDataset"]
 
@@ -58,6 +59,7 @@ class MultimodalClipDataset(MultimodalDataset):
         data_aux_preprocessor: Any = None,
     ) -> None:
         super().__init__(name, imglist_pth, data_dir, num_classes, preprocessor)
+        self._remarks = SkipLog()
         self._loader: ClipLoader = (
             preprocessor
             if is_clip_loader(preprocessor)
@@ -86,6 +88,17 @@ class MultimodalClipDataset(MultimodalDataset):
         elif name == "moving_shapes":
             remedy = f"Make the data: openood-mm prepare moving_shapes --root {os.path.dirname(path)}."
         raise UserError(f"{path}: there is no such file. {remedy}")
+
+    @property
+    def remarks(self) -> tuple[SkippedClip, ...]:
+        """The clips in whose files something was tolerated so far, with what that was; they are not left out."""
+        return self._remarks.read()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a result record has to say of this set so far: clips skipped, and clips with faults in their files."""
+        note = remark_note(self.name, self.remarks)
+        return [*super().notes, note] if note else super().notes
 
     def files(self, index: int) -> ClipFiles:
         """Return where the files of a clip lie; whether they are there is not looked at.
@@ -117,7 +130,9 @@ class MultimodalClipDataset(MultimodalDataset):
         return ModalityBatch((name, tensor[: len(kept)]) for name, tensor in values.items()), kept
 
     def _read(self, row: int, out: Mapping[str, NDArray[np.float32]]) -> None:
-        self._loader.load_clip(self.files(row), self._loader.seed, self.epoch, row, out)
+        remarks = self._loader.load_clip(self.files(row), self._loader.seed, self.epoch, row, out)
+        if remarks:
+            self._remarks.add(row, self.manifest.clips[row], "; ".join(remarks))
 
     def explain(self, row: int) -> str:
         """Return what is there instead of a file that is missing."""

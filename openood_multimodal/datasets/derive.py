@@ -53,15 +53,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: made now, there already, busy in another process, or failed (and why)."""
+    """What became of a job: made now (and what was tolerated), there already, busy elsewhere, or failed (and why)."""
 
     job: Job
     state: State
     reason: str = ""
 
 
-Make = Callable[[Job], None]
-"""Writes a job's targets atomically; raises UserError when the source is at fault.  Goes to other processes."""
+Make = Callable[[Job], str | None]
+"""Writes a job's targets atomically, and returns what was tolerated in the source, if anything; raises UserError when the source is at fault.  Goes to other processes."""
 Finished = Callable[[Job], bool]
 """Tells whether a job's targets are there and as wanted.  Goes to other processes."""
 
@@ -103,8 +103,7 @@ def do_job(job: Job, make: Make, finished: Finished, again: bool = False, wait: 
                 if claimed != "busy":
                     if not again and finished(job):  # another process, a moment ago
                         return Outcome(job, "present")
-                    make(job)
-                    return Outcome(job, "made")
+                    return Outcome(job, "made", make(job) or "")
             if not wait:
                 return Outcome(job, "busy")
             again = False  # what it makes is as new as ours would be

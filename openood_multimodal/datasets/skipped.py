@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..paths import remove
 
+_SHOWN = 5  # clips that a note of faults names
 _LONGEST = 2000  # characters of a reason; a short write to a file opened for appending is one piece
 
 
@@ -80,6 +81,16 @@ def skip_note(name: str, skipped: Sequence[SkippedClip]) -> str:
         return ""
     noun = "clip" if len(skipped) == 1 else "clips"
     return f"{len(skipped)} {noun} skipped of {name}: {', '.join(each.clip for each in skipped)}"
+
+
+def remark_note(name: str, found: Sequence[SkippedClip]) -> str:
+    """Return what a result record says of clips of the set ``name`` that have faults, yet were read; "" for none."""
+    if not found:
+        return ""
+    count = "a clip was" if len(found) == 1 else f"{len(found)} clips were"
+    more = ", ..." if len(found) > _SHOWN else ""
+    shown = ", ".join(f"{each.clip} ({each.reason})" for each in found[:_SHOWN])
+    return f"{count} read with faults of {name}: {shown}{more}"
 
 
 def _remove(path: str, owner: int) -> None:

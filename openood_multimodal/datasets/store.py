@@ -155,6 +155,11 @@ class EmbeddingStore:
         """The rows that a complete store lacks, because their clips couldn't be read; `embeddings` leaves them out."""
         return self._meta.skipped
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a result record has to say of the clips of a complete store."""
+        return tuple(self._meta.notes)
+
     def __len__(self) -> int:
         return self._meta.num_samples
 
@@ -226,11 +231,12 @@ class EmbeddingStore:
                 )
         return checked
 
-    def finish(self, skipped: Sequence[SkippedClip] = ()) -> None:
+    def finish(self, skipped: Sequence[SkippedClip] = (), notes: Sequence[str] = ()) -> None:
         """Seal the store: compute its digest and mark it complete.  Does nothing if it is complete.
 
         Args:
             skipped: rows that are to stay out, with the reasons; `meta` lists them.
+            notes: what a result record has to say of the others.
 
         Raises:
             UserError: when other rows are pending, or no row is left.
@@ -260,7 +266,14 @@ class EmbeddingStore:
         rows = self._done_rows()
         checksums = checksums_of(self._meta, self._arrays, rows, self.clips)
         digest = digest_of(self._meta, len(rows), checksums)
-        sealed = replace(self._meta, complete=True, digest=digest, checksums=checksums, skipped=left_out)
+        sealed = replace(
+            self._meta,
+            complete=True,
+            digest=digest,
+            checksums=checksums,
+            skipped=left_out,
+            notes=list(notes),
+        )
         sealed.write(self.path / META)
         self._meta = sealed
         self._verified = True

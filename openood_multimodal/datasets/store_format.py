@@ -43,6 +43,7 @@ class StoreMeta:
         checksums: file → SHA-256 of each block of `BLOCK_ROWS` rows, skipped ones left out; empty until complete, and
             in stores of versions 1 and 2.
         skipped: the rows that a complete store lacks, because their clips couldn't be read.
+        notes: what a result record has to say of the clips that were read, such as faults in their files.
         package_version: version that created the store.
         schema_version: version of this format.
     """
@@ -56,6 +57,7 @@ class StoreMeta:
     digest: str | None = None
     checksums: dict[str, list[str]] = field(default_factory=dict)
     skipped: tuple[SkippedClip, ...] = ()
+    notes: list[str] = field(default_factory=list)
     package_version: str = __version__
     schema_version: int = SCHEMA_VERSION
     dim: int = field(init=False)

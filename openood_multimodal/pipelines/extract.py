@@ -19,7 +19,7 @@ from ..arrays import Embeddings
 from ..atomic import write_npz
 from ..config import Config
 from ..datasets.loaders import build_loaders, build_ood_loaders
-from ..datasets.skipped import SkippedClip, skip_note
+from ..datasets.skipped import SkippedClip, remark_note, skip_note
 from ..datasets.store import EmbeddingStore
 from ..errors import UserError
 from ..files import file_sha256, holding, text_sha256
@@ -124,13 +124,19 @@ def extract_to_store(
         for part in _embed(net, _rest(loader, store.pending()), description, quiet):
             new = np.isin(part.rows, store.pending())
             store.write(*(values[new] for values in part[:5]))
-        store.finish(skipped_clips(dataset))
+        store.finish(skipped_clips(dataset), clip_remarks(dataset))
     elif store.skipped and getattr(dataset, "on_error", "skip") == "raise":
         raise UserError(
             f"{folder} lacks clips that could not be read ({len(store.skipped)} of {len(store)}; the first: "
             f"{store.skipped[0].reason}). Delete the folder to extract them now, or set on_error: skip."
         )
     return store
+
+
+def clip_remarks(dataset: Any) -> list[str]:
+    """Return what a result record has to say of clips in whose files a fault was tolerated so far."""
+    note = remark_note(getattr(dataset, "name", ""), tuple(getattr(dataset, "remarks", ())))
+    return [note] if note else []
 
 
 def skipped_clips(dataset: Any) -> tuple[SkippedClip, ...]:

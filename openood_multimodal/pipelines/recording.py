@@ -59,6 +59,7 @@ class TestedRun:
         ood_datasets: ``nearood``, ``farood`` → OOD set → dataset.
         skipped: split or OOD set → clips that could not be read.
         stores: OOD set → digest of its embedding store.
+        remarks: split or OOD set → what was tolerated in its clips' files.
         notes: of the run.
     """
 
@@ -70,6 +71,7 @@ class TestedRun:
     ood_datasets: Mapping[str, Mapping[str, Any]]
     skipped: Mapping[str, Sequence[SkippedClip]] = field(default_factory=dict)
     stores: Mapping[str, str] = field(default_factory=dict)
+    remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     def records(self, result: OODResult, scored: Scored) -> list[ResultRecord]:
@@ -137,9 +139,10 @@ class TestedRun:
         return split_digest(sets) if all(hasattr(each, "manifest") for each in sets.values()) else None
 
     def _skip_notes(self, ood_set: str) -> list[str]:
-        """Return what a record has to say of clips left out: those of its own sets."""
+        """Return what a record has to say of clips left out, or read with faults: those of its own sets."""
         used = [*self.datasets, "ood_val", ood_set]
-        return [skip_note(name, self.skipped[name]) for name in used if self.skipped.get(name)]
+        skipped = [skip_note(name, self.skipped[name]) for name in used if self.skipped.get(name)]
+        return [*skipped, *(note for name in used for note in self.remarks.get(name, ()))]
 
 
 def _notes(data: Mapping[str, Any], card: CheckpointCard | None, result: OODResult) -> list[str]:

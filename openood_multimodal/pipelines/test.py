@@ -35,7 +35,7 @@ from ..reporting.records import SUFFIX, ResultRecord
 from .card import CheckpointCard, read_card
 from .checks import check_config, check_trained
 from .device import choose_device
-from .extract import extract_embeddings, extract_to_store, skipped_clips, store_digests
+from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .options import TestOptions
 from .recording import Scored, TestedRun, print_results
 
@@ -63,6 +63,7 @@ class TestPipeline:
         self.stores = Path(recorder.get("embeddings") or self.folder / "embeddings")
         self.options = TestOptions.from_config(config)
         self._skipped: dict[str, tuple[SkippedClip, ...]] = {}
+        self._remarks: dict[str, tuple[str, ...]] = {}
         self._store_digests: dict[str, str] = {}
         self.settings = bind(config.get("scoring") or {}, ScoringSettings, "scoring", ignore=())
         arithmetic_for(self.settings.device)
@@ -154,6 +155,7 @@ class TestPipeline:
             },
             self._skipped,
             self._store_digests,
+            self._remarks,
         )
         records: list[ResultRecord] = []
         rows: list[dict[str, Any]] = []
@@ -223,11 +225,13 @@ class TestPipeline:
         if not self.save_embeddings:
             embeddings = extract_embeddings(net, loader, name, self.quiet)
             self._skipped[name] = skipped_clips(loader.dataset)
+            self._remarks[name] = tuple(clip_remarks(loader.dataset))
             return embeddings
         digests = store_digests(self.config, loader.dataset)
         folder = resolve_inside(self.stores, name)
         store = extract_to_store(net, loader, folder, digests, name, self.quiet)
         self._skipped[name], self._store_digests[name] = store.skipped, store.digest()
+        self._remarks[name] = store.notes
         return store.embeddings()
 
     def _scored(self, postprocessor: Any) -> Scored:

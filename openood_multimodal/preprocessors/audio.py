@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from .media import LEAST_RATE, check_limit, decoding, file_key
 from .packages import import_av
-from .sound_track import PREROLL, Mixer, Samples, SoundTrack
+from .sound_track import PREROLL, Mixer, Samples, SoundTrack, broken_packets
 
 Spectrogram = NDArray[np.float32]
 
@@ -29,10 +29,16 @@ class Sound(NamedTuple):
     Attributes:
         samples: float32 ``[n]``.
         broken: packets in it that could not be decoded; their places are silent.
+        absent: samples for which the file has no sound, such as those before it begins; they are 0.
     """
 
     samples: Samples
     broken: int = 0
+    absent: int = 0
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what a note says of broken packets."""
+        return (broken_packets(self.broken),) if self.broken else ()
 
 
 def read_audio(
@@ -78,7 +84,9 @@ def read_sound(
             check_limit("sound_seconds", (min(last or len(wave[1]), len(wave[1])) - first) / rate, path)
             return Sound(_mono(wave[1][first:last]))
         with SoundTrack(path) as track:
-            return Sound(_decode(track, first, last, rate), track.broken)
+            found = _decode(track, first, last, rate)
+            samples = found.samples()
+            return Sound(samples, track.broken, len(samples) - found.filled)
 
 
 def audio_duration(path: str | os.PathLike[str]) -> float:
@@ -203,8 +211,8 @@ def _mono(samples: NDArray[Any]) -> Samples:
     return values.astype(np.float32)
 
 
-def _decode(track: SoundTrack, first: int, last: int | None, rate: int) -> Samples:
-    """Return samples ``first`` to ``last - 1`` at ``rate``, counted from the clock's zero."""
+def _decode(track: SoundTrack, first: int, last: int | None, rate: int) -> _Span:
+    """Return the span of the samples ``first`` to ``last - 1`` at ``rate``, counted from the clock's zero."""
     begin = max(first / rate - PREROLL, 0.0)
     end = None if last is None else last / rate + PREROLL
     mixer, found = Mixer(), _Span(track.path, first, last, rate)
@@ -223,7 +231,7 @@ def _decode(track: SoundTrack, first: int, last: int | None, rate: int) -> Sampl
         run.add(mixer.mono(piece.frame), found)
     if run is not None:
         run.close(found)
-    return found.samples()
+    return found
 
 
 class _Span:
@@ -233,6 +241,7 @@ class _Span:
         self._path, self._first, self._last, self._rate = path, first, last, rate
         self._parts: list[tuple[int, Samples]] = []
         self._end = first
+        self.filled = 0
 
     def put(self, at: int, samples: Samples) -> None:
         """Take samples, of which the first one's number is ``at``."""
@@ -243,6 +252,7 @@ class _Span:
             self._end = max(self._end, end)  # up to a later sound, there is silence
         if end <= begin:
             return
+        self.filled += end - begin
         self._parts.append((begin, samples[begin - at : end - at]))
 
     def reach_end(self) -> None:

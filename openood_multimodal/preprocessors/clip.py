@@ -31,12 +31,14 @@ class ClipLook:
         windows: which frames those are, and which seconds of the first of the others.
         mirrored: modality of frames → whether they are flipped.
         values: every other modality → float32 array of its reader's shape.
+        remarks: what was tolerated in its files, such as sound that ends before the pictures.
     """
 
     frames: Mapping[str, NDArray[np.uint8]]
     windows: Windows
     mirrored: Mapping[str, bool]
     values: Mapping[str, NDArray[np.float32]]
+    remarks: tuple[str, ...] = ()
 
     @property
     def spectrogram(self) -> NDArray[np.float32] | None:
@@ -140,7 +142,7 @@ class ClipPreprocessor(MultimodalPreprocessor):
 
     def load_clip(
         self, files: ClipFiles, seed: int, epoch: int, index: int, out: Mapping[str, NDArray[np.float32]]
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Read a clip and write its values into ``out``.
 
         Args:
@@ -149,6 +151,9 @@ class ClipPreprocessor(MultimodalPreprocessor):
             epoch: counted from 1 in training; 0 before.
             index: the clip's place in the data set.
             out: modality → float32 array of the shape that `clip_shapes` gives; these modalities are read.
+
+        Returns:
+            What was tolerated in the files; see `ClipLook`.
 
         Raises:
             UserError: when a file is missing or broken; the message begins with the modality and names the file.
@@ -159,6 +164,7 @@ class ClipPreprocessor(MultimodalPreprocessor):
             self.reader(modality).normalise(frames, out[modality])
         for modality, values in look.values.items():
             out[modality][...] = values
+        return look.remarks
 
     def look(
         self, files: ClipFiles, seed: int, epoch: int, index: int, modalities: tuple[str, ...]
@@ -184,9 +190,15 @@ class ClipPreprocessor(MultimodalPreprocessor):
         for modality, source in clip.timed.items():
             span = windows_of[modality].sound
             assert span is not None
+            source.padded = windows_of[modality].padded
             with about(modality):
                 values[modality] = self.reader(modality).take(source, span, windows_of[modality].silent, draw)
-        return ClipLook(frames, windows, mirrored, values)
+        remarks = tuple(
+            f"{modality}: {remark}"
+            for modality, source in clip.timed.items()
+            for remark in getattr(source, "remarks", ())
+        )
+        return ClipLook(frames, windows, mirrored, values, remarks)
 
     def _draw(self, seed: int, epoch: int, index: int) -> Draw:
         def draw(stream: str) -> np.random.Generator | None:

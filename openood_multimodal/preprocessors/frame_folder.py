@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import PathLike
 from ..errors import UserError
+from .media import check_limit
 from .packages import import_opencv
 
 FRAME_NAME = "frame_{:010d}.jpg"
@@ -42,7 +43,8 @@ def read_frames(
         uint8 ``[T, H, W, C]``.
 
     Raises:
-        UserError: when a frame is missing, can't be decoded, or has another size than the others.
+        UserError: when a frame is missing, can't be decoded, has another size than the others, or is beyond the limits
+            of `files.limits`.
         MissingPackageError: when OpenCV is not installed.
     """
     wanted = np.asarray(numbers)
@@ -55,6 +57,7 @@ def read_frames(
         path = frame_path(folder, number, name)
         image = _read(cv2, path, folder, pixel_format)
         if frames is None:
+            check_limit("window_bytes", (len(different) + len(wanted)) * image.size, folder)
             frames = np.empty((len(different), *image.shape), dtype=np.uint8)
         if image.shape != frames.shape[1:]:
             expected, found = (f"{shape[1]}x{shape[0]}" for shape in (frames.shape[1:], image.shape))
@@ -69,6 +72,10 @@ def _read(cv2: Any, path: str, folder: PathLike, pixel_format: str) -> NDArray[n
     data = _bytes(path, folder)
     if data.startswith(_JPEG) and _JPEG_END not in data[-4096:]:
         raise UserError(f"{path}: the JPEG file is truncated ({len(data)} bytes). Unpack or make it again.")
+    size = _size_of(data)
+    if size is None:
+        raise UserError(f"{path}: it is not a JPEG or PNG image. Unpack or make it again.")
+    check_limit("frame_pixels", size[0] * size[1], path)
     gray = pixel_format == "gray"
     flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
     try:
@@ -78,6 +85,22 @@ def _read(cv2: Any, path: str, folder: PathLike, pixel_format: str) -> NDArray[n
     if image is None:
         raise UserError(f"{path}: it is not an image that can be read. Unpack or make it again.")
     return image[:, :, None] if gray else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _size_of(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height that a JPEG (ITU-T T.81, B.2.2) or PNG file says it has; None for neither."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR":
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    at = 2
+    while data.startswith(_JPEG) and at + 9 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        kind = data[at + 1]
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        alone = kind in (0x01, 0xFF) or 0xD0 <= kind <= 0xD7  # a marker without a length, or a fill byte
+        at += (1 if kind == 0xFF else 2) if alone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def _bytes(path: str, folder: PathLike) -> bytes:

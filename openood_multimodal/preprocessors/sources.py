@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..datasets.clip_files import ClipFiles, ModalityFiles
 from ..errors import MissingPackageError, UserError
-from .audio import audio_duration, read_audio
+from .audio import audio_duration, read_sound
 from .computed_flow import ComputedFlow
 from .frame_folder import read_frames
 from .packages import import_opencv
@@ -29,6 +29,7 @@ Frames = NDArray[np.uint8]
 
 _TRIES = 4  # readings: one, and one more for each of a clip's three videos
 _ROUNDING = 1e-6  # seconds
+_HEARABLE = 0.1  # seconds without sound that are worth a remark: more than an encoder's delay, or a last packet
 _ONE_FRAME = 0.04  # seconds that a video's only frame is shown for, where nothing tells
 _LAST_STANDS_IN = 3  # frames after flow's last y frame for which that is taken, as the authors' code does
 
@@ -161,6 +162,8 @@ class TimedSource:
     Attributes:
         path: the file.
         is_cut: whether the manifest says where the clip begins and ends.
+        padded: whether the video's window is asked for, so that sound which the file lacks of it is silence.
+        remarks: what was tolerated in the file, so far.
 
     Args:
         path: the file.
@@ -173,6 +176,8 @@ class TimedSource:
         self.path = path
         self._start, self._stop, self._duration = start, stop, duration
         self.is_cut = not (math.isnan(start) and math.isnan(stop))
+        self.padded = False
+        self.remarks: list[str] = []
 
     def span(self) -> tuple[float, float]:
         """Return the seconds between which it lies in its file."""
@@ -187,8 +192,16 @@ class AudioSource(TimedSource):
         super().__init__(path, start, stop, audio_duration)
 
     def read(self, start: float, stop: float, rate: int) -> NDArray[np.float32]:
-        """Return the samples between two instants of the file."""
-        return read_audio(self.path, start, stop, rate)
+        """Return the samples between two instants of the file, float32 ``[n]``."""
+        sound = read_sound(self.path, start, stop, rate)
+        self.remarks += sound.remarks()
+        if not self.padded:
+            return sound.samples
+        lacking = max(round(stop * rate) - round(start * rate) - len(sound.samples), 0)
+        absent = (lacking + sound.absent) / rate
+        if absent > _HEARABLE:
+            self.remarks.append(f"there is no sound in {absent:.2f} s of its {stop - start:.2f} s: silence")
+        return np.pad(sound.samples, (0, lacking))
 
 
 class OpenClip:

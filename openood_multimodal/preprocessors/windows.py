@@ -5,7 +5,7 @@ registering a table in `CLIP_PROTOCOLS`.
 
 ``shared`` (default)
     One window: optical flow's lies at the middle of the video's, the sound is that of the video's window.  Crop and
-    flip are shared too.
+    flip are shared too.  Where the sound is shorter than the window, there is silence.
 ``multiood-code``
     What the authors' loaders do.  Video and flow draw their own windows, crops and flips.  Of a video the last frame
     is never drawn, and frame n - 1 is read where n was drawn (not so in folders of frames).  Of flow, the x video is
@@ -81,11 +81,13 @@ class Windows:
         frames: modality → numbers of its frames ``[T]``.
         sound: seconds in the sound's file; None for a clip without sound.
         silent: whether a span without any sound is silence, not an error.
+        padded: whether what the sound lacks of the span is silence, so that it is as long as the pictures.
     """
 
     frames: Mapping[str, Indices]
     sound: tuple[float, float] | None
     silent: bool = False
+    padded: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def shared_windows(
     ):  # a folder of frames doesn't know when they are shown: evenly between the row's start and stop
         start, stop = sound.span()
         span = start + first / count * (stop - start), start + end / count * (stop - start)
-    return Windows(frames, span)
+    return Windows(frames, span, padded=True)
 
 
 def _around(middle: float, count: int, sampling: Sampling) -> Indices:

@@ -255,14 +255,75 @@ class TestClipsOfAnyLength:
                     np.testing.assert_array_equal(numbers, np.maximum(drawn - 1, 0))
             assert look.spectrogram.shape[0] == 257
 
-    def test_an_empty_span_is_silence_for_the_authors_code_and_an_error_else(self, tmp_path, video):
-        wavfile.write(tmp_path / "short.wav", 16000, np.full(1000, 8000, np.int16))
+    def test_sound_that_is_shorter_than_the_video_is_silence_from_there_on(self, tmp_path, video):
+        """The middle window of 100 frames is 1.36 s to 2.64 s; the sound lasts 0.06 s, or 2 s."""
         path = write_video(tmp_path / "a.mkv", video)
-        parts = {"video": ModalityFiles(path), "audio": ModalityFiles(tmp_path / "short.wav")}
-        code = _look(make("val", protocol="multiood-code"), ClipFiles("a", parts), 0, 0, ("video", "audio"))
-        assert np.abs(code.spectrogram).max() < 1e-5
-        with pytest.raises(UserError, match=r"^audio: the span holds no sound"):
-            _look(make("val"), ClipFiles("a", parts), 0, 0, ("video", "audio"))
+        sound = np.random.default_rng(0).integers(-8000, 8000, 32000).astype(np.int16)
+        for count, protocol in (
+            (1000, "multiood-code"),
+            (1000, "shared"),
+            (32000, "shared"),
+            (64000, "shared"),
+        ):
+            wavfile.write(tmp_path / "short.wav", 16000, np.resize(sound, count))
+            parts = {"video": ModalityFiles(path), "audio": ModalityFiles(tmp_path / "short.wav")}
+            look = _look(
+                make("val", protocol=protocol, audio={"seconds": 1.28}),
+                ClipFiles("a", parts),
+                0,
+                0,
+                ("video", "audio"),
+            )
+            heard = np.resize(sound, count)[21760:42240] / 32768
+            expected = log_spectrogram(np.pad(heard, (0, 20480 - len(heard))))
+            np.testing.assert_allclose(look.spectrogram, expected, atol=1e-5)
+            lacking = f"{(20480 - len(heard)) / 16000:.2f} s of its 1.28 s"
+            said = (f"audio: there is no sound in {lacking}: silence",)
+            assert look.remarks == (said if protocol == "shared" and len(heard) < 20480 else ())
+
+    def test_a_span_beyond_the_video_is_an_error(self, files):
+        for start, stop in ((4.0, 6.0), (7.0, np.nan), (-3.0, 0.0)):
+            cut = ClipFiles("cut", files.modalities, start=start, stop=stop)
+            with pytest.raises(
+                UserError, match=r"^video: .*a\.mkv: the clip's start and stop .* from 0 s to 4 s"
+            ):
+                _look(make("val"), cut, modalities=("video",))
+        last = ClipFiles("cut", files.modalities, start=3.97, stop=9.0)
+        assert not _look(make("val"), last, modalities=("video",)).windows.frames["video"].any()
+
+    def test_the_authors_code_counts_as_the_file_s_header_does(self, tmp_path):
+        """An MP4 whose edit list leaves out its beginning (as ``-c copy`` cuts): its header lists 100 frames still."""
+        whole = tmp_path / "whole.mp4"
+        with av.open(str(whole), "w") as container:
+            stream = container.add_stream("libx264", rate=FPS, options={"g": "25", "bf": "0"})
+            stream.height, stream.width, stream.pix_fmt = 40, 56, "yuv420p"
+            for frame in _moving(VIDEO):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")))
+            container.mux(stream.encode(None))
+        cut = tmp_path / "cut.mp4"
+        with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
+            copy = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    late = int(0.8 / packet.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts - late, packet.dts - late, copy
+                    target.mux(packet)
+        with av.open(str(cut)) as container:
+            listed = container.streams.video[0].frames
+            decoded = sum(1 for _ in container.decode(video=0))
+        assert (listed, decoded) == (100, 80)
+        files = ClipFiles("a", {"video": ModalityFiles(cut)})
+        for protocol, count in (("shared", 80), ("multiood-code", 99)):
+            numbers = _look(make("val", protocol=protocol), files, modalities=("video",)).windows.frames[
+                "video"
+            ]
+            first = (count - 32 + 1) // 2 - (protocol == "multiood-code")
+            np.testing.assert_array_equal(numbers, first + np.arange(8) * 4)
+        long = {"video": {"frames": 24, "stride": 4, "short_side": 36, "size": 32}}
+        look = _look(make("val", protocol="multiood-code", **long), files, modalities=("video",))
+        assert look.windows.frames["video"].max() > 80
+        last = look.frames["video"][look.windows.frames["video"] >= 79]
+        np.testing.assert_array_equal(last, np.broadcast_to(last[0], last.shape))
 
     @pytest.mark.parametrize("missing", [1, 3, 5, 30, 90])
     def test_a_shorter_y_video(self, tmp_path, flow, missing):
