@@ -61,7 +61,8 @@ class Outcome:
 
 
 Make = Callable[[Job], str | None]
-"""Writes a job's targets atomically, and returns what was tolerated in the source, if anything; raises UserError when the source is at fault.  Goes to other processes."""
+"""Writes a job's targets atomically, and returns what was tolerated in the source, if anything; raises UserError when
+the source is at fault.  Goes to other processes."""
 Finished = Callable[[Job], bool]
 """Tells whether a job's targets are there and as wanted.  Goes to other processes."""
 

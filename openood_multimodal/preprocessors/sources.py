@@ -29,7 +29,9 @@ Frames = NDArray[np.uint8]
 
 _TRIES = 4  # readings: one, and one more for each of a clip's three videos
 _ROUNDING = 1e-6  # seconds
-_HEARABLE = 0.1  # seconds without sound that are worth a remark: more than an encoder's delay, or a last packet
+_HEARABLE = (
+    0.1  # seconds without sound that are worth a remark: more than an encoder's delay, or a last packet
+)
 _ONE_FRAME = 0.04  # seconds that a video's only frame is shown for, where nothing tells
 _LAST_STANDS_IN = 3  # frames after flow's last y frame for which that is taken, as the authors' code does
 

@@ -118,7 +118,7 @@ def _sound(preprocessor: ClipPreprocessor, source: Any, look: ClipLook) -> Sound
     assert look.windows.sound is not None
     start, stop = look.windows.sound
     stop = min(stop, start + params.seconds)
-    samples = source.read(start, stop, params.rate).samples
+    samples = source.read(start, stop, params.rate)
     heading = f"{stop - start:.2f} s from {start:.2f} s on"
     if len(samples) < round(params.seconds * params.rate):
         heading += f", repeated to {params.seconds:g} s"
