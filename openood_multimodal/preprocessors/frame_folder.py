@@ -74,7 +74,9 @@ def _read(cv2: Any, path: str, folder: PathLike, pixel_format: str) -> NDArray[n
         raise UserError(f"{path}: the JPEG file is truncated ({len(data)} bytes). Unpack or make it again.")
     size = _size_of(data)
     if size is None:
-        raise UserError(f"{path}: it is not a JPEG or PNG image. Unpack or make it again.")
+        raise UserError(
+            f"{path}: it is not an image that can be read (JPEG or PNG). Unpack or make it again."
+        )
     check_limit("frame_pixels", size[0] * size[1], path)
     gray = pixel_format == "gray"
     flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
