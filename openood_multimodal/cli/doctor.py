@@ -82,7 +82,7 @@ def _version(distribution: str) -> str | None:
 
 def _print_version(distribution: str) -> bool:
     found = _version(distribution)
-    print(f"  {distribution:<18}{found or 'MISSING'}")
+    print(f"  {distribution:<22} {found or 'MISSING'}")
     return found is not None
 
 
@@ -91,7 +91,7 @@ def _print_optional(need: _Need) -> None:
     if found is None and need.module and importlib.util.find_spec(need.module) is not None:
         found = "(importable)"
     state = found or f"missing: {need.command}"
-    print(f"  {need.distribution:<18}{state}  ({need.purpose})")
+    print(f"  {need.distribution:<22} {state}  ({need.purpose})")
 
 
 def _print_openood() -> str:
@@ -104,21 +104,21 @@ def _print_openood() -> str:
     from ..plugin.version import openood_version
 
     named = os.environ.get(VARIABLE)
-    print(f"  {VARIABLE:<18}{named or 'not set'}")
+    print(f"  {VARIABLE:<22} {named or 'not set'}")
     problem = ""
     try:
         root = find_openood()
     except UserError as error:
-        print(f"  {'openood':<18}{error}")
+        print(f"  {'openood':<22} {error}")
         problem = str(error) if named else ""
     else:
-        print(f"  {'openood':<18}{openood_version(root)} in {root}")
+        print(f"  {'openood':<22} {openood_version(root)} in {root}")
         problem = _try_openood()
-        print(f"  {'':<18}{problem or 'imports, and has all that the plugin relies on'}")
+        print(f"  {'':<22} {problem or 'imports, and has all that the plugin relies on'}")
     for package in PACKAGES:
         state = state_of(package)
         said = f"{state}; a placeholder takes its place: {package.command}" if state else "works"
-        print(f"  {package.name:<18}{said}  ({package.purpose})")
+        print(f"  {package.name:<22} {said}  ({package.purpose})")
     return problem
 
 

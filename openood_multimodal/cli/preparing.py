@@ -237,6 +237,15 @@ def write_manifests(manifests: Sequence[Manifest], modality: str, planned: Plan,
             for given, cell in zip(old, planned.new_cells[manifest.source], strict=True)
         ]
         source = Path(manifest.source)
+        path = source.with_name(f"{source.stem}_with_{modality}{source.suffix}")
+        named = sum(map(bool, cells))
+        if not named:
+            print(
+                f"No {path.name} is written: none of the {len(cells)} clips of {source} has {modality}. Mend or "
+                "replace the files that failed (above), and run the same command again.",
+                file=sys.stderr,
+            )
+            continue
         new = Manifest.create(
             manifest.clips,
             manifest.labels,
@@ -246,9 +255,13 @@ def write_manifests(manifests: Sequence[Manifest], modality: str, planned: Plan,
             manifest.starts,
             manifest.stops,
         )
-        path = new.write(source.with_name(f"{source.stem}_with_{modality}{source.suffix}"))
-        named = sum(map(bool, cells))
+        new.write(path)
         print(f"{path}: the manifest with the column {modality} ({named} of {len(cells)} clips have it)")
+        if named < len(cells):
+            print(
+                f"  Clips without {modality} can't be read with it: mend or replace their files and run the same "
+                "command again, or set on_error: skip to leave them out."
+            )
 
 
 class Progress:

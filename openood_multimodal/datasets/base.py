@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -154,7 +154,7 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         self.seed = int(getattr(preprocessor, "seed", 0))
         self._preprocessor = preprocessor if getattr(preprocessor, "handles_modalities", False) else None
         # in shared memory: workers that outlive an epoch hold a copy of everything else
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._epoch = _shared_count()
 
     def load(self, row: int) -> Mapping[str, Tensor | NDArray[Any]]:
         """Return one sample: modality → finite floating-point array, of the same shape for all rows.
@@ -403,3 +403,14 @@ def _class_names(manifest: Manifest) -> tuple[str, ...]:
     if os.path.isfile(os.path.join(folder, SPLIT_CARD)):
         return tuple(SplitCard.read(folder).class_names)
     return class_names_of(manifest)
+
+
+def _shared_count() -> Tensor:
+    """Return int64 ``[1]``, 0, that a loader's workers share; without shared memory (no ``/dev/shm``), their own copy.
+
+    Where there is none, workers could send no batch either, so only a loader without workers is of use.
+    """
+    count = torch.zeros(1, dtype=torch.int64)
+    with suppress(RuntimeError):
+        count.share_memory_()
+    return count

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import active_children, connection, get_context, parent_process
+from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -28,6 +27,7 @@ from ..atomic import is_temporary_of, lock_beside
 from ..errors import MissingPackageError, UserError
 from ..files.locks import claim
 from ..paths import remove
+from ..workers import end_with_parent
 
 State = Literal["made", "present", "busy", "failed"]
 
@@ -275,13 +275,6 @@ def _start_worker(prepare: Callable[[], None] | None) -> None:
     """Make a worker end cleanly when asked to, and at once when its parent has been killed."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent asks us to end
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     if prepare is not None:
         prepare()
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)

@@ -32,6 +32,7 @@ TRAILING = ("start", "stop")
 REQUIRED = LEADING + TRAILING
 OOD_LABEL = -1
 
+_SECONDS = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _MODALITY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # An absolute path, a drive or home folder, or a step upwards.
 _ESCAPE = re.compile(r"^(?:[/\\~]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\#]|$)")
@@ -337,10 +338,8 @@ def _labels(cells: Sequence[str], source: str) -> list[int]:
 def _times(cells: Sequence[str], source: str, column: str) -> list[float]:
     parsed: dict[str, float] = {"": math.nan}
     for cell in set(cells) - {""}:
-        try:
-            parsed[cell] = float(cell)
-        except ValueError:
-            parsed[cell] = math.nan
+        # not float() alone: it takes 1_0 for 10
+        parsed[cell] = float(cell) if _SECONDS.fullmatch(cell) else math.nan
         if not math.isfinite(parsed[cell]):
             raise UserError(
                 f"{source}, line {cells.index(cell) + 2}: {column} '{cell}' is not a number; leave it empty "

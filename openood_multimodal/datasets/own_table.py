@@ -89,7 +89,7 @@ def _features(manifest: Manifest, request: ManifestRequest, data_dir: str) -> Fe
 def _modality(manifest: Manifest, modality: str, root: Path, patterns: Sequence[str]) -> NDArray[np.float64]:
     references = [cell.rpartition("#") for cell in manifest.files[modality]]
     for line, (file, _, row) in enumerate(references, start=2):
-        if not file or not row.isascii() or not row.isdigit():
+        if not file or not row.isascii() or not row.isdigit() or len(row) > 18:
             cell = manifest.files[modality][line - 2]
             raise UserError(
                 f"{manifest.source}, line {line}, column {modality}: '{cell}' is no reference to a row; "

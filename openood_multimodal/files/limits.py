@@ -29,6 +29,9 @@ class Limit(NamedTuple):
 
 LIMITS: dict[str, Limit] = {
     "csv_bytes": Limit(256 * 2**20, "size of a CSV file (manifests, tables, lists)"),
+    "csv_rows": Limit(2_000_000, "lines of a CSV file"),
+    "csv_cells": Limit(10_000_000, "cells of a manifest or list in CSV"),
+    "csv_columns": Limit(20_000, "columns of a CSV file"),
     "json_bytes": Limit(32 * 2**20, "size of a JSON file (records, cards, indexes, stores' meta.json)"),
     "yaml_bytes": Limit(512 * 2**10, "size of a YAML file (configs, benchmarks, suites)"),
     "tree_values": Limit(2_000_000, "values in a JSON file or in what a checkpoint holds beside its tensors"),

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -131,14 +130,13 @@ class StrictLoader(yaml.SafeLoader):
         node = self.get_single_node()
         if node is None:
             return None
-        check_tree(node, "a YAML text", "yaml_values", _yaml_children)
+        check_tree(node, "a YAML text", "yaml_values", _yaml_children, (yaml.CollectionNode,))
         return self.construct_document(node)
 
 
-def _yaml_children(node: Any) -> Iterable[Any]:
-    if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
-    return node.value if isinstance(node, yaml.SequenceNode) else ()
+def _yaml_children(node: Any) -> list[Any]:
+    values: list[Any] = node.value
+    return [part for pair in values for part in pair] if isinstance(node, yaml.MappingNode) else values
 
 
 def read_yaml(path: PathLike, what: str = "YAML", remedy: str = "Get the file again.") -> Any:
@@ -187,7 +185,12 @@ def parse_csv(text: str, where: str) -> list[list[str]]:
     """Return the rows of CSV ``text``; ``where`` is its file.  Raises as `read_csv`."""
     named = _SEPARATOR.match(text)
     body = text[named.end() :] if named else text
-    reader = csv.reader(io.StringIO(body, newline=""), strict=True, delimiter=named[1] if named else ",")
+    separator = named[1] if named else ","
+    lines = max(body.count("\n"), body.count("\r")) + 1
+    for name, found in (("csv_rows", lines), ("csv_cells", lines + body.count(separator))):
+        if found > limit(name):
+            raise beyond(where, f"it has {found} {name.partition('_')[2]}", name)
+    reader = csv.reader(io.StringIO(body, newline=""), strict=True, delimiter=separator)
     try:
         rows = list(reader)
     except csv.Error as error:
@@ -195,4 +198,6 @@ def parse_csv(text: str, where: str) -> list[list[str]]:
         raise UserError(f"{where}, line {line}: not CSV: {error}.") from error
     while rows and not rows[-1]:
         rows.pop()
+    if rows and len(rows[0]) > limit("csv_columns"):
+        raise beyond(where, f"it has {len(rows[0])} columns", "csv_columns")
     return rows

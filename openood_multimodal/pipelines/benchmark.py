@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..workers import end_with_parent
 from .jobs import Job, is_done, run_job
 
 
@@ -102,6 +103,7 @@ def _check(future: Future[None], job: Job) -> None:
 def _prepare_worker() -> None:
     import torch
 
+    end_with_parent()
     # tqdm's own lock is a semaphore, which a terminated worker would leave behind
     tqdm.set_lock(threading.RLock())
     torch.set_num_threads(1)

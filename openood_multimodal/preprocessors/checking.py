@@ -15,6 +15,7 @@ import numpy as np
 from ..datasets.clip_files import ClipFiles, ModalityFiles, files_of
 from ..datasets.manifest import Manifest
 from ..errors import MissingPackageError, UserError
+from ..workers import end_with_parent
 from .audio import audio_duration, read_audio
 from .clip import ClipPreprocessor
 from .frame_folder import read_frames
@@ -72,7 +73,7 @@ def check_clips(
     if workers == 1:
         yield from map(_checked, tasks.values())
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         try:
             yield from pool.map(_checked, tasks.values(), chunksize=4)
         except BrokenProcessPool as error:

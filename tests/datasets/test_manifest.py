@@ -154,3 +154,15 @@ def test_scales_to_a_large_video_set() -> None:
         elapsed.append(time.process_time() - start)
     assert min(elapsed) < 0.6  # about 0.1 s on a quiet core
     assert Manifest.from_csv(manifest.to_csv()).digest() == manifest.digest()
+
+
+@pytest.mark.parametrize("text", ["1_0", " 1", "\u0661", "inf", "nan", "0x1", "1e999"])
+def test_times_that_python_would_read_and_nobody_means(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.csv").write_text(f"{HEAD}a,0,x,,v,{text},\n")
+    with pytest.raises(UserError, match=r"line 2: start '.*' is not a number"):
+        Manifest.read(tmp_path / "m.csv")
+
+
+def test_a_line_that_names_the_separator_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(f"sep=;\n{HEAD.replace(',', ';')}a;0;x;;v;1;2\n")
+    assert Manifest.read(tmp_path / "m.csv").stops.tolist() == [2.0]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import MissingPackageError, UserError
 from ...files import file_sha256, reading
-from ...files.limits import check_size
+from ...files.limits import beyond, check_size, limit
 from ...naming import did_you_mean
 from ..benchmarks import Benchmark, Source
 
@@ -151,7 +151,12 @@ def read_header(file: Stamped) -> tuple[str, ...]:
     """Return the cells of a CSV file's first line."""
     with reading(file.path, "a UTF-8 CSV file"), file.path.open(encoding="utf-8-sig", newline="") as stream:
         check_size(file.path, "csv_bytes")
-        return tuple(next(csv.reader(stream), ()))
+        header = tuple(next(csv.reader(stream), ()))
+        if len(header) > limit("csv_columns"):
+            raise beyond(str(file.path), f"it has {len(header)} columns", "csv_columns")
+        if sum(1 for _ in stream) > limit("csv_rows"):
+            raise beyond(str(file.path), f"it has more than {limit('csv_rows')} rows", "csv_rows")
+        return header
 
 
 @lru_cache(maxsize=16)
