@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-tables demo-clips test test-openood test-fast lint format types check install clean docs-table
+.PHONY: demo demo-tables demo-clips test test-openood test-fast lint format types audit check install clean docs-table
 
 install: $(STAMP)
 
@@ -61,6 +61,11 @@ format: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+# installed versions against the advisory database; needs the network, so CI does without
+audit: $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet pip-audit
+	$(BIN)/python -m pip_audit --skip-editable
 
 check: lint types test
 

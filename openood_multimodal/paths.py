@@ -42,11 +42,16 @@ def file_name(name: str, what: str) -> str:
     """
     if not _FILE_NAME.fullmatch(name):
         raise UserError(f"the {what} '{name}' can't be a file name; call it by letters, digits, '_' and '-'.")
-    if len(os.fsencode(name)) > LONGEST_NAME:
+    if is_too_long(name):
         raise UserError(
             f"the {what} '{name[:40]}...' has {len(name)} characters, too many for a file name; shorten it."
         )
     return name
+
+
+def is_too_long(name: str) -> bool:
+    """Tell whether a file's name is longer than common file systems take."""
+    return len(os.fsencode(name)) > LONGEST_NAME
 
 
 def check_text(relative: str) -> None:

@@ -41,6 +41,7 @@ COMMANDS = {
     "show": _Command("show", "a clip as the network sees it: frames, flow, spectrogram on one sheet"),
     "weights": _Command("weights", "published weights of encoders: where they are, whether a file fits"),
     "list": _Command("list", "list datasets, networks, trainers, scores, configs, ..."),
+    "verify": _Command("verify", "compare a folder's results, stores and checkpoints with their checksums"),
     "doctor": _Command("doctor", "say what is installed, what is missing, and the command that installs it"),
 }
 

@@ -19,7 +19,7 @@ from ..datasets.layouts.clips import split_frames
 from ..datasets.manifest import Manifest
 from ..errors import UserError
 from ..files import listed
-from ..paths import remove, resolve_inside
+from ..paths import is_too_long, remove, resolve_inside
 
 SHOWN = 10  # failures printed; the list file has all
 
@@ -32,11 +32,13 @@ class Plan:
         jobs: one a file (or pair of files) to make, whether or not it is there already.
         of_frames: number of clips that are folders of frames, for which nothing is made.
         new_cells: manifest file → its column with the cells that it lacked filled in.
+        unusable: clips whose files can't have their names.
     """
 
     jobs: tuple[Job, ...]
     of_frames: int
     new_cells: dict[str, tuple[str, ...]]
+    unusable: tuple[Outcome, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
@@ -113,6 +115,7 @@ def plan(
     jobs: dict[tuple[str, ...], tuple[str, str]] = {}
     new_cells: dict[str, tuple[str, ...]] = {}
     of_frames = 0
+    unusable: list[Outcome] = []
     for manifest in manifests:
         if "video" not in manifest.files:
             raise UserError(f"{manifest.source} has no column 'video'; {modality} is made from videos.")
@@ -130,6 +133,14 @@ def plan(
             column[-1] = cell = given or default_cell(video)
             files = tuple(targets(cell, f"{manifest.source}, line {line}"))
             if not files:
+                continue
+            long = next(
+                (name for file in files for name in PurePosixPath(file).parts if is_too_long(name)), ""
+            )
+            if long:
+                reason = f"{clip}: the file '{long[:60]}...' has a name of {len(long)} characters; shorten the video's."
+                unusable.append(Outcome(Job(clip, root / video, ()), "failed", reason))
+                column[-1] = given
                 continue
             first, source = jobs.setdefault(files, (clip, video))
             if source != video:
@@ -150,6 +161,7 @@ def plan(
         ),
         of_frames,
         new_cells,
+        tuple(unusable),
     )
 
 
@@ -193,7 +205,7 @@ def make_all(
     prepare_worker: Callable[[], None] | None = None,
 ) -> list[Outcome]:
     """Do the jobs with a progress line, print the account, keep the list of failures; return the failures."""
-    failures: list[Outcome] = []
+    failures = list(planned.unusable)
     remarks: list[str] = []
     counts = {"made": 0, "present": 0, "failed": 0}
     began = time.monotonic()

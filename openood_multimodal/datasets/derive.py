@@ -9,6 +9,7 @@ drive has no such locks, two processes may do the same work twice; both results 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -80,6 +81,12 @@ def waiting_claim(target: Path) -> Iterator[None]:
         time.sleep(0.05)
 
 
+_OF_ALL = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+)
+"""Errors of the system that the next job would meet, too."""
+
+
 def do_job(job: Job, make: Make, finished: Finished, again: bool = False, wait: bool = False) -> Outcome:
     """Do one job in this process.
 
@@ -113,6 +120,10 @@ def do_job(job: Job, make: Make, finished: Finished, again: bool = False, wait: 
         raise
     except UserError as error:
         return Outcome(job, "failed", str(error))
+    except OSError as error:
+        if error.errno in _OF_ALL:
+            raise
+        return Outcome(job, "failed", f"{error.filename or job.source}: {error.strerror or error}.")
     except MemoryError:
         return Outcome(job, "failed", f"{job.source}: not enough memory for its frames.")
 

@@ -284,7 +284,13 @@ class _Run:
         self._waiting, self._count = [np.zeros(lead, dtype=np.float32)], lead
 
     def add(self, samples: Samples, span: _Span) -> None:
-        """Take sound at its own rate, and hand on what is resampled."""
+        """Take sound at its own rate, and hand on what is resampled.
+
+        Raises:
+            UserError: when it is not finite (sound files may hold floating-point samples).
+        """
+        if not np.isfinite(samples).all():
+            raise UserError("the sound holds NaN or infinite samples where it is read.")
         self._waiting.append(samples)
         self._count += len(samples)
         if self._count >= self._own:  # a second at a time: FFmpeg's frames have a limited size

@@ -170,12 +170,30 @@ def _floats(value: Any, what: str, form: str, ndim: int) -> NDArray[Any]:
 
 def _labels(array: NDArray[Any], rows: int, where: str) -> NDArray[np.int64]:
     if array.dtype.kind not in "iu":
-        raise UserError(f"{where}: labels must be integers, got {array.dtype}; use labels.astype('int64').")
+        raise UserError(f"{where}: labels must be integers, got {array.dtype}; {_remedy_of(array)}.")
+    if array.ndim == 2:
+        raise UserError(f"{where}: labels must be [{rows}], got {list(array.shape)}; {_ONE_HOT}.")
     if array.shape != (rows,):
         raise UserError(f"{where}: labels must be [{rows}], one a row, got shape {list(array.shape)}.")
     if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
         raise UserError(f"{where}: a label is larger than any class can be.")
     return array.astype(np.int64)
+
+
+_ONE_HOT = "where they are one-hot, give labels.argmax(axis=1)"
+
+
+def _remedy_of(labels: NDArray[Any]) -> str:
+    """Return what makes class numbers of labels that are none."""
+    if labels.dtype.kind in "USO":
+        return "number the classes from 0, in the order of the logits, and give the numbers"
+    if labels.ndim == 2:
+        return _ONE_HOT
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        return "they hold NaN or infinity: leave such rows out"
+    if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
+        return "they hold fractions, which are no classes (probabilities? targets of a regression?)"
+    return "use labels.astype('int64')"
 
 
 def _check_finite(array: NDArray[Any], what: str) -> None:

@@ -23,6 +23,7 @@ from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import fit_all, naming, score_all
 from .choice import Job
 from .inputs import InputSet, as_slices, check_classes
+from .shared_rows import shared_rows
 
 RESERVED = ("id", "average", "nearood", "farood")
 """Names that results use themselves."""
@@ -364,6 +365,7 @@ def run_jobs(
     sets = {"id": task.test, **task.ood}
     results = []
     _doubt(task, [job.name for job in jobs], caught)
+    shared = shared_rows((name, each.embeddings) for name, each in task.named_sets())
     with computing(options):
         known = _native_scores(jobs, fit, val, task, sets, options, caught)
         with tqdm(
@@ -382,7 +384,7 @@ def run_jobs(
                 for name in task.ood:
                     with caught.at(f"{job.name} on {name}"):
                         metrics[name] = _metrics(job.name, name, scores["id"], scores[name], intervals, seed)
-                notes = list(job.score.notes)
+                notes = [*job.score.notes, *shared]
                 if task.shaped:
                     notes.append(
                         f"{job.name}: features already shaped by {task.shaped}, scored by their energy."

@@ -16,6 +16,7 @@ from .choice import Job, Parameters, build_jobs, require_inputs, require_readabl
 from .inputs import read_head, read_set
 from .recording import Recorder, about_from
 from .run import Result, Task, check_ood_names, make_task, run_jobs
+from .shared_rows import START
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,7 +173,8 @@ def evaluate(
     )
     if records is not None:
         recorder.write(records, recorder.records(jobs, results))
-    for line in caught.lines():
+    shared = dict.fromkeys(note for result in results for note in result.notes if note.startswith(START))
+    for line in (*caught.lines(), *shared):
         warnings.warn(line, stacklevel=2)
     table = ResultTable(percent_rows(results, intervals))
     table.attrs["notes"] = [note for result in results for note in result.notes]
