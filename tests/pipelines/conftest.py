@@ -9,6 +9,7 @@ from openood_multimodal.datasets.moving_shapes import generate
 
 CLIP_SETTINGS = (
     *("--dataset.num_classes", "4", "--dataset.modalities", "video", "flow", "--num_gpus", "0"),
+    *("--num_workers", "0"),  # what reads clips is counted in this process; tests of workers say so
     *("--network.encoders.video.base_channels", "8", "--network.encoders.flow.base_channels", "8"),
     *("--preprocessor.video.frames", "8", "--preprocessor.flow.frames", "4"),
     *("--preprocessor.video.short_side", "36", "--preprocessor.video.size", "32"),

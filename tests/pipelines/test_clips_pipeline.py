@@ -165,7 +165,7 @@ def jobs(clips) -> list[Job]:
     for word in clips.train("multimodal_multihead"):  # --key value value
         if word.startswith("--"):
             key = word.removeprefix("--")
-        elif key.startswith(("dataset.", "network.", "preprocessor.", "optimizer.", "num_gpus")):
+        elif key.startswith(("dataset.", "network.", "preprocessor.", "optimizer.", "num_gpus", "num_workers")):
             settings[key] = word
     del settings["dataset.modalities"]
     return plan_from_mapping({**SUITE, "settings": settings})
