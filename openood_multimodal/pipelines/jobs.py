@@ -24,7 +24,15 @@ from ..registry import EVALUATORS, TRAINERS
 from ..resources import benchmark_splits_dir
 from .digest import effective_config
 
-SHARED_SECTIONS = ("data_root", "dataset", "ood_dataset", "network", "preprocessor")
+SHARED_SECTIONS = (
+    "data_root",
+    "dataset",
+    "ood_dataset",
+    "network",
+    "preprocessor",
+    "num_gpus",
+    "num_workers",
+)
 """Settings of these keys hold in a job's training and in its tests."""
 
 

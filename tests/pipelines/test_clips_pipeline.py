@@ -165,7 +165,9 @@ def jobs(clips) -> list[Job]:
     for word in clips.train("multimodal_multihead"):  # --key value value
         if word.startswith("--"):
             key = word.removeprefix("--")
-        elif key.startswith(("dataset.", "network.", "preprocessor.", "optimizer.", "num_gpus", "num_workers")):
+        elif key.startswith(
+            ("dataset.", "network.", "preprocessor.", "optimizer.", "num_gpus", "num_workers")
+        ):
             settings[key] = word
     del settings["dataset.modalities"]
     return plan_from_mapping({**SUITE, "settings": settings})
@@ -173,14 +175,14 @@ def jobs(clips) -> list[Job]:
 
 def test_a_benchmark_of_clips(clips, jobs, monkeypatch, capsys):
     """Near and far from one extraction: no clip of the test is read twice."""
-    load, read = MultimodalClipDataset._load, []
+    load, read = MultimodalClipDataset._read, []
 
     def counting(self, place, out):
         if self._loader.training is False:
             read.append((self.name, self.manifest.clips[place]))
         load(self, place, out)
 
-    monkeypatch.setattr(MultimodalClipDataset, "_load", counting)
+    monkeypatch.setattr(MultimodalClipDataset, "_read", counting)
     check_jobs(jobs)
     for job in jobs:
         assert not is_done(job, clips.folder)
@@ -215,6 +217,11 @@ def test_other_clips_are_another_job(clips, jobs, tmp_path):
     lines = (data / "test.csv").read_text().splitlines(keepends=True)
     (data / "test.csv").write_text("".join(lines[:-1]))
     assert len({before, same_clips, moved[0].digest()}) == 3
+
+
+def test_device_and_workers_hold_in_training_and_tests(jobs):
+    for config in job_configs(jobs[0], Path("out")):
+        assert (config["num_gpus"], config["dataset.num_workers"]) == (0, 0)
 
 
 def test_one_evaluator_keeps_no_stores(jobs):

@@ -103,13 +103,13 @@ def test_what_is_there_is_not_read_again(clips, trained_on_clips, kill_at, monke
     """After a kill only the batches that lack a row are read; after the end none."""
     from openood_multimodal.datasets.clips import MultimodalClipDataset
 
-    load, read = MultimodalClipDataset._load, []
+    load, read = MultimodalClipDataset._read, []
 
     def counting(self, place, out):
         read.append((self.name, place))
         load(self, place, out)
 
-    monkeypatch.setattr(MultimodalClipDataset, "_load", counting)
+    monkeypatch.setattr(MultimodalClipDataset, "_read", counting)
     original, writes = EmbeddingStore.write, []
 
     def write(self, *columns):

@@ -14,6 +14,7 @@ import torch
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.files import file_sha256
+from openood_multimodal.files.seal import check_sealed_json, sealed_json
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.pipelines.card import CheckpointCard, card_path, read_card
 from openood_multimodal.pipelines.digest import config_digest, effective_config, first_difference
@@ -186,8 +187,9 @@ def test_tensorboard(tiny):
 
 def test_card_that_belongs_to_another_file(tiny, trained):
     shutil.copy(trained / "best.ckpt", tiny.folder / "a.ckpt")
-    content = json.loads(card_path(trained / "best.ckpt").read_text())
-    (tiny.folder / "a.json").write_text(json.dumps({**content, "checkpoint_digest": "0" * 64}))
+    card = card_path(trained / "best.ckpt")
+    content = check_sealed_json(json.loads(card.read_text()), str(card), "")
+    (tiny.folder / "a.json").write_text(json.dumps(sealed_json({**content, "checkpoint_digest": "0" * 64})))
     with pytest.raises(UserError, match="is not the file that"):
         read_card(tiny.folder / "a.ckpt")
     (tiny.folder / "a.json").write_text(json.dumps(content))
