@@ -152,9 +152,13 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         self._skips = SkipLog() if self.on_error == "skip" else None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.seed = int(getattr(preprocessor, "seed", 0))
-        self._preprocessor = preprocessor if getattr(preprocessor, "handles_modalities", False) else None
         # in shared memory: workers that outlive an epoch hold a copy of everything else
         self._epoch = _shared_count()
+        self.use(preprocessor)
+
+    def use(self, preprocessor: Any) -> None:
+        """Take a preprocessor for the batches, if it is one of this package's kind."""
+        self._preprocessor = preprocessor if getattr(preprocessor, "handles_modalities", False) else None
 
     def load(self, row: int) -> Mapping[str, Tensor | NDArray[Any]]:
         """Return one sample: modality → finite floating-point array, of the same shape for all rows.

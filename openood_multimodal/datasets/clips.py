@@ -49,16 +49,9 @@ class MultimodalClipDataset(MultimodalDataset):
             that can't be read; a label outside the classes.
     """
 
-    def __init__(
-        self,
-        name: str,
-        imglist_pth: str | os.PathLike[str] | Mapping[str, Any],
-        data_dir: str | os.PathLike[str],
-        num_classes: int,
-        preprocessor: Any = None,
-        data_aux_preprocessor: Any = None,
-    ) -> None:
-        super().__init__(name, imglist_pth, data_dir, num_classes, preprocessor)
+    def use(self, preprocessor: Any) -> None:
+        """Take a preprocessor that reads clips, or one for the batches of clips that are read as for a test."""
+        super().use(preprocessor)
         self._remarks = SkipLog()
         self._loader: ClipLoader = (
             preprocessor

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def with_site(site: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment of a process that has the package."""
-    return {**environment, "PYTHONPATH": os.pathsep.join([str(site), environment["PYTHONPATH"]])}
+def run_module(
+    site: Path, environment: dict[str, str], tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess]:
+    """Return a function that runs ``python -m <module> <words>`` in a process that has the package."""
+    path = os.pathsep.join([str(site), environment["PYTHONPATH"]])
+
+    def run(module: str, *words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", module, *words],
+            capture_output=True,
+            text=True,
+            env={**environment, "PYTHONPATH": path},
+            cwd=tmp_path,
+            timeout=600,
+            check=False,
+        )
+
+    return run

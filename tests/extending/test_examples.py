@@ -2,8 +2,6 @@
 
 import configparser
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +30,9 @@ TRAIN = (
 
 
 @pytest.fixture
-def command(with_site, tmp_path):
+def command(run_module):
     def run(*words: str, module: str = "openood_multimodal") -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *words],
-            capture_output=True,
-            text=True,
-            env=with_site,
-            cwd=tmp_path,
-            timeout=600,
-            check=False,
-        )
+        done = run_module(module, *words)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,18 +58,10 @@ def sensors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def openood_mm(with_site, tmp_path, sensors):
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        own = ["--data_root", str(sensors), "--num_gpus", "0", "--output_dir", str(tmp_path)]
-        return subprocess.run(
-            [sys.executable, "-m", "openood_multimodal", "run", "--config", str(CONFIG), *words, *own],
-            capture_output=True,
-            text=True,
-            env=with_site,
-            cwd=tmp_path,
-            timeout=600,
-            check=False,
-        )
+def openood_mm(run_module, tmp_path, sensors):
+    def run(*words: str):
+        own = ("--data_root", str(sensors), "--num_gpus", "0", "--output_dir", str(tmp_path))
+        return run_module("openood_multimodal", "run", "--config", str(CONFIG), *words, *own)
 
     return run
 
