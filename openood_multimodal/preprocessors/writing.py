@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .media import FLOW_MARK, VIDEO_FORMATS, check_limit, decoding, file_key, open_media
+from .media import FLOW_MARK, VIDEO_FORMATS, check_limit, decoding, file_key, open_media, reason
 from .optical_flow import BOUND, make_estimator, quantise, shrunk_size
 from .packages import import_av, import_opencv
 from .sound_track import Mixer, SoundTrack, broken_packets
@@ -111,20 +112,33 @@ def write_flow(source: Path, x: IO[bytes], y: IO[bytes], settings: FlowSettings)
             if before.shape != shot.levels.shape:
                 raise UserError(f"{source}: frames change their size within the video (frame {count + 1}).")
             flow = quantise(estimate(before, shot.levels), settings.bound)
-            if not writers:
-                size = (before.shape[1], before.shape[0])
-                tag = settings.tag()
-                writers = tuple(GrayVideoWriter(f, size, shot.rate, shot.time_base, tag) for f in (x, y))
-            for writer, levels in zip(writers, (flow[..., 0], flow[..., 1]), strict=True):
-                writer.add(levels, then)
+            with _encoding(source):
+                if not writers:
+                    size = (before.shape[1], before.shape[0])
+                    tag = settings.tag()
+                    writers = tuple(GrayVideoWriter(f, size, shot.rate, shot.time_base, tag) for f in (x, y))
+                for writer, levels in zip(writers, (flow[..., 0], flow[..., 1]), strict=True):
+                    writer.add(levels, then)
             count += 1
         before, then = shot.levels, shot.time
     if not writers:
         number = "one frame" if before is not None else "no frames"
         raise UserError(f"{source} has {number}; optical flow needs two.")
-    for writer in writers:
-        writer.close()
+    with _encoding(source):
+        for writer in writers:
+            writer.close()
     return count
+
+
+@contextmanager
+def _encoding(source: Path) -> Iterator[None]:
+    """Turn an encoder's refusal of a video into an error that names it; a full disk is none."""
+    try:
+        yield
+    except (import_av().FFmpegError, ValueError) as error:
+        if isinstance(error, OSError | UserError):
+            raise
+        raise UserError(f"{source}: its optical flow can't be encoded: {reason(error)}.") from error
 
 
 def write_sound(source: Path, target: IO[bytes], remarks: list[str] | None = None) -> float:

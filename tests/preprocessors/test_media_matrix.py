@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from openood_multimodal.cli import show
+from openood_multimodal.datasets.clip_files import ClipFiles, ModalityFiles
 from openood_multimodal.preprocessors import video
 from openood_multimodal.preprocessors.audio import audio_duration, read_audio
+from openood_multimodal.preprocessors.clip import ClipPreprocessor
 from openood_multimodal.preprocessors.writing import FlowSettings, write_flow, write_sound
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -181,7 +183,29 @@ def test_flow_that_is_made_keeps_the_clock(made, tmp_path):
         np.testing.assert_allclose(flow.times(), truth.times[:-1], atol=2e-3)
 
 
-@pytest.mark.parametrize("case", CASES[1::8], ids=str)
+def test_a_window_has_the_sound_of_its_frames(made, tmp_path):
+    """The sound of the video itself, and of the WAV file made of it."""
+    _, path, truth = made
+    with (tmp_path / "a.wav").open("wb") as file:
+        write_sound(path, file)
+    small = {"frames": 4, "stride": 10, "short_side": 36, "size": 32}
+    section = {"name": "multimodal_clip", "video": small, "audio": {"seconds": 1.6}}
+    for sound in (path, tmp_path / "a.wav"):
+        for start, stop in ((np.nan, np.nan), (truth.times[0] + 0.5, truth.times[0] + 3.0)):
+            modalities = {"video": ModalityFiles(path), "audio": ModalityFiles(sound)}
+            files = ClipFiles("a", modalities, float(start), float(stop))
+            look = ClipPreprocessor({"preprocessor": section}, "val").look(files, 0, 0, 0, ("video", "audio"))
+            skipped = int(np.searchsorted(truth.times, start - 1e-6)) if start == start else 0
+            first = skipped + int(look.windows.frames["video"][0])
+            expected = (truth.times[first], truth.times[min(first + 40, len(truth.times) - 1)])
+            np.testing.assert_allclose(look.windows.sound, expected, atol=0.045)
+            heard = read_audio(sound, *look.windows.sound)
+            if expected[0] > truth.begins + 0.2 and len(heard) > 12000:
+                at = offset_of(heard, truth.sound) / 16000
+                assert at == pytest.approx(expected[0] - truth.begins, abs=3e-3)
+
+
+@pytest.mark.parametrize("case", CASES[1::12], ids=str)
 def test_show(case, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = make(tmp_path, case)
