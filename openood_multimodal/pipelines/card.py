@@ -108,7 +108,7 @@ def read_card(checkpoint: str | Path) -> CheckpointCard | None:
 def describe_checkpoint(
     path: Path,
     config: Mapping[str, Any],
-    loaders: Mapping[str, Any],
+    sets: Mapping[str, Any],
     trainer: Any,
     epoch: int,
     val_acc: float,
@@ -118,7 +118,7 @@ def describe_checkpoint(
     Args:
         path: the file, as it is.
         config: the training's.
-        loaders: split → loader over a dataset with ``manifest`` and ``provenance``.
+        sets: split → dataset with ``manifest`` and ``provenance``.
         trainer: ours, or one of OpenOOD's, of which the config's sections say all that is known.
         epoch: after which it was taken, from 1.
         val_acc: its validation accuracy, a fraction.
@@ -126,7 +126,7 @@ def describe_checkpoint(
     ours = hasattr(trainer, "params")
     params = {"name": config["trainer"]["name"], **asdict(trainer.params)} if ours else config["trainer"]
     optimizer = asdict(optimizer_params(config["optimizer"])) if ours else config["optimizer"]
-    dataset = loaders["train"].dataset
+    dataset = sets["train"]
     card = CheckpointCard(
         epoch=epoch,
         num_epochs=int(config["optimizer"]["num_epochs"]),
@@ -139,7 +139,7 @@ def describe_checkpoint(
         first_synthesis_epoch=getattr(trainer, "first_synthesis_epoch", None),
         seed=int(config.get("seed") or 0),
         data=dataset.provenance,
-        manifest_digests={name: loader.dataset.manifest.digest() for name, loader in loaders.items()},
+        manifest_digests={name: each.manifest.digest() for name, each in sets.items()},
         config_digest=config_digest(config),
         settings_digest=training_digest(config, params, optimizer),
         package_version=__version__,

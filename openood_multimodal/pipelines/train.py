@@ -173,9 +173,8 @@ class TrainPipeline:
     ) -> None:
         path = self.folder / f"{name}.ckpt"
         save_tensors(path, dict(network))
-        describe_checkpoint(
-            path, self.config, loaders, trainer, int(chosen["epoch_idx"]), float(chosen["acc"])
-        )
+        sets = {split: loader.dataset for split, loader in loaders.items()}
+        describe_checkpoint(path, self.config, sets, trainer, int(chosen["epoch_idx"]), float(chosen["acc"]))
 
     def _within_epoch(
         self, finished: int, net: Any, trainer: Any, best: Mapping[str, Any], log: TrainingLog

@@ -21,6 +21,7 @@ from ..atomic import write_json, write_text
 from ..config import bind
 from ..datasets.clip_files import files_of
 from ..datasets.manifest import Manifest
+from ..datasets.skipped import SkippedClip
 from ..datasets.split_card import FILE_NAME as SPLIT_CARD
 from ..datasets.split_card import ID_SPLITS, OOD_GROUPS, SplitCard, clip_provenance
 from ..errors import UserError
@@ -106,6 +107,47 @@ class FrameCard:
     def of_list(self, path: str | os.PathLike[str]) -> FrameSet | None:
         """Return the set whose list is the file ``path``, or None."""
         return next((each for each in self.sets.values() if Path(each.file).name == Path(path).name), None)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of results has to know."""
+        count = self.settings.test_frames
+        return [f"every frame is a sample: {count} frames a clip"] if count > 1 else []
+
+
+class FramesOfClips:
+    """Says of an image list what a dataset of clips says of itself.
+
+    Attributes:
+        modalities: ``("video",)``.
+        provenance: of its clips.
+        manifest: answers ``digest()`` as the clips' manifest does.
+        skipped: clips whose video can't be read.
+    """
+
+    modalities = ("video",)
+
+    def __init__(self, frames: FrameSet) -> None:
+        self.provenance = frames.provenance
+        self.manifest = self
+        self.skipped = [SkippedClip(0, clip, "its video can't be read") for clip in frames.skipped]
+        self._digest = frames.manifest
+
+    def digest(self) -> str:
+        """As `Manifest.digest`."""
+        return self._digest
+
+
+def frames_of(config: Mapping[str, Any]) -> FrameCard | None:
+    """Return the card of the frames that ``config["dataset"]`` names, or None."""
+    path = config["dataset"].get("frames")
+    return FrameCard.read(path) if path else None
+
+
+def described(dataset: Any, section: Mapping[str, Any], frames: FrameCard | None) -> Any:
+    """Return ``dataset``, or what is known of the clips whose frames it holds; ``section`` has its ``imglist_pth``."""
+    known = frames.of_list(str(section.get("imglist_pth"))) if frames is not None else None
+    return dataset if known is None else FramesOfClips(known)
 
 
 def plan_frames(

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ..config import Config
@@ -22,6 +23,7 @@ from ..pipelines.checks import check_trained
 from ..pipelines.test import check_same_data
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
 from .calling import undisturbed
+from .frames import described, frames_of
 from .several_inputs import BELOW_WIDTH
 from .trained import trained_on
 
@@ -236,6 +238,7 @@ def _check_test(config: Config) -> None:
     name = config["network.name"]
     if name in NETWORKS:
         check_trained(config["network"])
+    if name in NETWORKS or config.get("dataset.frames"):
         _check_clips(config)
     _check_dim(config)
 
@@ -243,12 +246,12 @@ def _check_test(config: Config) -> None:
 def _check_clips(config: Config) -> None:
     """Refuse a checkpoint of ours on clips that it may have been trained on; say where nothing can be checked."""
     checkpoint = config.get("network.checkpoint")
-    classes = {config[f"dataset.{split}.dataset_class"] for split in config["dataset.split_names"]}
-    if (
-        not isinstance(checkpoint, str)
-        or not Path(checkpoint).is_file()
-        or not classes <= set(DATASETS.names())
-    ):
+    splits = config["dataset.split_names"]
+    classes = {config[f"dataset.{split}.dataset_class"] for split in splits}
+    frames = frames_of(config)
+    if not isinstance(checkpoint, str) or not Path(checkpoint).is_file():
+        return
+    if frames is None and not classes <= set(DATASETS.names()):
         return
     try:
         card, why = trained_on(checkpoint), ""
@@ -263,7 +266,12 @@ def _check_clips(config: Config) -> None:
             flush=True,
         )
         return
-    check_same_data(card, build_loaders({"dataset": config["dataset"]}, training=False), checkpoint)
+    if frames is None:
+        loaders: Mapping[str, Any] = build_loaders({"dataset": config["dataset"]}, training=False)
+    else:
+        sets = {name: described(None, config[f"dataset.{name}"], frames) for name in splits}
+        loaders = {name: SimpleNamespace(dataset=each) for name, each in sets.items() if each is not None}
+    check_same_data(card, loaders, checkpoint)
 
 
 def _sets(config: Config, group: str) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch.utils.data import SequentialSampler
 
-from ..datasets.skipped import SkippedClip
 from ..engines import engine_of
 from ..evaluators import MultimodalOODEvaluator
 from ..evaluators.ood import GROUPS
@@ -22,7 +21,7 @@ from ..pipelines.extract import skipped_clips
 from ..pipelines.recording import Scored, TestedRun, print_results
 from ..reporting.records import SUFFIX, ResultRecord
 from .defaults import openood_defaults
-from .frames import FrameCard, FrameSet
+from .frames import described, frames_of
 from .native import NativePostprocessor
 from .recipes import RECIPES
 from .source import describe_openood
@@ -114,12 +113,12 @@ class HostRecorder:
     def _tested(self, id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]) -> TestedRun:
         checkpoint = self.config["network"].get("checkpoint")
         ids, ood = self.config["dataset"], self.config["ood_dataset"]
-        frames = FrameCard.read(ids["frames"]) if ids.get("frames") else None
+        frames = frames_of(self.config)
         groups = [group for names in GROUPS.values() for group in names if ood_loaders.get(group)]
-        datasets = {name: _described(each.dataset, ids[name], frames) for name, each in id_loaders.items()}
+        datasets = {name: described(each.dataset, ids[name], frames) for name, each in id_loaders.items()}
         ood_datasets = {
             group: {
-                name: _described(each.dataset, ood[group][name], frames)
+                name: described(each.dataset, ood[group][name], frames)
                 for name, each in ood_loaders[group].items()
             }
             for group in groups
@@ -131,7 +130,7 @@ class HostRecorder:
             datasets,
             ood_datasets,
             {name: skipped_clips(each) for name, each in every.items()},
-            notes=[self.note],
+            notes=[self.note, *(frames.notes if frames else ())],
         )
 
 
@@ -206,25 +205,3 @@ def _unseen(id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]) -> di
             return {}
     recordings = {name: list(loader.dataset.manifest.groups) for name, loader in loaders.items()}
     return unseen_sets(recordings, id_loaders["train"].dataset.manifest.groups)
-
-
-class _FramesOfClips:
-    """Says of an image list what a dataset of clips says of itself."""
-
-    modalities = ("video",)
-
-    def __init__(self, frames: FrameSet) -> None:
-        self.provenance = frames.provenance
-        self.manifest = self
-        self.skipped = [SkippedClip(0, clip, "its video can't be read") for clip in frames.skipped]
-        self._digest = frames.manifest
-
-    def digest(self) -> str:
-        """As `Manifest.digest`."""
-        return self._digest
-
-
-def _described(dataset: Any, section: Mapping[str, Any], frames: FrameCard | None) -> Any:
-    """Return ``dataset``, or what is known of the clips whose frames it holds."""
-    known = frames.of_list(str(section.get("imglist_pth"))) if frames is not None else None
-    return dataset if known is None else _FramesOfClips(known)

@@ -15,6 +15,7 @@ from typing import Any
 from ..datasets.loaders import build_loaders
 from ..pipelines.card import CheckpointCard, describe_checkpoint, read_card
 from ..registry import DATASETS
+from .frames import described, frames_of
 from .saved_config import FILE, read_saved_config
 
 _NAME = re.compile(r"(best|last|model)_epoch(\d+)(?:_acc(\d+\.\d+))?\.ckpt")
@@ -30,19 +31,25 @@ class TrainingRun:
     Attributes:
         loaders: split → loader, once they are made.
         trainer: the trainer, once it is made.
+        sets: split → what is known of its clips, in the end.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self.loaders: dict[str, Any] = {}
         self.trainer: Any = None
+        self.sets: dict[str, Any] = {}
         self._began = time.time() - 1.0  # clocks of file systems are coarse
 
     def finish(self, folder: Path) -> None:
         """Write a card beside each checkpoint that this run left in ``folder``."""
-        if self.trainer is None or any(
-            not hasattr(each.dataset, "manifest") for each in self.loaders.values()
-        ):
+        if self.trainer is None:
+            return
+        frames, sections = frames_of(self.config), self.config["dataset"]
+        self.sets = {
+            name: described(each.dataset, sections[name], frames) for name, each in self.loaders.items()
+        }
+        if any(not hasattr(each, "manifest") for each in self.sets.values()):
             return  # datasets of OpenOOD's, of whose clips nothing is known
         chosen: dict[str, tuple[float, int, float]] = {}
         for path in sorted(folder.glob("*.ckpt")):
@@ -57,7 +64,7 @@ class TrainingRun:
             self._describe(best, *chosen["best"][1:])
 
     def _describe(self, path: Path, epoch: int, accuracy: float) -> None:
-        describe_checkpoint(path, self.config, self.loaders, self.trainer, epoch, accuracy)
+        describe_checkpoint(path, self.config, self.sets, self.trainer, epoch, accuracy)
 
 
 @dataclass(frozen=True)

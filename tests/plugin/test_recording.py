@@ -192,3 +192,54 @@ def test_frames_of_clips_are_recorded_as_those_clips(tmp_path):
     )
     assert record.digests["manifest"] is not None
     assert any("test" in note and "1" in note for note in record.notes if "skipped" in note)
+
+
+def _frames(tmp_path, **digests):
+    """A card of frames and the config of a training on them."""
+    from openood_multimodal.plugin.frames import CARD
+
+    sets = {
+        name: {
+            **{"file": f"lists/{name}.txt", "manifest": digest, "clips": 3, "images": 6, "skipped": []},
+            "provenance": {"benchmark": "b", "track": "demo", "partition": 0, "modalities": ["video"]},
+        }
+        for name, digest in digests.items()
+    }
+    settings = {"frames": 2, "test_frames": 2, "short_side": None, "image_size": 32}
+    (tmp_path / CARD).write_text(json.dumps({"settings": settings, "sets": sets, "schema_version": 1}))
+    split = {"dataset_class": "ImglistDataset", "batch_size": 4}
+    return {
+        "dataset": {
+            **{"name": "b", "frames": str(tmp_path / CARD), "split_names": list(digests)},
+            **{name: {**split, "imglist_pth": f"lists/{name}.txt"} for name in digests},
+        },
+        "network": {"name": "resnet18_32x32", "checkpoint": str(tmp_path / "best.ckpt")},
+        "trainer": {"name": "base"},
+        "optimizer": {"name": "sgd", "num_epochs": 3, "lr": 0.1},
+        "seed": 4,
+    }
+
+
+def test_a_training_on_frames_leaves_the_card_of_their_clips(tmp_path):
+    from openood_multimodal.config import Config
+    from openood_multimodal.errors import UserError
+    from openood_multimodal.pipelines.card import read_card
+    from openood_multimodal.plugin import preflight
+    from openood_multimodal.plugin.frames import frames_of
+    from openood_multimodal.plugin.trained import TrainingRun
+
+    config = _frames(tmp_path, train="a" * 64, val="b" * 64, test="c" * 64)
+    run = TrainingRun(config)
+    run.loaders = {name: SimpleNamespace(dataset=[]) for name in ("train", "val", "test")}
+    run.trainer = SimpleNamespace(net=object())
+    (tmp_path / "best_epoch2_acc0.5000.ckpt").write_bytes(b"weights")
+    (tmp_path / "best.ckpt").write_bytes(b"weights")
+    run.finish(tmp_path)
+    card = read_card(tmp_path / "best.ckpt")
+    assert (card.epoch, card.val_acc, card.seed, card.modalities) == (2, 0.5, 4, ["video"])
+    assert (card.data["track"], card.manifest_digests["test"]) == ("demo", "c" * 64)
+    assert frames_of(config).notes == ["every frame is a sample: 2 frames a clip"]
+    preflight._check_clips(Config(config))
+    other = _frames(tmp_path, train="a" * 64, val="b" * 64, test="d" * 64)
+    with pytest.raises(UserError, match="trained on other clips"):
+        preflight._check_clips(Config(other))
