@@ -47,9 +47,18 @@ test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --timeout 600
 
 # against an unmodified OpenOOD: make test-openood OPENOOD_ROOT=/path/to/OpenOOD
-test-openood: $(STAMP)
+# torchvision, which its image runs need, in one command with torch, so that the two fit; in an environment of its own
+OPENOOD_VENV ?= .venv-openood
+OPENOOD_TORCH ?= torch torchvision
+
+test-openood:
 	@test -n "$(OPENOOD_ROOT)" || { echo "Name a checkout: make test-openood OPENOOD_ROOT=/path/to/OpenOOD"; exit 1; }
-	OPENOOD_ROOT="$(abspath $(OPENOOD_ROOT))" $(BIN)/python -m pytest tests/plugin --timeout 600 -rs
+	@$(PYTHON) -m venv $(OPENOOD_VENV)
+	@$(OPENOOD_VENV)/bin/python -m pip install --disable-pip-version-check --quiet $(OPENOOD_TORCH) \
+	  $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
+	@$(OPENOOD_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --editable ".[demo,report,video,dev]"
+	@$(OPENOOD_VENV)/bin/python -c "import torchvision.transforms"
+	OPENOOD_ROOT="$(abspath $(OPENOOD_ROOT))" $(OPENOOD_VENV)/bin/python -m pytest tests/plugin --timeout 600 -rs
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -75,4 +84,4 @@ docs-table: $(STAMP)
 	$(BIN)/python scripts/update_results_page.py results/docs
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OPENOOD_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import UserError
 from ..files.names import listed
 from .main import subparser
 
@@ -37,8 +38,14 @@ def main(argv: Sequence[str]) -> int:
     if options.action == "openood":
         return _openood_rows(options, folders)
     if options.action == "show":
-        collected = collect(folders, options.published)
-        boards = choose(make_boards(collected.records), [options.name])
+        collected = collect(folders, options.published, options.synthetic)
+        made = make_boards(collected.records)
+        if options.name not in made and collected.synthetic:
+            raise UserError(
+                f"no record of measured data is of the benchmark '{options.name}'; {collected.synthetic} of generated "
+                "data are left out (--synthetic counts them, to try a table: they are no results)."
+            )
+        boards = choose(made, [options.name])
         print(boards[options.name].markdown(), end="")
         return 0
     built = build(options.out, folders, options.benchmark, options.published)
@@ -96,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     showing = actions.add_parser("show", parents=[shared], allow_abbrev=False, help="print one leaderboard")
     showing.add_argument("name", metavar="NAME", help="of the benchmark")
+    showing.add_argument(
+        "--synthetic",
+        action="store_true",
+        help="count records of generated data, too, to try a table: no results",
+    )
     rows = actions.add_parser(
         "openood", parents=[sources], allow_abbrev=False, help="rows for OpenOOD's own leaderboard, as CSV"
     )

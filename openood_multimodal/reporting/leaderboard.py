@@ -97,10 +97,12 @@ class Board:
         }
 
 
-def collect(folders: Iterable[str | os.PathLike[str]], published: bool = True) -> Collected:
+def collect(
+    folders: Iterable[str | os.PathLike[str]], published: bool = True, synthetic: bool = False
+) -> Collected:
     """Read every ``*.record.json`` below ``folders``, and the published results.
 
-    A result that is there twice counts once.  Records of generated data are left out.
+    A result that is there twice counts once.  Records of generated data are left out, unless ``synthetic``.
 
     Raises:
         UserError: naming the file, for a folder without records or a record that is not valid; naming both
@@ -119,9 +121,9 @@ def collect(folders: Iterable[str | os.PathLike[str]], published: bool = True) -
                     f"{path}: field 'ood_set' may not be '{AVERAGE}', which names the mean over sets."
                 )
             found.append((str(path), record))
-    synthetic = [r for _, r in found if SYNTHETIC in r.notes or r.benchmark in generated]
-    kept = [(where, r) for where, r in found if not (SYNTHETIC in r.notes or r.benchmark in generated)]
-    return Collected(_each_once(kept), len({_content(record) for record in synthetic}))
+    made = [r for _, r in found if SYNTHETIC in r.notes or r.benchmark in generated] if not synthetic else []
+    kept = [(where, r) for where, r in found if not any(r is each for each in made)]
+    return Collected(_each_once(kept), len({_content(record) for record in made}))
 
 
 def _generated_benchmarks() -> set[str]:

@@ -100,6 +100,10 @@ def test_synthetic_data_is_said_to_be_left_out(capsys, tmp_path):
     code, _, err = run(capsys, "show", "synthetic_far", "--records", "r")
     assert code == 2
     assert "synthetic_far" in err
+    assert "--synthetic" in err
+    code, out, _ = run(capsys, "show", "synthetic_far", "--synthetic", "--records", "r")
+    assert code == 0
+    assert "# Leaderboard: synthetic_far" in out
 
 
 def test_methods_without_an_average_are_printed(capsys, tmp_path):
