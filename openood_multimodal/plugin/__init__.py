@@ -8,12 +8,13 @@ unmodified script.  Importing this module imports neither OpenOOD nor torch.
 
 from typing import TYPE_CHECKING, Any
 
+from .own import OPENOOD_POSTPROCESSORS
 from .registering import is_registered, register, unregister
 
 if TYPE_CHECKING:
     from .benchmarks import add_benchmark as add_benchmark
 
-__all__ = ["add_benchmark", "is_registered", "register", "unregister"]
+__all__ = ["OPENOOD_POSTPROCESSORS", "add_benchmark", "is_registered", "register", "unregister"]
 
 
 def __getattr__(name: str) -> Any:

@@ -107,7 +107,7 @@ class OpenOODPostprocessor:
 
     def _make(self) -> Any:
         """Return a fresh object of OpenOOD's class, with its tables asked for this number of classes."""
-        kind = openood_class("postprocessors", self.recipe.class_name)
+        kind = self.recipe.kind or openood_class("postprocessors", self.recipe.class_name)
         missing = missing_in(self.openood_name, kind)
         if missing:
             raise UserError(

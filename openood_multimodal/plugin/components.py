@@ -20,6 +20,7 @@ from . import cpu, launching, names, preflight, training, version
 from .calling import seeded
 from .evaluation import EvaluationAPI
 from .outputs import file_by_postprocessor
+from .own import OPENOOD_POSTPROCESSORS
 from .parallel import is_first_process, keep_in_step
 from .recording import HostRecorder
 from .seams import Found
@@ -167,7 +168,8 @@ class Components:
             if ours is not None:
                 return ours(config)
         if not preflight.is_multimodal(config):
-            return original(config)
+            own = name not in self.taken["get_postprocessor"] and name in OPENOOD_POSTPROCESSORS
+            return self._openood_postprocessor(original, config, str(name)) if own else original(config)
         self.count_classes(config)
         seed = int(config.get("seed") or 0)
         with cpu.cuda_means_cpu(), seeded(seed):
@@ -184,12 +186,21 @@ class Components:
 
     def _openood_postprocessor(self, original: Original, config: Any, name: str) -> Any:
         """Return OpenOOD's postprocessor, also one of those that its ``test_ood`` has no name for."""
-        from .recipes import RECIPES
+        from .recipes import find_recipe
 
-        if name not in self.taken["get_postprocessor"] and name in RECIPES:
+        recipe = find_recipe(name) if name not in self.taken["get_postprocessor"] else None
+        if recipe is not None:
             import openood.postprocessors as theirs  # type: ignore[import-not-found,unused-ignore]
 
-            kind = getattr(theirs, RECIPES[name].class_name, None)
+            if recipe.kind is not None:
+                section = config["postprocessor"]
+                for key, values in (
+                    ("postprocessor_args", recipe.args),
+                    ("postprocessor_sweep", recipe.sweep),
+                ):
+                    if values:
+                        section[key] = type(section)({**values, **(dict.get(section, key) or {})})
+            kind = recipe.kind or getattr(theirs, recipe.class_name, None)
             if kind is not None:
                 return kind(config)
         return original(config)
@@ -284,7 +295,8 @@ class Components:
         from .adapters import openood_postprocessors
         from .recipes import RECIPES
 
-        return {*openood_postprocessors(), *(n for n, r in RECIPES.items() if hasattr(theirs, r.class_name))}
+        named = (name for name, recipe in RECIPES.items() if hasattr(theirs, recipe.class_name))
+        return {*openood_postprocessors(), *OPENOOD_POSTPROCESSORS.names(), *named}
 
     def _run(self, run: Callable[[], Any], folder: Path) -> Any:
         result = run()

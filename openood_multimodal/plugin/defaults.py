@@ -16,7 +16,7 @@ def openood_defaults(name: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """
     recipe = recipe_of(name)
     args, sweep = dict(recipe.args), {key: list(values) for key, values in recipe.sweep.items()}
-    folder = postprocessor_configs()
+    folder = postprocessor_configs() if recipe.kind is None else None
     path = None if folder is None else folder / (recipe.config_file or f"{name}.yml")
     if path is not None and path.is_file():
         section = read_yaml(path, "a config of OpenOOD's")["postprocessor"]

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..postprocessors.params import ScoreInfo
+from .own import OPENOOD_POSTPROCESSORS, own_recipe
 
 Values = Mapping[str, Any]
 
@@ -38,6 +39,7 @@ class Recipe:
         config_file: its file under OpenOOD's ``configs/postprocessors/``; None: the name and ``.yml``.
         since_main: a name in its class's module that v1.5 lacks, and why that version's can't run; empty where it can.
         no_network: why it can't run on a network with several inputs; empty where it can.
+        kind: a user's own class; None: OpenOOD's.
         note: what a reader of its results on embeddings has to know.
         network_note: likewise on a network; None: the same.
     """
@@ -55,6 +57,7 @@ class Recipe:
     config_file: str | None = None
     since_main: tuple[str, str] = ("", "")
     no_network: str = ""
+    kind: Any = None
     note: str = ""
     network_note: str | None = None
 
@@ -339,9 +342,18 @@ def recipe_of(name: str) -> Recipe:
     """
     if name in UNSUITABLE:
         raise UserError(f"OpenOOD's '{name}' can't run on embeddings: it {_as_verb(UNSUITABLE[name])}.")
-    if name not in RECIPES:
-        raise UserError(f"the engine openood has no postprocessor '{name}'.{did_you_mean(name, RECIPES)}")
-    return RECIPES[name]
+    found = find_recipe(name)
+    if found is None:
+        known = [*RECIPES, *OPENOOD_POSTPROCESSORS.names()]
+        raise UserError(f"the engine openood has no postprocessor '{name}'.{did_you_mean(name, known)}")
+    return found
+
+
+def find_recipe(name: str) -> Recipe | None:
+    """Return the recipe of OpenOOD's postprocessor ``name``, or of a user's own class, or None."""
+    if name in RECIPES or name not in OPENOOD_POSTPROCESSORS:
+        return RECIPES.get(name)
+    return own_recipe(name)
 
 
 def _as_verb(reason: str) -> str:

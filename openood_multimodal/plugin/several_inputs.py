@@ -22,7 +22,7 @@ from ..postprocessors.sweeps import within_limits
 from ..postprocessors.vim import ViM
 from .batches import UndisturbingLoader, as_it_is, perturbable
 from .calling import seeded
-from .recipes import RECIPES, Recipe
+from .recipes import Recipe, find_recipe
 
 BELOW_WIDTH = ("vim", "residual")
 """Whose ``dim`` must be less than the embedding's width, or nothing is left to score."""
@@ -45,7 +45,7 @@ def accept_several_inputs(postprocessor: Any, name: str, seed: int = 0, search: 
         seed: of ``setup`` and of every call of ``inference``.
         search: whether parameters will be searched for (``APS_mode``).
     """
-    recipe = RECIPES.get(name, Recipe(type(postprocessor).__name__))
+    recipe = find_recipe(name) or Recipe(type(postprocessor).__name__)
     convert: Callable[[Any], Any] = perturbable if recipe.perturbs else as_it_is
     setup, inference, postprocess = postprocessor.setup, postprocessor.inference, postprocessor.postprocess
     postprocessor.notes = []

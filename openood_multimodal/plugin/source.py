@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -30,9 +32,8 @@ def openood_module(name: str) -> ModuleType:
     if loaded is not None:
         return loaded
     root = find_openood()
-    sys.path.insert(0, str(root))
     try:
-        with placeholders(packages_for(full)):
+        with importable(full):
             return importlib.import_module(full)
     except ModuleNotFoundError as error:
         if error.name == full:
@@ -40,8 +41,22 @@ def openood_module(name: str) -> ModuleType:
         raise UserError(
             f"{full} of {root} can't be imported: it needs the package '{error.name}' (pip install it)."
         ) from error
+
+
+@contextmanager
+def importable(module: str) -> Iterator[None]:
+    """Keep OpenOOD's folder on ``sys.path`` in the block, and placeholders for what ``module`` imports and isn't here.
+
+    Raises:
+        UserError: when OpenOOD isn't found.
+    """
+    root = str(find_openood())
+    sys.path.insert(0, root)
+    try:
+        with placeholders(packages_for(module)):
+            yield
     finally:
-        sys.path.remove(str(root))
+        sys.path.remove(root)
 
 
 def openood_class(module: str, name: str) -> Any:
