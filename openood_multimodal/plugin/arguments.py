@@ -40,8 +40,7 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
     if not _is_multimodal(files):
         return [*words[:start], *files, *words[stop:]]
     files += _own_score(files, overrides, root, scratch)
-    if not any("seed" in read_config(file) for file in files if file.strip()):
-        files.insert(0, str(_write_seed(scratch)))  # many of OpenOOD's configs have none
+    files[:0] = _defaults(files, scratch)
     config = load_config(files, overrides)
     for key in preflight.LAUNCH_KEYS:
         if config.get(key) is None:
@@ -116,10 +115,19 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
             yield word, words[place + 1]
 
 
-def _write_seed(scratch: Path) -> Path:
-    path = scratch / "seed.yml"
-    Config({"seed": 0}).dump(path)
-    return path
+_DEFAULTS = {"seed": 0, "num_machines": 1, "machine_rank": 0}
+"""Keys that many of OpenOOD's training configs leave out, and that datasets' configs refer to."""
+
+
+def _defaults(files: list[str], scratch: Path) -> list[str]:
+    """Return a file, to go before the others, with what none of them sets of `_DEFAULTS`."""
+    named = {key for file in files if file.strip() for key in read_config(file)}
+    lacking = {key: value for key, value in _DEFAULTS.items() if key not in named}
+    if not lacking:
+        return []
+    path = scratch / "defaults.yml"
+    Config(lacking).dump(path)
+    return [str(path)]
 
 
 def _write_overrides(files: list[str], overrides: list[str], scratch: Path) -> Path:

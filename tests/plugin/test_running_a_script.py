@@ -150,3 +150,15 @@ def test_spawned_processes_register_and_stay_in_step(standin, tmp_path, environm
         torch.load(tmp_path / "run" / name, weights_only=True) for name in ("best.ckpt", "best1.ckpt")
     )
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_config_without_a_seed_takes_0(standin, tmp_path):
+    (tmp_path / "theirs.yml").write_text(
+        "exp_name: x\noutput_dir: y\nnum_gpus: 0\nnum_workers: 0\npipeline: {name: train}\ntrainer: {name: base}\n"
+    )
+    files = ["configs/datasets/synthetic/synthetic_far.yml", "configs/networks/mlp_fusion.yml"]
+    found = prepare_arguments(["--config", *files, str(tmp_path / "theirs.yml")], standin, tmp_path)
+    assert yaml.safe_load(Path(found[1]).read_text()) == {"seed": 0, "num_machines": 1, "machine_rank": 0}
+    (tmp_path / "seed.yml").write_text("seed: 3\nnum_machines: 1\nmachine_rank: 0\n")
+    given = ["--config", *files, str(tmp_path / "theirs.yml"), str(tmp_path / "seed.yml")]
+    assert len(prepare_arguments(given, standin, tmp_path)) == len(given)
