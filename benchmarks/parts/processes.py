@@ -38,7 +38,7 @@ def run_module(module: str, task: Mapping[str, Any], limit_s: float | None = Non
         paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in paths if each)}
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - this Python, our own module, no shell
                 [sys.executable, "-m", module, str(asked), str(answered)],
                 env=environment,
                 timeout=limit_s,

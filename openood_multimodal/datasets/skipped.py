@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..paths import remove
 
 _SHOWN = 5  # clips that a note of faults names
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _LONGEST = 2000  # characters of a reason; a short write to a file opened for appending is one piece
 
 
@@ -52,7 +53,7 @@ class SkipLog:
         if index in self._found:
             return False
         line = json.dumps([int(index), clip, reason[:_LONGEST]]) + "\n"
-        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NOFOLLOW, 0o600)
         try:
             os.write(handle, line.encode("ascii"))
         finally:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .. import atomic
 from ..arrays import arrays_digest
 from ..errors import UserError
-from ..paths import file_name
+from ..paths import file_name, resolve_inside
 from .metrics import Metric
 from .recordings import UnseenResult
 
@@ -128,7 +128,7 @@ def write_scores(
     output_dir: str | os.PathLike[str], postprocessor: str, name: str, scores: SetScores
 ) -> Path:
     """Write ``<output_dir>/scores/<postprocessor>/<name>.npz`` (pred, conf, label) and return its path."""
-    folder = Path(output_dir) / "scores" / file_name(postprocessor, "postprocessor")
-    path = folder / f"{file_name(name, 'OOD set')}.npz"
+    relative = f"{file_name(postprocessor, 'postprocessor')}/{file_name(name, 'OOD set')}.npz"
+    path = resolve_inside(Path(output_dir) / "scores", relative)
     atomic.write_npz(path, scores._asdict())
     return path

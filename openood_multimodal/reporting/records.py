@@ -21,6 +21,7 @@ from .. import __version__, atomic
 from ..errors import UserError
 from ..files import listed, read_text
 from ..files.folders import reading_together
+from ..paths import resolve_inside
 from . import schema
 from .claims import Known, check_multiood_claim, known_manifest_digests
 
@@ -163,7 +164,7 @@ class ResultRecord:
         Raises:
             UserError: when the record names a MultiOOD benchmark without its manifest.
         """
-        path = Path(folder) / self.file_name
+        path = resolve_inside(folder, self.file_name)
         check_multiood_claim(self.to_dict(), where=str(path))
         atomic.write_text(path, self.to_json())
         return path

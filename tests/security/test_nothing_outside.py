@@ -334,3 +334,16 @@ def test_a_lock_that_is_a_link_is_not_written_through(tmp_path):
     with pytest.raises(UserError, match="symbolic link"), holding(tmp_path):
         pass
     assert victim.read_text() == "mine"
+
+
+def test_scores_and_records_are_not_written_through_links(tiny, trained, cli):
+    victim = tiny.folder / "victim"
+    victim.mkdir()
+    (victim / "id.npz").write_text("mine")
+    scores = tiny.folder / "test" / "scores"
+    scores.mkdir(parents=True)
+    (scores / "msp").symlink_to(victim)
+    done = cli(tiny.test(checkpoint=trained / "best.ckpt"))
+    assert done.code == 2
+    assert "outside that folder" in done.err
+    assert [(path.name, path.read_text()) for path in victim.iterdir()] == [("id.npz", "mine")]
