@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluators.outputs import ID_NAME, SetScores, write_scores
-from ..paths import file_name
+from ..paths import file_name, remove
 
 CSV = "ood.csv"
 
@@ -33,7 +33,7 @@ def file_by_postprocessor(evaluator: Any, postprocessor: str, id_name: str) -> N
         nonlocal started
         if not started:
             own.mkdir(parents=True, exist_ok=True)
-            (own / CSV).unlink(missing_ok=True)
+            remove(own, CSV)
             started = True
         return save_csv(*args, **kwargs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import shutil
@@ -85,7 +86,9 @@ def test_planted_records_remove_nothing_outside(tiny, trained, cli, postprocesso
     for ood_set in (str(victim / "mine"), "../victim/mine", "../../../victim/mine", "mine"):
         name = f"{quote(postprocessor, safe='')}@{quote(ood_set, safe='')}.record.json"
         (records / name).write_text("{}")
-    with pytest.warns(UserWarning, match="left alone"):
+    hidden = postprocessor.startswith(".")  # files of hidden names are passed over as ever
+    said = contextlib.nullcontext() if hidden else pytest.warns(UserWarning, match="left alone")
+    with said:
         done = cli(tiny.test(checkpoint=trained / "best.ckpt"))
     assert done.code == 0, done.err
     assert sorted(path.name for path in victim.iterdir()) == ["id.npz", "mine.npz", "ood.csv"]
