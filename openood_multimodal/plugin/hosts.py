@@ -257,7 +257,9 @@ def page(parts: Sequence[tuple[str, str, Sequence[Row]]]) -> str:
     Args:
         parts: OpenOOD's version, problem, rows; in order.
     """
-    command = f"python -m {_MAIN} --openood-root OpenOOD --openood-root OpenOOD-v1.5 --out <this file>"
+    roots = " ".join("--openood-root path/to/OpenOOD" for _ in dict.fromkeys(part[0] for part in parts))
+    problems = " ".join(f"--problem {name}" for name in dict.fromkeys(part[1] for part in parts))
+    command = f"python -m {_MAIN} {roots} {problems} --out <this file>"
     lines = [
         "# Every postprocessor in both hosts",
         "",
