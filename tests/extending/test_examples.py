@@ -1,12 +1,14 @@
 """The package of docs/extending.md: the page shows its files, its components keep the contracts and run."""
 
 import configparser
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from openood_multimodal.datasets import Manifest
 from openood_multimodal.registry import ALL
@@ -110,6 +112,52 @@ def test_a_network_a_trainer_and_scores_from_training_to_a_table(command, tmp_pa
         "out",
     )
     assert "agreement" in command("score", *words)
+
+    stores = ("--test", "test/embeddings/test", "--ood", "near=test/embeddings/synthetic_near", *words[4:])
+    assert "agreement" in command("score", *stores)
+    (tmp_path / "user.py").write_text(EVALUATE)
+    value = float(command(module="user").split()[-1])
+    found = pd.read_csv(tmp_path / "out" / "ood.csv").set_index(["postprocessor", "dataset"])["AUROC"]
+    assert found["agreement", "near"] == pytest.approx(value, abs=0.005)
+    _inside_openood(command, tmp_path, found)
+
+
+EVALUATE = """
+from openood_multimodal import evaluate
+
+table = evaluate(
+    None, "test/embeddings/test", {"near": "test/embeddings/synthetic_near"}, None,
+    postprocessors=["agreement", "ensemble(agreement,msp)"], val="test/embeddings/val",
+)
+print(table[table.postprocessor == "agreement"]["AUROC"].iloc[0])
+"""
+
+
+def _inside_openood(command, tmp_path, found):
+    """The same digits from an unmodified OpenOOD's ``test_ood``, where one is at hand."""
+    root = os.environ.get("OPENOOD_ROOT")
+    if not root:
+        return
+    section = {"name": "mm_agreement", "APS_mode": False, "postprocessor_args": {}, "postprocessor_sweep": {}}
+    (tmp_path / "score.yml").write_text(yaml.safe_dump({"postprocessor": section}))
+    configs = Path(__file__).resolve().parents[2] / "configs"
+    names = ("datasets/synthetic/synthetic_far.yml", "datasets/synthetic/synthetic_far_ood.yml")
+    files = [*(str(configs / name) for name in names), LINEAR, str(configs / "pipelines/test/near_ood.yml")]
+    command(
+        *(
+            "main.py",
+            "--config",
+            *(str(configs / name) for name in files),
+            LINEAR,
+            str(tmp_path / "score.yml"),
+        ),
+        *("--pipeline.name", "test_ood", "--network.pretrained", "True"),
+        *("--network.checkpoint", str(tmp_path / "run" / "best.ckpt"), "--num_gpus", "0"),
+        *("--output_dir", str(tmp_path / "theirs"), "--exp_name", "x"),
+        module="openood_multimodal.plugin",
+    )
+    (table,) = (tmp_path / "theirs").rglob("ood.csv")
+    assert pd.read_csv(table, index_col="dataset")["AUROC"]["synthetic_near"] == found["agreement", "near"]
 
 
 def test_a_synthesis_and_a_discrepancy_in_a_training(command, tmp_path):
