@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -35,11 +35,15 @@ class Stage:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._gone: list[str] = []
+        self.outdated: Callable[[], Iterable[str]] = tuple
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Ask for the removal of an earlier run's files, relative paths, when the new ones are put in place."""
-        self._gone += names
+    def remove(self, outdated: Callable[[], Iterable[str]]) -> None:
+        """Ask for the removal of an earlier run's files when the new ones are put in place.
+
+        Args:
+            outdated: returns relative paths; called when nobody else may write, as the earlier run may end until then.
+        """
+        self.outdated = outdated
 
     def files(self) -> list[str]:
         """Return the relative paths of the files written so far, sorted."""
@@ -78,7 +82,10 @@ def writing_together(folder: str | os.PathLike[str], last: str = "") -> Iterator
                 resolve_inside(root, name)
             write_json(
                 stage.path / _COMMIT,
-                {"put": [*names, *([last] if last else [])], "remove": sorted({*stage._gone} - {*names})},
+                {
+                    "put": [*names, *([last] if last else [])],
+                    "remove": sorted({*stage.outdated()} - {*names}),
+                },
             )
             _put(root, stage.path)
 

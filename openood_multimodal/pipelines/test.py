@@ -180,7 +180,7 @@ class TestPipeline:
         write_results_csv(stage.path / RESULTS, rows)
         for record in records:
             record.write(stage.path / "records")
-        stage.remove(_previous(self.folder, records))
+        stage.remove(lambda: _previous(self.folder, records))
         return records
 
     def _ready(

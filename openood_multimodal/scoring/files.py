@@ -66,7 +66,7 @@ def write_run(
             record.write(stage.path / RECORDS)
         new = [name for name in stage.files() if name != CSV_FILE]
         atomic.write_json(stage.path / METRICS_FILE, _metrics_json(results, task, settings, new))
-        stage.remove(_files_of_earlier_run(folder))
+        stage.remove(lambda: _files_of_earlier_run(folder))
     return [folder / name for name in (CSV_FILE, METRICS_FILE, SCORES, RECORDS)]
 
 

@@ -183,7 +183,7 @@ class Recorder:
         self.check_folder(folder)
         with writing_together(folder) as stage:
             written = {record.write(stage.path).name for record in records}
-            stage.remove(path.name for path in _records_in(folder) if path.name not in written)
+            stage.remove(lambda: [path.name for path in _records_in(folder) if path.name not in written])
 
     def _manifest(self, ood_set: str) -> str | None:
         """Return the digest of the split, where every set is a store that says which manifest it follows."""

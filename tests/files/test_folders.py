@@ -22,7 +22,7 @@ def write(folder, text, names=NAMES, gone=()):
         for name in names:
             (stage.path / name).parent.mkdir(parents=True, exist_ok=True)
             (stage.path / name).write_text(text)
-        stage.remove(gone)
+        stage.remove(lambda: gone)
 
 
 def contents(folder):
