@@ -16,6 +16,9 @@ EXAMPLES = """  # imported or generated splits, one or all; the authors' lists a
 
   # manifests of your own (train.csv, val.csv, test.csv, nearood_<set>.csv, farood_<set>.csv), with their files
   openood-mm splits audit my/train.csv my/test.csv my/nearood_x.csv --root /data/my
+
+  # clips that are copies of others under another name: reads all files
+  openood-mm splits audit my/train.csv my/test.csv my/nearood_x.csv --root /data/my --content
 """
 
 
@@ -26,21 +29,28 @@ def main(argv: Sequence[str]) -> int:
     from tqdm import tqdm
 
     from ..atomic import write_json
-    from ..datasets.auditing import audit_split, load_splits
+    from ..datasets.auditing import ContentReader, audit_split, load_splits
     from ..errors import MissingPackageError, UserError
     from ..reporting.audit import audit_document, audit_text, plot_audit
 
     root = None if options.root is None else Path(options.root)
     if root is not None and not root.is_dir():
         raise UserError(f"--root {root} is not a folder.")
+    if options.content and root is None:
+        raise UserError("--content reads the clips' files; say where they are with --root DIR.")
     plot = None if options.plot is None else Path(options.plot)
     if plot is not None and plot.suffix.lower() != ".png":
         raise UserError(f"--plot {plot}: the plot is a PNG; end its name in .png.")
     splits = load_splits([Path(path) for path in options.paths])
-    audits = [
-        audit_split(split, root)
-        for split in tqdm(splits, desc="Audit", unit="split", leave=False, disable=None)
-    ]
+    clips = sum(len(each) for split in splits for each in split.manifests.values())
+    total, unit = (clips, "clip") if options.content else (len(splits), "split")
+    audits = []
+    with tqdm(desc="Audit", total=total, unit=unit, leave=False, disable=None) as bar:
+        content = ContentReader(bar.update) if options.content else None
+        for split in splits:
+            audits.append(audit_split(split, root, content=content))
+            if content is None:
+                bar.update()
     print(audit_text(audits))
     if options.json:
         write_json(options.json, audit_document(audits))
@@ -57,9 +67,9 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "splits audit",
-        "Say what a split leaks: clips twice, recordings on both sides, OOD recordings seen in training,\n"
-        "segments that overlap; ID and OOD classes of one name, or of one meaning; classes that Kinetics-400 taught\n"
-        "the encoders; missing files; balance.",
+        "Say what a split leaks: clips twice (by name; with --content by their files), recordings on both sides,\n"
+        "OOD recordings seen in training, segments that overlap; ID and OOD classes of one name, or of one meaning;\n"
+        "classes that Kinetics-400 taught the encoders; missing files; balance.",
         EXAMPLES,
     )
     parser.add_argument(
@@ -73,5 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plot", metavar="FILE.png", help="draw leakage and overlaps, a row a split")
     parser.add_argument(
         "--root", metavar="DIR", help="look for the clips' files there (or in DIR/<data set>)"
+    )
+    parser.add_argument(
+        "--content",
+        action="store_true",
+        help="read the files in --root, and count clips of the same content (SHA-256) and span, whatever their names",
     )
     return parser

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .inventory import BROKEN, FILE, FOLDER, OTHER, OUTSIDE, Inventory
-from .layouts.clips import flow_y, split_frames
+from .layouts.clips import FRAME_NAME, flow_y, split_frames
 
 ELSEWHERE = "in another place"
 """Why a file is missing that lies where the data set's folder has its other files, and not where the manifest says."""
@@ -108,6 +108,15 @@ def check(inventory: Inventory, wanted: Iterable[Wanted], modalities: Sequence[s
     return Checked(clips, tuple(modalities), tuple(missing), tuple(complete))
 
 
+def places_of(modality: str, cell: str) -> tuple[list[str], list[str], tuple[int, int] | None]:
+    """Return the files that a cell stands for, or the folders of frames and the span of them that is meant."""
+    path, span = split_frames(cell)
+    if span is None and not path.endswith("/"):
+        return ([path, flow_y(path)] if modality == "flow" and "_flow_x" in path else [path]), [], None
+    path = path.rstrip("/")
+    return [], ([f"{path}/u", f"{path}/v"] if modality == "flow" else [path]), span
+
+
 class _Checker:
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
@@ -122,13 +131,9 @@ class _Checker:
     def _look(self, modality: str, cell: str) -> _Fault | None:
         if not cell:
             return _Fault("", "the manifest names no file")
-        path, span = split_frames(cell)
-        if span is None and not path.endswith("/"):
-            files = [path, flow_y(path)] if modality == "flow" and "_flow_x" in path else [path]
-            return next(filter(None, map(self._file, files)), None)
-        path = path.rstrip("/")
-        folders = [f"{path}/u", f"{path}/v"] if modality == "flow" else [path]
-        return next(filter(None, (self._frames(folder, span) for folder in folders)), None)
+        files, folders, span = places_of(modality, cell)
+        faults = (*map(self._file, files), *(self._frames(folder, span) for folder in folders))
+        return next(filter(None, faults), None)
 
     def _file(self, path: str) -> _Fault | None:
         kind = self._inventory.kind(path)
@@ -156,7 +161,7 @@ class _Checker:
             return None
         absent = int(np.setdiff1d(np.arange(first, last + 1), inside)[0])
         return _Fault(
-            f"{folder}/frame_{absent:010d}.jpg", f"{lacking} of frames {first} to {last} missing", folder
+            f"{folder}/{FRAME_NAME.format(absent)}", f"{lacking} of frames {first} to {last} missing", folder
         )
 
     def _absent(self, path: str) -> _Fault | None:

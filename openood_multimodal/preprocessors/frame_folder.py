@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..atomic import PathLike
+from ..datasets.layouts.clips import FRAME_NAME
 from ..errors import UserError
 from .media import check_limit
 from .packages import import_opencv
-
-FRAME_NAME = "frame_{:010d}.jpg"
-"""EPIC-Kitchens' names."""
 
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 

@@ -196,6 +196,8 @@ def _findings(audit: Audit) -> list[str]:
             found.append(
                 f"{key}: clips that stand twice: {twice['clips']}{conflict}, e.g. {twice['examples'][0]}."
             )
+        if entry.get("content"):
+            found += _same_content(key, entry)
         for other in ("in_train", "in_val", "in_test"):
             across = entry.get(other, {}).get("duplicates", {"clips": 0})
             if across["clips"]:
@@ -226,6 +228,29 @@ def _findings(audit: Audit) -> list[str]:
                 more = f", and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
                 found.append(f"{each['set']}: {_RELATION[relation]} ({len(pairs)}): {shown}{more}.")
     return found
+
+
+def _same_content(key: str, entry: Mapping[str, Any]) -> list[str]:
+    """Return what the files say: how many were read, and which clips are copies of others."""
+    lines = []
+    if entry["content"]["hashed"] < entry["clips"]:
+        lines.append(
+            f"{key}: the content of {entry['clips'] - entry['content']['hashed']} of {entry['clips']} clips is "
+            "unknown; their files are not there."
+        )
+    places = {"content": "earlier in the same set"}
+    places |= {f"in_{side}": f"in {side}" for side in ("train", "val", "test") if f"in_{side}" in entry}
+    for field, place in places.items():
+        same = entry[field] if field == "content" else entry[field]["content"]
+        if same["clips"]:
+            parts = ", ".join(f"{count} {name}" for name, count in same["by_modality"].items() if count)
+            conflict = f"; {same['conflicting']} with another class" if same["conflicting"] else ""
+            clip, there = same["examples"][0]
+            lines.append(
+                f"{key}: clips whose content is also {place}: {same['clips']} ({parts}{conflict}), e.g. {clip} "
+                f"is {there}."
+            )
+    return lines or [f"{key}: no clip's content is also elsewhere ({entry['content']['hashed']} clips read)."]
 
 
 _RELATION = {

@@ -11,10 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..clip_check import Wanted, check
+from ...errors import UserError
+from ..clip_check import Checked, Wanted, check
 from ..inventory import Inventory
 from ..manifest import Manifest
 from .class_names import PRETRAINING_SET, ClassOverlaps, collisions, load_class_overlaps
+from .contents import ContentReader, SetContents, same_content
 from .leaks import duplicates_across, duplicates_within, overlaps, seen_recordings, spans
 from .loading import LoadedSplit, dataset_of, is_ood
 
@@ -24,7 +26,10 @@ _MISSING_SHOWN = 10
 
 
 def audit_split(
-    split: LoadedSplit, root: Path | None = None, class_overlaps: ClassOverlaps | None = None
+    split: LoadedSplit,
+    root: Path | None = None,
+    class_overlaps: ClassOverlaps | None = None,
+    content: ContentReader | None = None,
 ) -> dict[str, Any]:
     """Return what is known of a split.
 
@@ -32,14 +37,19 @@ def audit_split(
         split: its manifests.
         root: a folder to look for files in: the data set's, or one that holds ``<data set>/`` folders.
         class_overlaps: near classes and pretraining sets; the packaged ones by default.
+        content: reads the files in ``root``, so that clips of the same content are found under any name; None
+            leaves this out.
 
     Raises:
-        UserError: when ``root`` is not a folder.
+        UserError: when ``root`` is not a folder, or ``content`` is to be compared without it or can't be read.
     """
     known = class_overlaps or load_class_overlaps()
     manifests = split.manifests
     datasets = {key: dataset_of(manifest) for key, manifest in manifests.items()}
     times = {key: spans(manifest, datasets[key]) for key, manifest in manifests.items()}
+    if content is not None and root is None:
+        raise UserError("the clips' content can't be compared without a folder with their files; give root.")
+    contents: dict[str, SetContents] = {}
     sets: dict[str, Any] = {}
     for key, manifest in manifests.items():
         entry: dict[str, Any] = {
@@ -52,23 +62,28 @@ def audit_split(
             "balance": _balance(manifest),
             "duplicates": asdict(duplicates_within(manifest)),
             PRETRAINING_SET: _pretrained(manifest, datasets[key], known),
-            "missing_files": None if root is None else _missing(manifest, datasets[key], root),
+            "missing_files": None,
         }
-        for side in ("train", "val"):
-            if side in manifests and side != key and not (side == "val" and key == "train"):
-                entry[f"in_{side}"] = {
-                    "recordings": asdict(seen_recordings(manifest, manifests[side])),
-                    "segments": asdict(overlaps(manifest, times[key], manifests[side], times[side])),
-                    "duplicates": asdict(duplicates_across(manifest, manifests[side])),
-                }
-        if is_ood(key) and "test" in manifests:
-            test = manifests["test"]
-            entry["in_test"] = {
-                "recordings": asdict(seen_recordings(manifest, test)),
-                "segments": asdict(overlaps(manifest, times[key], test, times["test"])),
-                "duplicates": asdict(duplicates_across(manifest, test)),
-            }
+        if root is not None:
+            inventory = Inventory(_folder(datasets[key], root))
+            checked = _checked(manifest, inventory)
+            entry["missing_files"] = _missing(checked, inventory)
+            if content is not None:
+                contents[key] = content.read(manifest, checked, inventory)
         sets[key] = entry
+    for key, manifest in manifests.items():
+        for side in _sides(key, manifests):
+            other = manifests[side]
+            sets[key][f"in_{side}"] = {
+                "recordings": asdict(seen_recordings(manifest, other)),
+                "segments": asdict(overlaps(manifest, times[key], other, times[side])),
+                "duplicates": asdict(duplicates_across(manifest, other)),
+            }
+            if contents:
+                sets[key][f"in_{side}"]["content"] = asdict(same_content(contents[key], contents[side]))
+        if contents:
+            own = asdict(same_content(contents[key]))
+            sets[key]["content"] = {"hashed": contents[key].hashed, **own}
     return {
         "name": split.name,
         "path": split.path,
@@ -128,16 +143,28 @@ def _colliding_labels(split: LoadedSplit, key: str, id_keys: Sequence[str]) -> i
     return len(ood & id_labels)
 
 
-def _missing(manifest: Manifest, dataset: str, root: Path) -> dict[str, Any]:
-    folder = root / dataset if dataset and (root / dataset).is_dir() else root
+def _sides(key: str, manifests: Mapping[str, Manifest]) -> list[str]:
+    """Return the sets that a set is compared with: those before it, of train, val, and for an OOD set test."""
+    before = {"train": [], "val": ["train"]}.get(key, ["train", "val", *(["test"] if is_ood(key) else [])])
+    return [side for side in before if side in manifests]
+
+
+def _folder(dataset: str, root: Path) -> Path:
+    return root / dataset if dataset and (root / dataset).is_dir() else root
+
+
+def _checked(manifest: Manifest, inventory: Inventory) -> Checked:
     wanted = [
         Wanted(clip, name, {modality: cells[row] for modality, cells in manifest.files.items()})
         for row, (clip, name) in enumerate(zip(manifest.clips, manifest.class_names, strict=True))
     ]
-    checked = check(Inventory(folder), wanted, manifest.modalities)
+    return check(inventory, wanted, manifest.modalities)
+
+
+def _missing(checked: Checked, inventory: Inventory) -> dict[str, Any]:
     return {
-        "root": str(folder),
-        "incomplete_clips": len(wanted) - sum(checked.complete),
+        "root": str(inventory.root),
+        "incomplete_clips": len(checked.wanted) - sum(checked.complete),
         "by_modality": {
             modality: sum(each.modality == modality for each in checked.missing)
             for modality in checked.modalities

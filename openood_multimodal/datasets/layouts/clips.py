@@ -25,6 +25,9 @@ from ...errors import UserError
 from ..recordings import original_name, unknown_span
 from .places import Place
 
+FRAME_NAME = "frame_{:010d}.jpg"
+"""EPIC-Kitchens' names of frames."""
+
 _FRAMES = re.compile(r"#frames=([0-9]+),([0-9]+)$")
 
 
