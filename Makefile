@@ -82,6 +82,8 @@ check: lint types test
 docs-table: $(STAMP)
 	$(BIN)/openood-mm benchmark --suite docs --workers $(WORKERS) --output-dir results/docs
 	$(BIN)/python scripts/update_results_page.py results/docs
+	$(BIN)/openood-mm benchmark --suite modalities --workers $(WORKERS) --output-dir results/modalities
+	$(BIN)/python scripts/update_results_page.py results/modalities modalities
 
 clean:
 	rm -rf $(VENV) $(OPENOOD_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

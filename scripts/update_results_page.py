@@ -1,4 +1,8 @@
-"""Put a benchmark's tables into docs/results.md: python scripts/update_results_page.py results/docs"""
+"""Put a benchmark's tables into docs/results.md:
+
+python scripts/update_results_page.py results/docs
+python scripts/update_results_page.py results/modalities modalities   # those of the suite `modalities`
+"""
 
 import shutil
 import sys
@@ -8,27 +12,33 @@ from openood_multimodal.atomic import write_text
 from openood_multimodal.errors import UserError
 
 DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 COPIED = ("leaderboard.csv", "differences.csv", "modalities.csv", "leaderboard.png")
 
 
-def update(results: Path) -> Path:
-    """Replace what stands between the markers of the page; copy the CSV files and the figure beside it."""
+def update(results: Path, part: str = "tables") -> Path:
+    """Replace what is between the markers of a part of the page; copy the CSV files and the figure beside it.
+
+    Args:
+        results: output folder of ``openood-mm benchmark``.
+        part: ``tables`` or ``modalities``; the files of the latter go into a folder of that name.
+    """
     page = DOCS / "results.md"
     text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise UserError(f"{page} lacks the markers {BEGIN} and {END}.")
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    if begin not in text or end not in text:
+        raise UserError(f"{page} lacks the markers {begin} and {end}.")
     tables = (results / "leaderboard.md").read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    target = DOCS / "results"
-    target.mkdir(exist_ok=True)
+    before, after = text.split(begin)[0], text.split(end)[1]
+    target = DOCS / "results" / ("" if part == "tables" else part)
+    target.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
-        shutil.copyfile(results / name, target / name)
-    write_text(page, f"{before}{BEGIN}\n\n{tables}\n{END}{after}")
+        if (results / name).is_file():
+            shutil.copyfile(results / name, target / name)
+    write_text(page, f"{before}{begin}\n\n{tables}\n{end}{after}")
     return page
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    print(update(Path(sys.argv[1])))
+    print(update(Path(sys.argv[1]), *sys.argv[2:]))

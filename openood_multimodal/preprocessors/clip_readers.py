@@ -221,6 +221,11 @@ class AudioReader(Reader):
         samples = source.read(start, min(stop, start + params.seconds), params.rate)
         if silent and not len(samples):
             samples = np.zeros(1, dtype=np.float32)
+        if not len(samples):
+            raise UserError(
+                f"{source.path}: seconds {start:g} to {stop:g} hold no sound; check start and stop against the "
+                "file's length."
+            )
         if not np.isfinite(samples).all():  # before they are clipped to ±1
             raise UserError(f"{source.path}: the sound holds NaN or infinite samples.")
         samples = fit_length(samples, round(params.seconds * params.rate))

@@ -122,7 +122,7 @@ TESTS = {
     "parameter of a score that is not run": (["--postprocessor_args", "{knn: {K: 3}}"], "which is not run"),
     "unknown parameter of a score": (
         ["--postprocessors", "knn", "--postprocessor_args", "{knn: {k: 3}}"],
-        "has no parameter 'k'",
+        "knn.k is not a parameter",
     ),
     "unknown preset": (["--preset", "multood"], "Did you mean 'multiood'?"),
     "unknown engine": (["--engine", "nativ"], "Did you mean 'native'?"),

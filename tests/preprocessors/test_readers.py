@@ -110,3 +110,15 @@ def test_readers_travel_to_workers():
     preprocessor = ClipPreprocessor({"preprocessor": {"video": {"frames": 4}}}, "train")
     copy = pickle.loads(pickle.dumps(preprocessor))
     assert copy.clip_shapes(("video", "audio")) == preprocessor.clip_shapes(("video", "audio"))
+
+
+def test_a_span_without_sound_names_the_file():
+    class Source:
+        path = "x.wav"
+
+        def read(self, start, stop, rate):
+            return np.empty(0, dtype=np.float32)
+
+    kind = READERS.get("audio")
+    with pytest.raises(UserError, match=r"x\.wav: seconds 5 to 6 hold no sound"):
+        kind(kind.Params(), None).take(Source(), (5.0, 6.0), False, lambda name: None)
