@@ -19,9 +19,15 @@ EXAMPLES = """  # a clip of a prepared dataset, by its name or any part of it th
 """
 
 
+_DASHED = "\0"
+
+
 def main(argv: Sequence[str]) -> int:
     """Find the clip, read it as the dataset would, draw it."""
-    options, overrides = _parser().parse_known_args(list(argv))
+    words = list(argv)
+    if words and words[0].startswith("-") and not words[0].startswith("--") and words[0] != "-h":
+        words[0] = f"{_DASHED}{words[0]}"  # a clip's name, as YouTube's identifiers may be, and no option
+    options, overrides = _parser().parse_known_args(words)
     if overrides and not options.config:
         raise UserError(f"unknown option {overrides[0]}; see openood-mm show --help.")
 
@@ -29,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     from ..reporting.show import show_clip
 
     path, faults = show_clip(
-        options.clip,
+        options.clip.removeprefix(_DASHED),
         options.out or "",
         manifests=options.manifest or (),
         root=options.root or "",

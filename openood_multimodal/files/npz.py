@@ -127,6 +127,12 @@ def read_arrays(
     with archive:
         members = _members(archive, file)
         missing = [key for key in required if key not in members]
+        if missing and any(name.endswith("data.pkl") for name in members):
+            arrays = ", ".join(f"{key}=....numpy()" for key in required)
+            raise UserError(
+                f"{file} was written by torch.save; save its tensors as arrays: "
+                f"numpy.savez('{file.stem}.npz', {arrays})."
+            )
         if missing:
             raise UserError(
                 f"{file} has no array '{missing[0]}'; it holds {', '.join(sorted(members)) or 'nothing'}."

@@ -26,6 +26,10 @@ BLOCK_BYTES = 64 * 2**20
 """Size of one float64 block of features, unless a number of rows is asked for."""
 
 
+LARGEST = 1e150
+"""Features beyond it are refused: sums of their squares overflow float64."""
+
+
 def block_slices(count: int, dim: int, rows: int | None = None) -> Iterator[slice]:
     """Yield slices that cover ``count`` rows of width ``dim`` in order: nearly even ones, of ``rows`` at most."""
     limit = rows if rows is not None else max(1, BLOCK_BYTES // (8 * max(1, dim)))
@@ -36,7 +40,10 @@ def block_slices(count: int, dim: int, rows: int | None = None) -> Iterator[slic
 
 
 def require_finite(block: NDArray[Any], what: str, first_row: int = 0) -> None:
-    """Raise `UserError` where ``block`` [B, W] holds NaN or infinity; the message names row and column."""
+    """Raise `UserError` where ``block`` [B, W] holds NaN or infinity, or features beyond `LARGEST`.
+
+    The message names row and column.
+    """
     finite = np.isfinite(block)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
@@ -44,6 +51,14 @@ def require_finite(block: NDArray[Any], what: str, first_row: int = 0) -> None:
             f"{what} hold {block[row, column]} at row {first_row + row}, column {column}; "
             "leave such rows out, or find out why the network made them."
         )
+    if block.dtype.itemsize > 4 and block.size and what.endswith("features"):
+        size = np.abs(block)
+        if size.max() > LARGEST:
+            row, column = np.unravel_index(int(size.argmax()), size.shape)
+            raise UserError(
+                f"{what} hold {block[row, column]:.3g} at row {first_row + row}, column {column}, whose square "
+                "overflows float64; divide all embeddings by one number, and multiply the head's weight by it."
+            )
 
 
 def as_float64(block: NDArray[Any], what: str, first_row: int = 0) -> Floats:

@@ -19,6 +19,7 @@ from ..dense import dense
 from ..errors import UserError
 from ..files import file_sha256
 from ..files.npz import read_arrays
+from ..postprocessors.rows import require_finite
 
 _BLOCK_BYTES = 16 * 2**20
 _FLOATS = ("features", "logits", "modality_logits")
@@ -199,13 +200,7 @@ def _remedy_of(labels: NDArray[Any]) -> str:
 def _check_finite(array: NDArray[Any], what: str) -> None:
     step = max(1, _BLOCK_BYTES // max(1, array.shape[1] * array.dtype.itemsize))
     for start in range(0, len(array), step):
-        finite = np.isfinite(array[start : start + step])
-        if not finite.all():
-            row, column = map(int, np.argwhere(~finite)[0])
-            raise UserError(
-                f"{what} hold {array[start + row, column]} at row {start + row}, column {column}; leave such "
-                "rows out, or find out why the network made them."
-            )
+        require_finite(array[start : start + step], what, start)
 
 
 def check_classes(each: InputSet, num_classes: int) -> None:

@@ -223,3 +223,15 @@ def test_odd_names_and_missing_parts(tmp_path):
     draw(sheet, tmp_path / "a.png")
     draw(replace(sheet, facts={}, faults=()), tmp_path / "b.png")
     assert picture(tmp_path / "a.png").shape[0] > picture(tmp_path / "b.png").shape[0]
+
+
+def test_a_name_that_begins_with_a_dash_is_a_clip(hac, tmp_path, monkeypatch, capsys):
+    from openood_multimodal.cli import main
+
+    video = hac.root / Manifest.read(hac.manifests["test"]).files["video"][0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-0Qj.mp4").write_bytes(video.read_bytes())
+    assert main(["show", "-0Qj.mp4", "--out", "sheet.png"]) == 0
+    picture(tmp_path / "sheet.png")
+    assert main(["show", "-1Qj", "--out", "sheet.png"]) == 2
+    assert "there is no file -1Qj" in capsys.readouterr().err

@@ -150,3 +150,12 @@ def test_the_same_array_twice_is_refused(tmp_path):
         archive.writestr("features", data)
     with pytest.raises(UserError, match="twice"):
         read_arrays(path, ["features"])
+
+
+def test_a_file_of_torch_save_is_named_as_one(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"features": torch.zeros(3, 2)}, tmp_path / "a.pt")
+    with pytest.raises(
+        UserError, match=r"a\.pt was written by torch\.save; save its tensors as arrays: numpy\.savez"
+    ):
+        read_arrays(tmp_path / "a.pt", ["features"])

@@ -374,3 +374,17 @@ def test_another_registered_score_runs(arrays):
         del POSTPROCESSORS._entries["mine"]
     mine, msp = (table[table.postprocessor == n][METRICS].to_numpy() for n in ("mine", "msp"))
     np.testing.assert_array_equal(mine, msp)
+
+
+@pytest.mark.parametrize("size", [1e155, -1e160, 1e300])
+def test_features_whose_squares_overflow_are_named(arrays, size):
+    features = arrays.train[0].astype("f8")
+    features[7, 3] = size
+    with pytest.raises(
+        UserError, match=r"train: features hold .* at row 7, column 3, whose square overflows"
+    ):
+        evaluate((features, arrays.train[1]), arrays.test, arrays.ood, arrays.head, postprocessors="mds")
+    with pytest.raises(UserError, match="at row 7, column 3"):
+        KNN(K=3).fit(
+            Embeddings(features, np.asarray(arrays.train[1], "i8")), None, LinearHead(*arrays.head)
+        ).score(Embeddings(features, np.asarray(arrays.train[1], "i8")))
