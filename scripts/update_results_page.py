@@ -12,7 +12,10 @@ from openood_multimodal.atomic import write_text
 from openood_multimodal.errors import UserError
 
 DOCS = Path(__file__).parent.parent / "docs"
-COPIED = ("leaderboard.csv", "differences.csv", "modalities.csv", "leaderboard.png")
+COPIED = {
+    "tables": ("leaderboard.csv", "differences.csv", "modalities.csv", "leaderboard.png"),
+    "modalities": ("leaderboard.csv", "differences.csv"),
+}
 
 
 def update(results: Path, part: str = "tables") -> Path:
@@ -31,9 +34,8 @@ def update(results: Path, part: str = "tables") -> Path:
     before, after = text.split(begin)[0], text.split(end)[1]
     target = DOCS / "results" / ("" if part == "tables" else part)
     target.mkdir(parents=True, exist_ok=True)
-    for name in COPIED:
-        if (results / name).is_file():
-            shutil.copyfile(results / name, target / name)
+    for name in COPIED[part]:
+        shutil.copyfile(results / name, target / name)
     write_text(page, f"{before}{begin}\n\n{tables}\n{end}{after}")
     return page
 
