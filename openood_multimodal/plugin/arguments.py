@@ -14,7 +14,7 @@ from ..config import COMMAND_LINE, Config, apply_overrides, find_config, load_co
 from ..config.config import plain
 from ..errors import UserError
 from ..registry import POSTPROCESSORS
-from . import preflight
+from . import preflight, training
 from .native import PREFIX
 
 
@@ -39,6 +39,7 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
     overrides = [*words[: start - 1], *words[stop:]]
     if not _is_multimodal(files):
         return [*words[:start], *files, *words[stop:]]
+    _check_training(files, overrides)
     files += _own_score(files, overrides, root, scratch)
     files[:0] = _defaults(files, scratch)
     config = load_config(files, overrides)
@@ -69,14 +70,26 @@ def _find(name: str, root: Path) -> str:
 
 
 def _is_multimodal(files: list[str]) -> bool:
-    """Whether any of the files names a component of ours; a file that OpenOOD may read and we can't does not."""
+    """Whether any of the files names a component of ours."""
+    return preflight.is_multimodal(_merged(files))
+
+
+def _merged(files: list[str]) -> Config:
+    """Merge config files, references unresolved; one that OpenOOD may read and we can't is left out."""
     config = Config()
     for file in files:
         try:
             config.merge(plain(read_config(file)))
         except UserError:
             continue
-    return preflight.is_multimodal(config)
+    return config
+
+
+def _check_training(files: list[str], overrides: list[str]) -> None:
+    """Refuse an unsuitable training before its config's missing keys are: some of OpenOOD's are only parts of one."""
+    config, given = _merged(files), dict(_pairs(overrides))
+    keys = [f"{section}.name" for section in ("network", "pipeline", "trainer", "evaluator")]
+    training.check_suitable(*(str(given.get(f"--{key}", config.get(key))) for key in keys))
 
 
 def _own_score(files: list[str], overrides: list[str], root: Path, scratch: Path) -> list[str]:

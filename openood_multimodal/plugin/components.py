@@ -28,8 +28,6 @@ from .several_inputs import accept_several_inputs
 from .trained import TrainingRun
 
 Original = Callable[..., Any]
-TRAINING = ("train", "finetune", "multimodal_train")
-"""Pipelines that augment the training split start with one of these."""
 
 
 class Components:
@@ -266,15 +264,13 @@ class Components:
         name, network = _name(config, "postprocessor"), _name(config, "network")
         if not names.usable("get_network", network, self.taken):
             return  # one of OpenOOD's networks, perhaps just the one that it asks for
-        trainer, pipeline = str(_name(config, "trainer")), str(_name(config, "pipeline"))
-        if _trains(config) or pipeline in training.PIPELINES:
-            reason = training.UNSUITABLE.get(trainer) or training.PIPELINES.get(pipeline)
-            if reason and trainer not in TRAINERS:
-                what = f"trainer '{trainer}'" if trainer in training.UNSUITABLE else f"pipeline '{pipeline}'"
-                raise UserError(
-                    f"OpenOOD's {what} can't train the network '{network}': {reason}. Those that can: "
-                    f"{', '.join(training.RUNS)}; and this package's own (openood-mm list trainers)."
-                )
+        training.check_suitable(
+            *(
+                str(each)
+                for each in (network, *(_name(config, s) for s in ("pipeline", "trainer", "evaluator")))
+            )
+        )
+        if _trains(config):
             return
         import openood.postprocessors as theirs  # type: ignore[import-not-found,unused-ignore]
 
@@ -371,7 +367,7 @@ def _name(config: Any, section: str) -> Any:
 def _trains(config: Any) -> bool | None:
     """Whether the config's pipeline trains; None where it names none."""
     name = _name(config, "pipeline")
-    return None if name is None else str(name).startswith(TRAINING)
+    return None if name is None else str(name).startswith(training.TRAINING)
 
 
 def _args(config: Any) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ an ``ood.csv``.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import io
 import json
@@ -19,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from .. import atomic
 from ..errors import UserError
 from ..evaluators.outputs import CSV_METRICS
 from ..registry import POSTPROCESSORS
+from .captured import run_main, streams
 from .finding import VARIABLE, find_openood
 from .native import PREFIX, openood_postprocessors
 from .recipes import RECIPES, UNSUITABLE
@@ -159,8 +159,6 @@ def compare(problem: Problem, checkpoint: Path, folder: Path, names: Sequence[st
 
 def _theirs(problem: Problem, checkpoint: Path, folder: Path, name: str) -> tuple[Results | str, list[str]]:
     """Run OpenOOD's main.py; return what it wrote, or its refusal, and its notes."""
-    from .__main__ import main
-
     out = folder / "theirs" / name
     settings = {**problem.settings.get(name, {})}
     words = [
@@ -177,19 +175,11 @@ def _theirs(problem: Problem, checkpoint: Path, folder: Path, name: str) -> tupl
         "--output_dir",
         str(out),
     ]
-    said, errors = io.StringIO(), io.StringIO()
-    with _streams(said, errors), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            code = main([str(find_openood() / "main.py"), *words])
-        except Exception as error:  # the page says what OpenOOD raises, whatever it is
-            return f"{type(error).__name__}: {error}", []
-    if code:
-        return errors.getvalue().strip().rpartition("\n")[2].removeprefix("openood-multimodal: "), []
+    refused, said = run_main(words)
+    if refused:
+        return refused, []
     notes = [
-        line.removeprefix("Note: ").rstrip(".")
-        for line in said.getvalue().splitlines()
-        if line.startswith("Note: ")
+        line.removeprefix("Note: ").rstrip(".") for line in said.splitlines() if line.startswith("Note: ")
     ]
     return _read(out, name), [note for note in notes if note.startswith(f"{name}: ")]
 
@@ -203,7 +193,7 @@ def _ours(problem: Problem, checkpoint: Path, folder: Path, name: str) -> tuple[
     words = [*problem.words, *_data(problem, folder), "--network.checkpoint", str(checkpoint)]
     words += ["--output_dir", str(out), "--engine", engine, "--postprocessors", plain]
     words += ["--recorder.embeddings", str(folder / "stores")]
-    with _streams(io.StringIO(), io.StringIO()), warnings.catch_warnings():
+    with streams(io.StringIO(), io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             config = load_config([*problem.files, "pipelines/test/near_ood.yml"], words)
@@ -214,18 +204,6 @@ def _ours(problem: Problem, checkpoint: Path, folder: Path, name: str) -> tuple[
             return str(error), []
     notes = [note.rstrip(".") for record in records for note in record.notes]
     return _read(out, plain), [note for note in notes if note.startswith(f"{plain}: ")]
-
-
-@contextlib.contextmanager
-def _streams(out: io.StringIO, errors: io.StringIO) -> Iterator[None]:
-    """Catch what is printed; OpenOOD's logger replaces ``sys.stdout``, and closes it in the end."""
-    held = sys.stdout, sys.stderr, sys.argv, list(sys.path)
-    sys.stdout, sys.stderr = out, errors
-    out.close = errors.close = lambda: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr, sys.argv, sys.path[:] = held
 
 
 def _config_file(name: str, folder: Path, settings: Mapping[str, Any]) -> str:

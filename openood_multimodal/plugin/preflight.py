@@ -116,6 +116,7 @@ def check(config: Mapping[str, Any], strict: bool = False, own_pipelines: Iterab
             )
         return  # it checks its own config
     _require(config, PIPELINE_KEYS.get(pipeline, _COMMON), pipeline)
+    _check_preprocessor(config)
     if strict:
         _require(config, _STRICT.get(pipeline, ()), pipeline)
         if pipeline == "test_ood" and config["evaluator.name"] in ("ood", "fsood"):
@@ -167,6 +168,23 @@ def _check_sections(config: Config) -> None:
             raise UserError(
                 f"{name} is {value!r}, and OpenOOD reads {name}.name; some file sets it to a single value. "
                 f"Put a file that has {name}: {{name: ...}} after it."
+            )
+
+
+_PREPROCESSORS = {
+    "MultimodalTabularDataset": "multimodal_base",
+    "MultimodalClipDataset": "multimodal_clip",
+}
+
+
+def _check_preprocessor(config: Config) -> None:
+    """Refuse a preprocessor of OpenOOD's, for images, on tables and clips: its pipelines' configs may bring one."""
+    name = config["preprocessor.name"]
+    for kind in dataset_classes(config):
+        if kind in _PREPROCESSORS and name not in PREPROCESSORS:
+            raise UserError(
+                f"preprocessor.name is '{name}', which is for images, and the dataset_class is {kind}: put the "
+                f"dataset's file after OpenOOD's in --config, or add --preprocessor.name {_PREPROCESSORS[kind]}."
             )
 
 

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, one_hot
 
+from ..errors import UserError
+from ..registry import NETWORKS, TRAINERS
 from .batches import ArithmeticBatch, ConvertedLoader
+
+TRAINING = ("train", "finetune", "multimodal_train")
+"""Pipelines that augment the training split start with one of these."""
 
 RUNS: Mapping[str, str] = {
     "base": "",
@@ -59,8 +64,52 @@ UNSUITABLE: Mapping[str, str] = {
 """OpenOOD's trainer → why it can't train a network of several inputs."""
 PIPELINES: Mapping[str, str] = {
     "feat_extract_opengan": "it extracts features for OpenGAN; openood-mm's multimodal_extract keeps embeddings",
+    "train_ad": _ANOMALY,
+    "train_arplgan": UNSUITABLE["arpl_gan"],
+    "train_oe": _OUTLIERS,
+    "train_opengan": UNSUITABLE["opengan"],
 }
-"""OpenOOD's pipeline, of those that name no trainer → why not."""
+"""OpenOOD's pipeline → why it can't train, whatever the trainer."""
+EVALUATORS: Mapping[str, str] = {
+    "ad": _ANOMALY,
+    "arpl": f"{_HEAD} (reciprocal points)",
+    "ece": "it uses numpy.float, which NumPy 1.24 removed",
+    "mos": "it asks for groups of classes",
+    "patch": _ANOMALY,
+}
+"""OpenOOD's evaluator → why it can't measure the accuracy of a network of several inputs."""
+
+
+def check_suitable(network: str, pipeline: str, trainer: str, evaluator: str) -> None:
+    """Refuse a training of OpenOOD's that can't train a network of ours; another network passes.
+
+    Args:
+        network: the config's ``network.name``; ``"None"`` where it has none, as for the others.
+        pipeline: ``pipeline.name``.
+        trainer: ``trainer.name``.
+        evaluator: ``evaluator.name``.
+
+    Raises:
+        UserError: with the reason and what can be used instead.
+    """
+    trains = pipeline in PIPELINES or (
+        pipeline.startswith(TRAINING) and not pipeline.startswith("multimodal_")
+    )
+    if network not in NETWORKS or not trains:
+        return
+    what, reason = f"trainer '{trainer}'", UNSUITABLE.get(trainer, "") if trainer not in TRAINERS else ""
+    if not reason:
+        what, reason = f"pipeline '{pipeline}'", PIPELINES.get(pipeline, "")
+    if reason:
+        raise UserError(
+            f"OpenOOD's {what} can't train the network '{network}': {reason}. Those that can: "
+            f"{', '.join(RUNS)}; and this package's own (openood-mm list trainers)."
+        )
+    if evaluator in EVALUATORS:
+        raise UserError(
+            f"OpenOOD's evaluator '{evaluator}' can't evaluate the network '{network}' in a training: "
+            f"{EVALUATORS[evaluator]}. Set --evaluator.name base."
+        )
 
 
 def make_ready(trainer: Any, name: str, net: nn.Module, num_classes: int) -> None:

@@ -1,5 +1,11 @@
 """OpenOOD's trainers on several inputs: arithmetic on batches, and refusals before the run."""
 
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +14,12 @@ from torch.utils.data import DataLoader
 from openood_multimodal.datasets import ModalityBatch
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import MLPFusionNet
-from openood_multimodal.plugin import register, training
+from openood_multimodal.plugin import register, trainers, training
+from openood_multimodal.plugin.arguments import prepare_arguments
 from openood_multimodal.plugin.batches import ArithmeticBatch
 from openood_multimodal.registry import TRAINERS
 
+ROOT = os.environ.get("OPENOOD_ROOT")
 DATA = {"a": torch.arange(6.0).reshape(3, 2), "b": torch.arange(12.0).reshape(3, 2, 2)}
 
 
@@ -91,6 +99,7 @@ def test_dropout_is_on_the_embedding():
             {"trainer": {"name": "none"}, "pipeline": {"name": "feat_extract_opengan"}},
             r"pipeline 'feat_extract_opengan'",
         ),
+        ({"pipeline": {"name": "train_oe"}}, r"pipeline 'train_oe' can't train.*a set of outliers"),
     ],
 )
 def test_what_cannot_train_is_refused_before_the_run(
@@ -105,3 +114,75 @@ def test_what_cannot_train_is_refused_before_the_run(
 def test_none_of_ours_is_taken_for_openoods():
     assert not set(training.UNSUITABLE) & set(training.RUNS)
     assert not set(TRAINERS.names()) & {*training.UNSUITABLE, *training.RUNS} - {"logitnorm"}
+
+
+def test_an_evaluator_that_cannot_evaluate_is_refused_before_the_run(
+    standin, table_config, run_openood, tmp_path
+):
+    register()
+    with pytest.raises(UserError, match=r"evaluator 'ece' can't.*numpy\.float.*--evaluator\.name base"):
+        run_openood(table_config("train", evaluator={"name": "ece"}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_preprocessor_is_refused_on_tables(standin, table_config, run_openood, tmp_path):
+    register()
+    with pytest.raises(UserError, match=r"preprocessor\.name is 'base'.*after OpenOOD's.*multimodal_base"):
+        run_openood(table_config("train", preprocessor={"name": "base"}))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--optimizer.num_epochs", "1"]])
+def test_the_reason_comes_before_missing_keys(standin, tmp_path, words):
+    # OpenOOD's train_oe.yml and train_udg.yml are only parts of a config
+    part = tmp_path / "part.yml"
+    part.write_text(
+        "exp_name: \"'@{optimizer.num_epochs}'\"\npipeline: {name: train_oe}\ntrainer: {name: udg}\n"
+    )
+    files = ["configs/datasets/synthetic/synthetic_far.yml", "configs/networks/mlp_fusion.yml", str(part)]
+    with pytest.raises(
+        UserError, match="'udg' can't train the network 'mlp_fusion': it asks for a set of outliers"
+    ):
+        prepare_arguments(["--config", *files, *words], standin, tmp_path)
+    given = ["--trainer.name", "base", "--pipeline.name", "train", "--optimizer.num_epochs", "1"]
+    with pytest.raises(UserError, match=r"optimizer\.num_epochs"):
+        prepare_arguments(["--config", *files, *given], standin, tmp_path)
+
+
+def test_the_page_says_what_trains_and_what_does_not():
+    said = (
+        "OpenOOD's trainer 'oe' can't train the network 'mlp_fusion': it asks | more. Those that can: base."
+    )
+    rows = [
+        trainers.Row("baseline.yml", "base", 82.5),
+        trainers.Row("train_mixup.yml", "mixup", 81.0),
+        trainers.Row("train_oe.yml", "oe", said),
+        trainers.Row("train_x.yml", "x", "KeyError: 'x'"),
+    ]
+    text = trainers.page(rows, "v9")
+    assert "2 of the 4 files in OpenOOD's `configs/pipelines/train` train a network of this package;" in text
+    assert "\n1 are refused before" in text
+    assert "| baseline.yml | base | 82.50 |  |" in text
+    assert (
+        "| train_mixup.yml | mixup | 81.00 | mixes every modality of two samples with the same weight |"
+        in text
+    )
+    assert "| train_oe.yml | oe | it asks \\| more |" in text
+    assert text.endswith(
+        "## What fails\n\n| config | trainer | why |\n|---|---|---|\n| train_x.yml | x | KeyError: 'x' |\n"
+    )
+
+
+@pytest.mark.skipif(
+    not ROOT and importlib.util.find_spec("openood") is None,
+    reason="no OpenOOD: set OPENOOD_ROOT to a checkout, or run: make test-openood OPENOOD_ROOT=/path/to/OpenOOD",
+)
+def test_each_of_openoods_training_configs_trains_or_is_refused(tmp_path):
+    pytest.importorskip("multiviewstacking")
+    page = tmp_path / "page.md"
+    command = [sys.executable, "-m", "openood_multimodal.plugin.trainers", "--out", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    ran = re.findall(r"^\| \w+\.yml \| (\w+) \| [\d.]+ \|", page.read_text(), re.MULTILINE)
+    assert {"base", "logitnorm", "mixup", "regmixup", "dropout"} <= set(ran) <= set(training.RUNS)
+    assert "## What fails" not in page.read_text()
