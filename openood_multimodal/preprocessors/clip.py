@@ -163,12 +163,14 @@ class ClipPreprocessor(MultimodalPreprocessor):
         for modality, frames in look.frames.items():
             self.reader(modality).normalise(frames, out[modality])
         for modality, values in look.values.items():
+            with np.errstate(over="ignore"):  # it is found below
+                out[modality][...] = values
+        for modality, values in out.items():
             if not np.isfinite(values).all():
                 with about(modality):
                     raise UserError(
                         f"{files.modalities[modality].path} holds NaN or infinite values where it is read."
                     )
-            out[modality][...] = values
         return look.remarks
 
     def look(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,6 +19,8 @@ from .windows import Draw, Sampling
 
 RGB_MEAN, RGB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 FLOW_MEAN, FLOW_STD = (128.0, 128.0), (128.0, 128.0)
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,17 @@ class FrameParams:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}, more than short_side ({self.short_side}), so there is no crop."
                 )
-        if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0:
-            raise ValueError("mean and std need one value a channel, and std values above 0.")
+        if (
+            not self.mean
+            or len(self.mean) != len(self.std)
+            or not all(0 < std < math.inf for std in self.std)
+        ):
+            raise ValueError(
+                "mean and std need one value a channel, and std values above 0 and below infinity."
+            )
+        for mean, std in zip(self.mean, self.std, strict=True):
+            if not (255 + abs(mean)) / std <= _LARGEST:
+                raise ValueError(f"mean {mean} with std {std} makes values that float32 can't hold.")
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,8 @@ class AudioParams:
     band: int = 9
 
     def __post_init__(self) -> None:
+        if not (math.isfinite(self.seconds) and math.isfinite(self.noise)):
+            raise ValueError(f"seconds is {self.seconds}, noise {self.noise}; both must be finite numbers.")
         if not 0 <= self.overlap < self.window:
             raise ValueError(
                 f"overlap is {self.overlap}; it must be at least 0 and less than window ({self.window})."

@@ -16,6 +16,9 @@ from ..errors import UserError
 from ..registry import PREPROCESSORS
 from .base import MultimodalPreprocessor
 
+LARGEST_STD = 1e6
+"""Noise of a larger standard deviation leaves nothing of features whose own is 1, and float32 in the end."""
+
 
 @PREPROCESSORS.register("multimodal_noise")
 class GaussianNoise(MultimodalPreprocessor):
@@ -37,9 +40,9 @@ class GaussianNoise(MultimodalPreprocessor):
 
     def __init__(self, config: Mapping[str, Any], split: str) -> None:
         super().__init__(config, split)
-        if not (math.isfinite(self.params.noise_std) and self.params.noise_std >= 0):
+        if not 0 <= self.params.noise_std <= LARGEST_STD:
             raise UserError(
-                f"preprocessor.noise_std is {self.params.noise_std}; it must be a finite number, at least 0."
+                f"preprocessor.noise_std is {self.params.noise_std}; it must be a number from 0 to {LARGEST_STD:g}."
             )
 
     def __call__(self, data: ModalityBatch, seed: int, epoch: int, indices: Sequence[int]) -> ModalityBatch:

@@ -92,7 +92,13 @@ def flow_frames(frames: Iterable[Gray], estimate: Estimator) -> Iterator[Flow]:
 
 
 def quantise(flow: NDArray[np.floating], bound: float = BOUND) -> NDArray[np.uint8]:
-    """Return levels 0 to 255, same shape: ``round((clip(v, ±bound) + bound) * 255 / (2 bound))``."""
+    """Return levels 0 to 255, same shape: ``round((clip(v, ±bound) + bound) * 255 / (2 bound))``.
+
+    Raises:
+        UserError: when the flow holds NaN or infinity, which no level stands for.
+    """
+    if not np.isfinite(flow).all():
+        raise UserError("the optical flow computed holds NaN or infinity; try another method.")
     values = np.clip(np.asarray(flow, dtype=np.float64), -bound, bound)
     return np.rint((values + bound) * 255.0 / (2.0 * bound)).astype(np.uint8)
 

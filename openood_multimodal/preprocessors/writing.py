@@ -24,6 +24,7 @@ from .media import FLOW_MARK, VIDEO_FORMATS, check_limit, decoding, file_key, op
 from .optical_flow import BOUND, make_estimator, quantise, shrunk_size
 from .packages import import_av, import_opencv
 from .sound_track import Mixer, SoundTrack, broken_packets
+from .sources import about
 from .video import Video
 
 X264 = {"qp": "0", "preset": "veryfast", "g": "12", "bf": "0"}
@@ -111,7 +112,8 @@ def write_flow(source: Path, x: IO[bytes], y: IO[bytes], settings: FlowSettings)
         if before is not None:
             if before.shape != shot.levels.shape:
                 raise UserError(f"{source}: frames change their size within the video (frame {count + 1}).")
-            flow = quantise(estimate(before, shot.levels), settings.bound)
+            with about(str(source)):
+                flow = quantise(estimate(before, shot.levels), settings.bound)
             with _encoding(source):
                 if not writers:
                     size = (before.shape[1], before.shape[0])
