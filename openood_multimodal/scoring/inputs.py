@@ -171,30 +171,50 @@ def _floats(value: Any, what: str, form: str, ndim: int) -> NDArray[Any]:
 
 def _labels(array: NDArray[Any], rows: int, where: str) -> NDArray[np.int64]:
     if array.dtype.kind not in "iu":
-        raise UserError(f"{where}: labels must be integers, got {array.dtype}; {_remedy_of(array)}.")
-    if array.ndim == 2:
-        raise UserError(f"{where}: labels must be [{rows}], got {list(array.shape)}; {_ONE_HOT}.")
+        raise UserError(f"{where}: labels must be integers, got {array.dtype}; {_remedy_of(array, rows)}.")
     if array.shape != (rows,):
-        raise UserError(f"{where}: labels must be [{rows}], one a row, got shape {list(array.shape)}.")
+        raise UserError(
+            f"{where}: labels must be [{rows}], one a row, got shape {list(array.shape)}; {_remedy_of(array, rows)}."
+        )
     if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
         raise UserError(f"{where}: a label is larger than any class can be.")
     return array.astype(np.int64)
 
 
-_ONE_HOT = "where they are one-hot, give labels.argmax(axis=1)"
+_NUMBERS = "give each row's class as a number, counted from 0 in the order of the logits"
 
 
-def _remedy_of(labels: NDArray[Any]) -> str:
+def _remedy_of(labels: NDArray[Any], rows: int) -> str:
     """Return what makes class numbers of labels that are none."""
-    if labels.dtype.kind in "USO":
-        return "number the classes from 0, in the order of the logits, and give the numbers"
-    if labels.ndim == 2:
-        return _ONE_HOT
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+    values = _as_numbers(labels)
+    if values is None:
+        return _NUMBERS
+    if not np.isfinite(values).all():
         return "they hold NaN or infinity: leave such rows out"
-    if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
-        return "they hold fractions, which are no classes (probabilities? targets of a regression?)"
-    return "use labels.astype('int64')"
+    if labels.shape in ((rows, 1), (1, rows)):
+        flat = "numpy.ravel(labels)"
+    elif labels.ndim == 2 and len(labels) == rows:
+        one_hot = ((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all()
+        return "they are one-hot: give labels.argmax(axis=1)" if one_hot else _NUMBERS
+    elif labels.shape == (rows,):
+        flat = "numpy.asarray(labels)"
+    else:
+        return _NUMBERS
+    if (values != np.round(values)).any() or (np.abs(values) > 2**53).any():
+        return f"they hold fractions, or numbers that are no classes: {_NUMBERS}"
+    return f"use {flat}" if labels.dtype.kind in "iu" else f"use {flat}.astype('int64')"
+
+
+def _as_numbers(labels: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Return float64 values; None where ``astype`` makes no integers of the labels."""
+    if labels.dtype.kind not in "biufOUS":
+        return None
+    try:
+        if labels.dtype.kind in "OUS":
+            labels.astype(np.int64)
+        return labels.astype(np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _check_finite(array: NDArray[Any], what: str) -> None:
@@ -249,7 +269,7 @@ def read_head(source: Any) -> LinearHead:
     else:
         raise UserError(
             f"head must be (weight, bias), an .npz with both, or a module with weight and bias or get_fc(); "
-            f"got {type(source).__name__}."
+            f"got {type(source).__name__}. A weight without a bias is given as (weight, None)."
         )
     fused = _linear(weight, bias, where)
     return replace(

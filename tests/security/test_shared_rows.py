@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from openood_multimodal.arrays import Embeddings
-from openood_multimodal.errors import UserError
 from openood_multimodal.scoring import evaluate
 from openood_multimodal.scoring.shared_rows import shared_rows
 
@@ -81,23 +80,3 @@ def test_score_notes_it_on_the_terminal_and_in_the_record(tmp_path, cli):
     records = [json.loads(path.read_text()) for path in out.rglob("*.record.json")]
     assert records
     assert all(note in record["notes"] for record in records)
-
-
-@pytest.mark.parametrize(
-    ("labels", "remedy"),
-    [
-        (np.array(["a", "b", "c"] * 3), "number the classes"),
-        (np.eye(3)[np.arange(9) % 3], "argmax"),
-        (np.eye(3, dtype=np.int64)[np.arange(9) % 3], "argmax"),
-        (np.arange(9) / 2, "fractions"),
-        (np.array([np.nan, *range(8)]), "NaN"),
-        (np.arange(9.0) % 3, "astype('int64')"),
-    ],
-    ids=["text", "one-hot", "one-hot integers", "fractions", "nan", "whole numbers"],
-)
-def test_labels_that_are_no_classes(labels, remedy):
-    sets = {"train": (rows(9, 0), np.arange(9) % 3), "test": (rows(9, 1), labels), "ood": {"o": rows(9, 2)}}
-    with pytest.raises(UserError) as caught:
-        evaluate(**sets, head=HEAD, postprocessors=["msp"])
-    assert remedy in str(caught.value)
-    assert ("astype" in str(caught.value)) == ("astype" in remedy)
