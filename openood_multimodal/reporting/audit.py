@@ -232,14 +232,9 @@ def _findings(audit: Audit) -> list[str]:
 
 def _same_content(key: str, entry: Mapping[str, Any]) -> list[str]:
     """Return what the files say: how many were read, and which clips are copies of others."""
-    lines = []
-    if entry["content"]["hashed"] < entry["clips"]:
-        lines.append(
-            f"{key}: the content of {entry['clips'] - entry['content']['hashed']} of {entry['clips']} clips is "
-            "unknown; their files are not there."
-        )
     places = {"content": "earlier in the same set"}
     places |= {f"in_{side}": f"in {side}" for side in ("train", "val", "test") if f"in_{side}" in entry}
+    read, lines = entry["content"]["hashed"], []
     for field, place in places.items():
         same = entry[field] if field == "content" else entry[field]["content"]
         if same["clips"]:
@@ -250,7 +245,14 @@ def _same_content(key: str, entry: Mapping[str, Any]) -> list[str]:
                 f"{key}: clips whose content is also {place}: {same['clips']} ({parts}{conflict}), e.g. {clip} "
                 f"is {there}."
             )
-    return lines or [f"{key}: no clip's content is also elsewhere ({entry['content']['hashed']} clips read)."]
+    if not lines:
+        lines = [f"{key}: no clip's content is also {' or '.join(places.values())} ({read} clips read)."]
+    if read < entry["clips"]:
+        lines.append(
+            f"{key}: the content of {entry['clips'] - read} of {entry['clips']} clips is unknown; their files are "
+            "not there."
+        )
+    return lines
 
 
 _RELATION = {

@@ -65,6 +65,8 @@ def test_copies_between_sets_on_the_terminal_and_in_the_json(copied, capsys):
         "train: clips whose content is also earlier in the same set: 1 (1 video), e.g. t3 is t1." in printed
     )
     assert "nearood_x: clips whose content is also in train" not in printed
+    assert "test: no clip" not in printed
+    assert "unknown; their files" not in printed
     sets = json.loads(written.read_text(encoding="utf-8"))["splits"][0]["sets"]
     assert sets["test"]["in_train"]["content"] == {
         "clips": 1,
@@ -76,6 +78,19 @@ def test_copies_between_sets_on_the_terminal_and_in_the_json(copied, capsys):
     assert sets["test"]["in_val"]["content"]["clips"] == 0
     assert sets["nearood_x"]["in_test"]["content"]["clips"] == 1
     assert sets["train"]["content"]["hashed"] == 3
+
+
+def test_what_could_not_be_read_is_noted(copied, capsys):
+    for name in ("e2", "v1"):
+        (copied / f"{name}.mp4").unlink()
+    assert main(["splits", "audit", str(copied), "--root", str(copied), "--content"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "test: no clip's content is also earlier in the same set or in train or in val (1 clips read)."
+        in printed
+    )
+    assert "test: the content of 1 of 2 clips is unknown; their files are not there." in printed
+    assert "val: the content of 1 of 1 clips is unknown" in printed
 
 
 def test_without_the_option_no_file_is_opened(copied, monkeypatch):
