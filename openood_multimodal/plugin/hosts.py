@@ -272,7 +272,7 @@ def _section(version: str, problem: Problem, rows: Sequence[Row]) -> list[str]:
         f"|{'---|' * (len(CSV_METRICS) + 3)}",
         *(_line(row) for row in ran),
         "",
-        "Refused in both, before anything runs:",
+        "Refused in both:",
         "",
         "| postprocessor | OpenOOD's `test_ood` says | `openood-mm run` says |",
         "|---|---|---|",
@@ -284,7 +284,7 @@ def _line(row: Row) -> str:
     notes = [*row.notes]
     if isinstance(row.theirs, str) or isinstance(row.ours, str):
         hosts = "own only" if isinstance(row.theirs, str) else "OpenOOD's only"
-        notes.insert(0, str(row.theirs if isinstance(row.theirs, str) else row.ours))
+        notes.insert(0, str(row.theirs if isinstance(row.theirs, str) else row.ours).rstrip("."))
         shown = row.ours if isinstance(row.theirs, str) else row.theirs
         cells = shown[0][1:] if isinstance(shown, list) else []
     elif row.same:

@@ -36,18 +36,20 @@ class Case(NamedTuple):
     vim_dim: int
     neighbours: int = 10
     head_scale: float = 1.0
+    offset: float = 0.0  # added to every feature
 
 
 CASES = (
     Case("more_rows_than_columns", 600, 48, 4, 16),
     Case("sure_predictions", 600, 48, 4, 16, head_scale=12.0),
     Case("fewer_rows_than_columns", 120, 160, 4, 16),
+    Case("large_activations", 120, 160, 4, 16, offset=10.0),
     Case("many_classes", 1290, 160, 129, 64),
     Case("two_backbones", 300, 4352, 4, 64),
     Case("two_backbones_many_classes", 516, 4352, 129, 256),
 )
 """D = 4352 is the width of a SlowFast (2304) and a SlowOnly (2048) together.  Where predictions are sure, float32
-probabilities saturate at 1."""
+probabilities saturate at 1; where activations are large beside their spread, means and differences lose digits."""
 
 
 class Comparison(NamedTuple):
@@ -58,6 +60,7 @@ class Comparison(NamedTuple):
         auroc, fpr: AUROC and FPR@95 as fractions, of ``(native, openood, float64 reference)``.
         ties: test samples whose confidence another one has too, of the same three.
         samples: in the test set.
+        notes: what OpenOOD's score noted of its training data.
     """
 
     case: str
@@ -66,6 +69,7 @@ class Comparison(NamedTuple):
     fpr: tuple[float, float, float]
     ties: tuple[int, int, int]
     samples: int
+    notes: tuple[str, ...] = ()
 
     @property
     def within(self) -> bool:
@@ -101,7 +105,7 @@ def make_problem(case: Case) -> Problem:
     def draw(middle: Floats, spread: float) -> NDArray[np.float32]:
         noise = spread * rng.standard_normal((len(middle), inner)) @ mixing
         noise += 0.1 * rng.standard_normal(middle.shape)
-        features = np.maximum(middle + noise, 0.0).astype(np.float32)
+        features = (np.maximum(middle + noise, 0.0) + case.offset).astype(np.float32)
         features.setflags(write=False)
         return features
 
@@ -143,7 +147,8 @@ def compare_engines(name: str, scores: tuple[str, ...] = SCORES) -> list[Compari
 def _compare(case: Case, problem: Problem, score: str, parameters: Mapping[str, Any]) -> Comparison:
     fit = (problem.train, problem.val, problem.head)
     native = POSTPROCESSORS.get(score)(**parameters).fit(*fit).score(problem.test)
-    openood = OpenOODPostprocessor(score, parameters).fit(*fit).score(problem.test)
+    theirs = OpenOODPostprocessor(score, parameters).fit(*fit)
+    openood = theirs.score(problem.test)
     reference = REFERENCES[score](problem, **parameters)
     figures = []
     for pred, conf in (native, openood, (native.pred, reference)):
@@ -156,7 +161,7 @@ def _compare(case: Case, problem: Problem, score: str, parameters: Mapping[str, 
         )
         figures.append((metrics["AUROC"].value, metrics["FPR@95"].value, _ties(conf)))
     auroc, fpr, ties = (tuple(column) for column in zip(*figures, strict=True))
-    return Comparison(case.name, score, auroc, fpr, ties, 2 * TEST_ROWS)
+    return Comparison(case.name, score, auroc, fpr, ties, 2 * TEST_ROWS, tuple(theirs.notes))
 
 
 def _ties(conf: NDArray[Any]) -> int:

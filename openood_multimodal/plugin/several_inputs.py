@@ -36,6 +36,7 @@ def accept_several_inputs(postprocessor: Any, name: str, seed: int = 0, search: 
     - What perturbs its input (ODIN) perturbs every modality, and no column is divided by image deviations.
     - Confidences ``[N, 1]`` (GRAM's) become ``[N]``, complex ones real; NaN is an error.
     - K above the number of rows searched is an error; in a search such values are left out, with a note.
+    - GRAM's layers without a deviation to divide by are an error.
     - v1.5's ReAct gets its threshold at ``setup`` (of its own, it has none before a search sets one).
 
     Args:
@@ -60,6 +61,7 @@ def accept_several_inputs(postprocessor: Any, name: str, seed: int = 0, search: 
         if name == "react" and not hasattr(postprocessor, "threshold"):
             postprocessor.set_hyperparam([postprocessor.percentile])
         check_bank(postprocessor, name)
+        _check_layers(postprocessor, name)
         if search and getattr(postprocessor, "args_dict", None):
             limits = limits_of(postprocessor, name, getattr(net, "feature_size", None))
             postprocessor.args_dict, dropped = within_limits(name, postprocessor.args_dict, limits)
@@ -132,6 +134,20 @@ def check_bank(postprocessor: Any, name: str) -> None:
         )
 
 
+def _check_layers(postprocessor: Any, name: str) -> None:
+    """Refuse GRAM where it would divide by 0: scores would be NaN or infinite."""
+    factors = getattr(postprocessor, "normalize_factors", None)
+    if name != "gram" or not isinstance(factors, torch.Tensor):
+        return
+    bad = int((~(factors > 0)).sum())
+    if bad:
+        raise UserError(
+            "OpenOOD's 'gram' divides the deviations of each layer by their mean over a held-out tenth of each "
+            f"class's training rows, which is not above 0 in {bad} of {factors.numel()} layers. It needs more "
+            "training rows of each class."
+        )
+
+
 def limits_of(postprocessor: Any, name: str, width: int | None) -> dict[str, int]:
     """Return parameter → the largest value that goes with what the postprocessor was set up on.
 
@@ -149,7 +165,7 @@ def limits_of(postprocessor: Any, name: str, width: int | None) -> dict[str, int
 def _watching(postprocessor: Any, name: str, net: Any, loaders: dict[str, Any]) -> Iterator[None]:
     """Note it where what ``setup`` sees has too few dimensions for what is computed of it.
 
-    OpenOOD inverts covariances and takes eigenvectors in float32 whatever their rank, so rounding decides.
+    OpenOOD centres rows in float32 and inverts or decomposes the covariance whatever its rank, so rounding can decide.
     """
     split, check = _RANK_MATTERS.get(name, ("", None))
     if check is None or split not in loaders or not hasattr(net, "register_forward_hook"):
@@ -181,8 +197,8 @@ def _rank_of_covariance(_: Any, seen: Embeddings, head: LinearHead) -> list[str]
     if rank == seen.dim:
         return []
     return [
-        f"the covariance of {len(seen)} rows has rank {rank} of {seen.dim}, and OpenOOD inverts it in float32, so "
-        "rounding decides part of this result; compare the native mds"
+        f"the covariance of {len(seen)} rows has rank {rank} of {seen.dim}; OpenOOD's inverse takes in what float32 "
+        "rounding leaves outside that rank, so rounding can decide this result; compare the native mds"
     ]
 
 

@@ -168,15 +168,42 @@ def _parity_section(comparisons: Sequence[Comparison]) -> list[str]:
             "",
         ]
     lines += [f"{len(comparisons) - len(wide)} of {len(comparisons)} pairs agree within {LIMIT:g}."]
-    if wide:
-        lines += ["Where predictions are sure, float32 rounds probabilities near 1, and 1 - p with them:", ""]
-    lines += [
-        f"- {each.score} on {each.case}: native is {_distance(each, 0)} from float64, OpenOOD "
-        f"{_distance(each, 1)}; {each.ties[1]} of OpenOOD's {each.samples} confidences are ties, "
-        f"{each.ties[0]} here."
-        for each in wide
-    ]
+    deficient = [each for each in comparisons if each.score == "mds" and each.notes]
+    if deficient:
+        lines += [
+            f"Of the {len(deficient)} cases whose covariance has a rank r below D, mds agrees on "
+            f"{sum(each.within for each in deficient)}."
+        ]
+    for scores, cause in _CAUSES:
+        apart = [each for each in wide if each.score in scores]
+        lines += ["", cause, "", *map(_apart, apart)] if apart else []
+    unexplained = [each for each in wide if not any(each.score in scores for scores, _ in _CAUSES)]
+    lines += ["", "Not explained:", "", *map(_apart, unexplained)] if unexplained else []
     return lines
+
+
+_CAUSES = (
+    (("msp", "gen"), "Where predictions are sure, float32 rounds probabilities near 1, and 1 - p with them:"),
+    (
+        ("mds",),
+        "Where r is below D and features are large beside their spread, OpenOOD's result is rounding: its class means\n"
+        "are rounded to float32, which leaves small differences outside the covariance's rank, and its inverse takes\n"
+        "them in with huge weights. Its `mds` and `rmds` note r and D in the record; use the native `mds` there:",
+    ),
+)
+"""Scores and why the engines differ on them."""
+
+
+def _apart(each: Comparison) -> str:
+    return (
+        f"- {each.score} on {each.case}: native is {_distance(each, 0)} from float64, OpenOOD "
+        f"{_distance(each, 1)}; "
+        + "; ".join(
+            each.notes
+            or [f"{each.ties[1]} of OpenOOD's {each.samples} confidences are ties, {each.ties[0]} here"]
+        )
+        + "."
+    )
 
 
 def _distance(each: Comparison, engine: int) -> str:

@@ -199,3 +199,17 @@ def test_nan_is_refused():
     accept_several_inputs(postprocessor, "ebo")
     with pytest.raises(UserError, match="'ebo' gave NaN for 1 of 2 samples, the first in row 1"):
         postprocessor.inference(NET, [])
+
+
+@pytest.mark.parametrize("mean", [0.0, float("nan")])
+def test_gram_is_refused_where_a_layer_has_no_deviation_to_divide_by(mean):
+    class Gram(_Odin):
+        def setup(self, *_):
+            self.normalize_factors = torch.tensor([[1.0, mean, 2.0]])
+
+    postprocessor = Gram()
+    accept_several_inputs(postprocessor, "gram")
+    with pytest.raises(
+        UserError, match=r"'gram' divides .* not above 0 in 1 of 3 layers\. It needs more training rows"
+    ):
+        postprocessor.setup(NET, {}, {})

@@ -158,8 +158,19 @@ def test_engines_agree_or_ours_is_closer_to_float64(measured: dict[str, Any]) ->
         assert each["within"] or each["native_is_closer"], each
         for figure in (each["auroc"], each["fpr"]):
             assert figure[0] == pytest.approx(figure[2], abs=parity.LIMIT), each
-    apart = {each["score"] for each in measured["comparisons"] if not each["within"]}
-    assert apart <= {"msp", "gen"}  # float32 probabilities saturate
+    apart = {(each["score"], each["case"]) for each in measured["comparisons"] if not each["within"]}
+    assert {score for score, _ in apart} <= {
+        "msp",
+        "gen",
+        "mds",
+    }  # float32 probabilities saturate; rank, see below
+    noted = {each["case"]: each["notes"] for each in measured["comparisons"] if each["score"] == "mds"}
+    assert ("mds", "large_activations") in apart
+    assert "of 120 rows has rank 116 of 160; OpenOOD's inverse" in noted["large_activations"][0]
+    assert noted["more_rows_than_columns"] == []
+    assert {case for score, case in apart if score == "mds"} <= {
+        case for case, notes in noted.items() if notes
+    }
 
 
 def test_our_copy_of_the_defaults_is_openoods(measured: dict[str, Any]) -> None:
@@ -210,14 +221,20 @@ def test_the_page() -> None:
     )
     assert not comparison.within
     assert comparison.native_is_closer
+    deficient = comparison._replace(score="mds", notes=("mds: rank 3 of 5",))
+    unknown = comparison._replace(score="knn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(support, "describe_openood", lambda: "v9")
-        text = support.page(rows, [comparison])
+        text = support.page(rows, [comparison, deficient, unknown])
     assert "| msp | 91.0 | 50.0 |  | a \\| b |" in text
     assert "| ash | no: it failed | not tried | `ASHNet` |  |" in text
     assert "1 of OpenOOD's postprocessors run on stored embeddings" in text
     assert "| gen * | 50.000 | 51.000 | 50.000 | 20.000 | 20.000 | 20.000 |" in text
-    assert "native is 0.000 (AUROC)" in text
+    assert "- gen on more_rows_than_columns: native is 0.000 (AUROC)" in text
+    assert "Of the 1 cases whose covariance has a rank r below D, mds agrees on 0." in text
+    assert "use the native `mds` there:\n\n- mds on" in text
+    assert "OpenOOD 1.000 (AUROC) and 0.000 (FPR@95) points; mds: rank 3 of 5." in text
+    assert "Not explained:\n\n- knn on" in text
     assert "| rankfeat | asks for" in text
 
 
