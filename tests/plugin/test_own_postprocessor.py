@@ -27,8 +27,11 @@ def registered(standin, monkeypatch, tmp_path):
     """The class of the page, registered by the decorator in the stand-in."""
     register()
     (tmp_path / "own_scores.py").write_text(_example())
-    monkeypatch.syspath_prepend(tmp_path)
+    sys.path.insert(
+        0, str(tmp_path)
+    )  # `standin` puts the path back; monkeypatch, which ends later, would not
     monkeypatch.delitem(sys.modules, "own_scores", raising=False)
+    importlib.invalidate_caches()
     import own_scores
 
     monkeypatch.setattr(OPENOOD_POSTPROCESSORS, "_entries", dict(OPENOOD_POSTPROCESSORS._entries))
