@@ -177,7 +177,7 @@ def _scored(config: Mapping[str, Any], postprocessor: Any) -> Scored:
     section = config["postprocessor"]
     if isinstance(postprocessor, NativePostprocessor):
         score, preset = postprocessor.score, section.get("preset") or "openood"
-        given = score.parameters != type(score).from_preset(preset).parameters
+        given = score.params != score.Params(**score.presets[preset])
         return Scored(
             score.name, score.parameters, given, preset, score.fit_on, engine_of(score), score.notes
         )

@@ -95,7 +95,8 @@ class Combination(Postprocessor):
         if not least <= len(scores) <= (most or len(scores)):
             count = f"{least}" if least == most else f"at least {least}"
             raise UserError(
-                f"{self.name} combines {count} score(s), got {len(scores)}; write {self.example}."
+                f"{self.name} combines {count} score(s), got {len(scores)}; write {self.example}, or list them "
+                "under scores."
             )
         strange = next((each for each in scores if not isinstance(each, Postprocessor)), None)
         if strange is not None:

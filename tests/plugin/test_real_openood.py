@@ -155,7 +155,7 @@ def test_scores_of_the_modalities_inside_it_equal_our_own_host_s(root, folder, t
             *("--output_dir", str(tmp_path / name), "--exp_name", "mm"),
         )
         (theirs,) = (tmp_path / name).rglob("ood.csv")
-        (ours,) = (each for each in folder.rglob("ood.csv") if each.parent.name == own)
+        (ours,) = (each for each in (tmp_path / "own").rglob("ood.csv") if each.parent.name == own)
         assert theirs.read_text() == ours.read_text(), name
 
 
