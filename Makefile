@@ -1,4 +1,4 @@
-# make demo   trains and evaluates on real tables, then on generated clips (CPU, under ten minutes), prints the leaderboards
+# make demo   trains and evaluates on real tables, then on generated clips (CPU, ten minutes or more), prints the leaderboards
 # make test   runs the tests
 # make test-openood OPENOOD_ROOT=...   runs those of the plugin against an OpenOOD checkout
 # All set up .venv themselves. On Linux, plain torch brings gigabytes of CUDA; for CPU wheels:
