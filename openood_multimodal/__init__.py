@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import _moved
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .plugin import register as register
     from .plugin import unregister as unregister
     from .scoring import evaluate as evaluate
 
-__version__ = "0.1.0"
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

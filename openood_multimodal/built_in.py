@@ -99,10 +99,10 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "synthetic": "datasets.layouts.synthetic:LAYOUT",
     },
     "clip_layouts": {
-        "epic_kitchens": "datasets.layouts.epic_kitchens:LAYOUT",
-        "hac": "datasets.layouts.hac:LAYOUT",
-        "hmdb51": "datasets.layouts.hmdb51:LAYOUT",
-        "kinetics600": "datasets.layouts.kinetics600:LAYOUT",
-        "ucf101": "datasets.layouts.ucf101:LAYOUT",
+        "epic_kitchens": "corpora.epic_kitchens:LAYOUT",
+        "hac": "corpora.hac:LAYOUT",
+        "hmdb51": "corpora.hmdb51:LAYOUT",
+        "kinetics600": "corpora.kinetics600:LAYOUT",
+        "ucf101": "corpora.ucf101:LAYOUT",
     },
 }

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import __version__
 from .errors import UserError
 from .naming import did_you_mean
 from .registry import POSTPROCESSORS
+from .version import __version__
 
 ENGINES = ("native", "openood")
 

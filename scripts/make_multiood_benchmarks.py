@@ -22,11 +22,11 @@ from typing import Any
 
 import yaml
 
-from openood_multimodal.atomic import write_text
+from openood_multimodal.corpora.lists import FoundList, import_benchmark
 from openood_multimodal.datasets.clip_benchmarks import AuthorsList, ClipBenchmark
 from openood_multimodal.datasets.manifest import Manifest
-from openood_multimodal.datasets.multiood_lists import FoundList, import_benchmark
 from openood_multimodal.errors import UserError
+from openood_multimodal.files.atomic import write_text
 from openood_multimodal.registry import CLIP_LAYOUTS
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmark_splits"

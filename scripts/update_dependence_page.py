@@ -17,14 +17,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from openood_multimodal.atomic import write_json, write_text
-from openood_multimodal.datasets.auditing import audit_split, load_splits
 from openood_multimodal.datasets.clip_benchmarks import available_clip_benchmarks
-from openood_multimodal.datasets.grouped_pools import pool_from
-from openood_multimodal.datasets.grouped_splits import GroupedSplit, Pool, make_grouped
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
-from openood_multimodal.reporting.audit import plot_audit
+from openood_multimodal.files.atomic import write_json, write_text
+from openood_multimodal.splits.auditing import audit_split, load_splits
+from openood_multimodal.splits.grouped_pools import pool_from
+from openood_multimodal.splits.grouped_splits import GroupedSplit, Pool, make_grouped
+from openood_multimodal.splits.report import plot_audit
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "what-the-numbers-depend-on.md"

@@ -8,8 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from openood_multimodal.atomic import write_text
 from openood_multimodal.errors import UserError
+from openood_multimodal.files.atomic import write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
 COPIED = {

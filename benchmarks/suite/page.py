@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from openood_multimodal.atomic import write_text
 from openood_multimodal.errors import UserError
+from openood_multimodal.files.atomic import write_text
 
 from .machine import REPOSITORY
 from .results import Record, read_record

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from openood_multimodal import __version__
-from openood_multimodal.atomic import write_json
 from openood_multimodal.errors import UserError
+from openood_multimodal.files.atomic import write_json
 
 from . import machine
 from .load import Usage, loaded_reasons

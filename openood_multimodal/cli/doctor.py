@@ -51,8 +51,8 @@ def main(argv: Sequence[str]) -> int:
     subparser("doctor", "Say what is installed and what is missing.", "  openood-mm doctor\n").parse_args(
         list(argv)
     )
-    from .. import __version__
     from ..resources import benchmark_splits_dir, configs_dir
+    from ..version import __version__
 
     print(f"openood-multimodal {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"  configs           {configs_dir()}")

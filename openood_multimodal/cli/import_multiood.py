@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .main import subparser
 
 if TYPE_CHECKING:
-    from ..datasets.multiood_files import Group, ImportedGroup
+    from ..embeddings.multiood import Group, ImportedGroup
 
 EXAMPLES = """  # everything that the authors' code saved; far-OOD results with EPIC lie in two folders
   openood-mm import-multiood MultiOOD/HMDB-rgb-flow MultiOOD/EPIC-rgb-flow --out results/multiood
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from ..datasets.multiood_files import find_groups, import_group, select_groups
+    from ..embeddings.multiood import find_groups, import_group, select_groups
     from ..scoring.inputs import parse_slices
 
     slices = parse_slices(options.slices) if options.slices is not None else None

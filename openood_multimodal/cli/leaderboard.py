@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _openood_rows(options: argparse.Namespace, folders: Sequence[str]) -> int:
-    from ..atomic import write_text
+    from ..files.atomic import write_text
     from ..reporting.leaderboard import collect
     from ..reporting.openood_rows import openood_rows, rows_csv
 

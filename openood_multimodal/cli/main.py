@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
-from .. import __version__
 from ..errors import UserError
 from ..escapes import escaped_streams
 from ..naming import did_you_mean
+from ..version import __version__
 
 
 class _Command(NamedTuple):

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..files.paths import remove
 from ..naming import did_you_mean
-from ..paths import remove
 from .main import subparser
 
 if TYPE_CHECKING:
-    from ..datasets.clip_survey import Survey
-    from ..datasets.inventory import Inventory
-    from ..datasets.layouts.clips import ClipLayout
+    from ..corpora.clip_survey import Survey
+    from ..corpora.inventory import Inventory
+    from ..corpora.layout import ClipLayout
     from ..datasets.manifest import Manifest
 
 DATASETS = ("hmdb51", "ucf101", "epic_kitchens", "hac", "kinetics600")
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
             f"there is no data set '{options.dataset}' to prepare.{did_you_mean(options.dataset, [*DATASETS, *OTHERS])}"
         )
 
-    from ..datasets.clip_survey import read_manifests
+    from ..corpora.clip_survey import read_manifests
     from ..registry import CLIP_LAYOUTS
 
     layout = CLIP_LAYOUTS[options.dataset]
@@ -106,8 +106,8 @@ def _look(
 ) -> int:
     from tqdm import tqdm
 
-    from ..datasets.clip_survey import survey
-    from ..datasets.inventory import Inventory
+    from ..corpora.clip_survey import survey
+    from ..corpora.inventory import Inventory
 
     with tqdm(desc="Looking", unit=" folders", leave=False, disable=None, file=sys.stderr) as bar:
         inventory = Inventory(root, lambda folder: bar.update())
@@ -229,7 +229,7 @@ def _nothing(layout: ClipLayout, root: Path, as_json: bool, reason: str) -> int:
 
 def _hint(layout: ClipLayout, inventory: Inventory) -> str:
     """Return a sentence that tells what is nearly right: a folder's name, or the folder one further down; or ""."""
-    from ..datasets.inventory import FOLDER, Inventory
+    from ..corpora.inventory import FOLDER, Inventory
 
     places = [place for each in layout.places.values() for place in each]
     for name in dict.fromkeys(place.parts[0] for place in places):
@@ -246,8 +246,8 @@ def _hint(layout: ClipLayout, inventory: Inventory) -> str:
 
 
 def _write(found: Survey, out: Path) -> dict[str, Path | None]:
-    from ..atomic import write_csv
-    from ..datasets.clip_check import Missing
+    from ..corpora.clip_check import Missing
+    from ..files.atomic import write_csv
 
     name, missing = found.layout.name, found.checked.missing
     path = out / f"{name}_missing.csv"
@@ -314,7 +314,7 @@ def _print(found: Survey, inventory: Inventory, written: dict[str, Path | None])
 
 
 def _print_missing(found: Survey, inventory: Inventory) -> None:
-    from ..datasets.clip_check import ELSEWHERE
+    from ..corpora.clip_check import ELSEWHERE
 
     checked = found.checked
     classes = checked.by_class()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..atomic import replacing
-from ..datasets.derive import Job
 from ..errors import UserError
-from ..preprocessors.writing import write_sound
+from ..files.atomic import replacing
+from ..making.derive import Job
+from ..making.writing import write_sound
 from .main import subparser
 from .preparing import (
     add_arguments,

@@ -44,8 +44,8 @@ def check(
     """Decode all files, print what fails, list it in ``out``; return 1 where something does."""
     from tqdm import tqdm
 
-    from ..atomic import write_csv
-    from ..paths import remove
+    from ..files.atomic import write_csv
+    from ..files.paths import remove
     from ..preprocessors.checking import Fault, check_clips
 
     faults = []

@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..atomic import replacing, write_json
-from ..datasets.derive import Job, waiting_claim
-from ..datasets.layouts.clips import flow_y
+from ..datasets.cells import flow_y
 from ..errors import UserError
 from ..files import read_json
-from ..paths import remove
+from ..files.atomic import replacing, write_json
+from ..files.paths import remove
+from ..making.derive import Job, waiting_claim
+from ..making.writing import FlowSettings, read_comment, write_flow
 from ..preprocessors.optical_flow import BOUND, make_estimator
-from ..preprocessors.writing import FlowSettings, read_comment, write_flow
 from ..registry import FLOW_METHODS
+from ..version import __version__
 from .main import subparser
 from .preparing import (
     add_arguments,

@@ -14,9 +14,9 @@ from .main import subparser
 from .preparing import SHOWN, add_follow_links, number_of_workers
 
 if TYPE_CHECKING:
-    from ..datasets.grouped_splits import GroupedSplit
-    from ..datasets.own_clip_configs import Choice
-    from ..datasets.own_clips import OwnClips
+    from ..splits.grouped_splits import GroupedSplit
+    from ..splits.own_clip_configs import Choice
+    from ..splits.own_clips import OwnClips
 
 EXAMPLES = """  # a folder a class; two of the classes are out-of-distribution
   openood-mm prepare folder tricks --root /data/tricks --ood flip,spin
@@ -35,9 +35,9 @@ def main(argv: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from ..datasets.grouped import Shares
-    from ..datasets.own_clip_configs import choose, write_folder
-    from ..datasets.own_clips import split_folder, survey_folder
+    from ..splits.grouped import Shares
+    from ..splits.own_clip_configs import choose, write_folder
+    from ..splits.own_clips import split_folder, survey_folder
 
     root = Path(options.root)
     with tqdm(desc="Looking", unit=" videos", leave=False, disable=None, file=sys.stderr) as bar:
@@ -137,7 +137,7 @@ def _print_split(found: OwnClips, split: GroupedSplit, choice: Choice, folder: P
 
 
 def _print_commands(configs: Sequence[Path], split: GroupedSplit, name: str) -> None:
-    from ..datasets.own_clip_configs import arguments_for_few
+    from ..splits.own_clip_configs import arguments_for_few
 
     dataset, ood, npmix = (shlex.quote(str(each)) for each in configs)
     near = "near" if f"nearood_{name}" in split.manifests else "far"

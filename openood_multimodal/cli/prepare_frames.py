@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..making.frame_images import frames_there, write_frames
 from ..plugin.frames import (
     CARD,
     FrameCard,
@@ -16,7 +17,6 @@ from ..plugin.frames import (
     write_configs,
     write_lists,
 )
-from ..preprocessors.frame_images import frames_there, write_frames
 from .main import subparser
 from .preparing import Plan, make_all, number_of_workers, read_manifests
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .main import subparser
 
 if TYPE_CHECKING:
-    from ..datasets.moving_shapes import Generated
+    from ..moving_shapes import Generated
 
 DEFAULT_ROOT = "data/moving_shapes"
 EXAMPLES = """  # about 330 clips of 1.7 s, 96 x 128 pixels, with sound and optical flow: 15 s on two cores, 61 MB
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     """Make the data set, or what is missing of it; print what is there and how to use it."""
     options = _parser().parse_args(list(argv))
 
-    from ..datasets.moving_shapes import generate
+    from ..moving_shapes import generate
     from .preparing import number_of_workers
 
     began = time.monotonic()

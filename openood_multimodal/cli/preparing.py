@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from ..atomic import write_text
-from ..datasets.derive import Finished, Job, Make, Outcome, do_jobs
-from ..datasets.layouts.clips import split_frames
+from ..datasets.cells import split_frames
 from ..datasets.manifest import Manifest
 from ..errors import UserError
 from ..files import listed
-from ..paths import is_too_long, remove, resolve_inside
+from ..files.atomic import write_text
+from ..files.paths import is_too_long, remove, resolve_inside
+from ..making.derive import Finished, Job, Make, Outcome, do_jobs
 
 SHOWN = 10  # failures printed; the list file has all
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"unknown option {overrides[0]}; see openood-mm show --help.")
 
     from ..config import HOST_DEFAULTS, load_config
-    from ..reporting.show import show_clip
+    from ..making.show import show_clip
 
     path, faults = show_clip(
         options.clip.removeprefix(_DASHED),

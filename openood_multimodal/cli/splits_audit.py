@@ -28,10 +28,10 @@ def main(argv: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from ..atomic import write_json
-    from ..datasets.auditing import ContentReader, audit_split, load_splits
     from ..errors import MissingPackageError, UserError
-    from ..reporting.audit import audit_document, audit_text, plot_audit
+    from ..files.atomic import write_json
+    from ..splits.auditing import ContentReader, audit_split, load_splits
+    from ..splits.report import audit_document, audit_text, plot_audit
 
     root = None if options.root is None else Path(options.root)
     if root is not None and not root.is_dir():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .main import subparser
 
 if TYPE_CHECKING:
-    from ..datasets.grouped_splits import GroupedSplit, Pool
+    from ..splits.grouped_splits import GroupedSplit, Pool
 
 SHOWN = 5  # classes that are farthest from their share
 DEFAULT_GAP = 10.0
@@ -35,11 +35,11 @@ def main(argv: Sequence[str]) -> int:
     """Make the split, write it, and say how even it is and what was left out."""
     options = _parser().parse_args(list(argv))
 
-    from ..datasets.grouped import Shares
-    from ..datasets.grouped_pools import pool_from
-    from ..datasets.grouped_splits import make_grouped
-    from ..datasets.time_blocks import TimeBlocks
     from ..errors import UserError
+    from ..splits.grouped import Shares
+    from ..splits.grouped_pools import pool_from
+    from ..splits.grouped_splits import make_grouped
+    from ..splits.time_blocks import TimeBlocks
 
     if options.block is None and options.gap is not None:
         raise UserError("--gap is the time between blocks; give --block as well.")

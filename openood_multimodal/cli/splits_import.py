@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from .main import subparser
 
 if TYPE_CHECKING:
+    from ..corpora.lists import FoundList, ImportedBenchmark
     from ..datasets.clip_benchmarks import ClipBenchmark
-    from ..datasets.multiood_lists import FoundList, ImportedBenchmark
 
 EXAMPLES = """  git clone https://github.com/donghao51/MultiOOD
   openood-mm splits import --from MultiOOD --out splits
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from ..datasets.multiood_lists import find_lists, import_benchmark
+    from ..corpora.lists import find_lists, import_benchmark
 
     benchmarks = _benchmarks(options.benchmark)
     wanted = {each.name: each for benchmark in benchmarks for each in benchmark.lists().values()}
@@ -83,7 +83,7 @@ def _benchmarks(names: Sequence[str] | None) -> list[ClipBenchmark]:
 
 
 def _complete(benchmarks: Sequence[ClipBenchmark], found: dict[str, FoundList]) -> list[ClipBenchmark]:
-    from ..datasets.multiood_lists import missing_lists
+    from ..corpora.lists import missing_lists
     from ..errors import UserError
 
     complete = []

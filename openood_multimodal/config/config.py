@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from ..atomic import write_text
 from ..errors import UserError
+from ..files.atomic import write_text
 from ..naming import did_you_mean
 from .suggest import nearest_name
 

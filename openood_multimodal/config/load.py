@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
-from ..paths import check_text, file_name
+from ..files.paths import check_text, file_name
 from .config import Config, plain
 from .files import find_config, read_config
 from .overrides import COMMAND_LINE, apply_overrides

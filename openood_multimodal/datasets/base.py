@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from ..config import bind
 from ..errors import MissingPackageError, UserError
-from ..paths import resolve_inside
+from ..files.paths import resolve_inside
 from .batch import ModalityBatch
 from .collate import Collated
 from .manifest import OOD_LABEL, Manifest

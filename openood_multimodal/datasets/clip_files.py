@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..paths import resolve_inside
-from .layouts.clips import split_frames
+from ..corpora.safe_paths import what_is_there
+from ..files.paths import resolve_inside
+from .cells import split_frames
 from .manifest import Manifest
-from .safe_paths import what_is_there
 
 
 @dataclass(frozen=True)

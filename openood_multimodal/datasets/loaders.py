@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..arrays import Embeddings
 from ..errors import UserError
-from ..paths import file_name
+from ..files.paths import file_name
 from ..registry import DATASETS, PREPROCESSORS
 
 

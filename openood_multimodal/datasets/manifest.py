@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..atomic import write_text
 from ..errors import UserError
+from ..files.atomic import write_text
 from ..files.digests import text_sha256
 from ..files.text import parse_csv, read_text
 from ..naming import did_you_mean

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ..paths import remove
+from ..files.paths import remove
 
 _SHOWN = 5  # clips that a note of faults names
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)

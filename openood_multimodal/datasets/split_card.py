@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_json
 from ..config import bind
 from ..errors import UserError
 from ..files import holding, read_json
+from ..files.atomic import write_json
 from ..files.folders import writing_together
+from ..files.paths import remove, resolve_inside
 from ..naming import did_you_mean
-from ..paths import remove, resolve_inside
 from .benchmarks import TRACKS
 from .manifest import Manifest
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ..dense import dense
 from ..errors import UserError
+from ..files.paths import file_name
 from ..naming import did_you_mean
-from ..paths import file_name
 from ..postprocessors.sweeps import within_limits
 from ..registry import EVALUATORS
 from .intervals import DEFAULT_RESAMPLES

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import atomic
 from ..arrays import arrays_digest
 from ..errors import UserError
-from ..paths import file_name, resolve_inside
+from ..files import atomic
+from ..files.paths import file_name, resolve_inside
 from .metrics import Metric
 from .recordings import UnseenResult
 

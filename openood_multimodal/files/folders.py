@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..atomic import sync_folder, write_json
 from ..errors import UserError
-from ..paths import remove, remove_if_empty, remove_tree, resolve_inside
+from .atomic import sync_folder, write_json
 from .locks import claim, holding
+from .paths import remove, remove_if_empty, remove_tree, resolve_inside
 from .text import read_json
 
 _LOCK = ".openood-mm.results.lock"

@@ -18,9 +18,9 @@ from typing import Literal
 
 import filelock
 
-from ..atomic import lock_beside
 from ..errors import UserError
-from ..paths import remove
+from .atomic import lock_beside
+from .paths import remove
 
 FOLDER_LOCK = ".openood-mm.lock"
 

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..atomic import write_text
 from ..config import bind
 from ..errors import UserError
 from ..files import file_sha256, read_json
+from ..files.atomic import write_text
 from ..files.seal import check_sealed_json, sealed_json
 from ..trainers.optim import optimizer_params
+from ..version import __version__
 from .digest import config_digest, effective_config, training_digest
 
 

@@ -16,15 +16,15 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..arrays import Embeddings
-from ..atomic import write_npz
 from ..config import Config
 from ..datasets.loaders import build_loaders, build_ood_loaders
 from ..datasets.skipped import SkippedClip, remark_note, skip_note
-from ..datasets.store import EmbeddingStore
+from ..embeddings.store import EmbeddingStore
 from ..errors import UserError
 from ..files import file_sha256, holding, text_sha256
+from ..files.atomic import write_npz
+from ..files.paths import resolve_inside
 from ..networks import build_network
-from ..paths import resolve_inside
 from ..postprocessors.protocol import head_of
 from ..registry import PIPELINES
 from .checks import check_config, check_trained

@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..atomic import write_text
 from ..config import Config, bind, load_config
 from ..datasets.benchmarks import load_benchmark
 from ..errors import UserError
 from ..files import file_sha256, holding, read_json, text_sha256
-from ..paths import file_name, remove, remove_tree
+from ..files.atomic import write_text
+from ..files.paths import file_name, remove, remove_tree
 from ..registry import EVALUATORS, TRAINERS
 from ..resources import benchmark_splits_dir
+from ..version import __version__
 from .digest import effective_config
 
 SHARED_SECTIONS = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..atomic import write_text
+from ..files.atomic import write_text
 
 
 class TrainingLog:

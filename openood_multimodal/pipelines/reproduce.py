@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_json
 from ..config import Config, load_config
 from ..errors import UserError
 from ..files import file_sha256, holding, read_json, text_sha256
+from ..files.atomic import write_json
 from ..networks.clips.published_weights import authors_checkpoint
 from ..registry import PIPELINES
 from .digest import effective_config, first_difference

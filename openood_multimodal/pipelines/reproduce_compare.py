@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import write_csv
 from ..config import load_config
+from ..files.atomic import write_csv
 from ..reporting.claims import known_manifest_digests
 from ..reporting.records import ResultRecord, load_records
 from .reproduce import ReproduceJob, is_done

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..datasets.cells import flow_y, split_frames
 from ..datasets.clip_benchmarks import CLIP_DATASETS, available_clip_benchmarks, load_clip_benchmark
-from ..datasets.layouts.clips import flow_y, split_frames
 from ..datasets.manifest import Manifest
 from ..errors import UserError
 from .reproduce import ReproduceJob, is_done, is_trained

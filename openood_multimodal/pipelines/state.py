@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from ..atomic import write_bytes
 from ..errors import UserError
+from ..files.atomic import write_bytes
 from ..files.seal import check_seal, sealed
 from ..files.tensors import read_tensors
 from ..trainers.epoch import EpochProgress

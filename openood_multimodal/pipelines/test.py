@@ -14,7 +14,6 @@ from urllib.parse import unquote
 from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead
-from ..atomic import write_npz
 from ..config import Config, bind
 from ..datasets.loaders import EmbeddingLoader, build_loaders, build_ood_loaders
 from ..datasets.skipped import SkippedClip
@@ -23,10 +22,11 @@ from ..errors import UserError
 from ..evaluators.outputs import ID_NAME, write_results_csv
 from ..evaluators.recordings import unseen_sets
 from ..files import holding, listed
+from ..files.atomic import write_npz
 from ..files.folders import Stage, writing_together
+from ..files.paths import file_name, resolve_inside
+from ..linalg.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
 from ..networks import EmbeddingHead, build_network
-from ..paths import file_name, resolve_inside
-from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
 from ..postprocessors.protocol import head_of

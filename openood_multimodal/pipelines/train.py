@@ -18,8 +18,8 @@ from ..config import Config
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
 from ..files import holding, reading
+from ..files.paths import remove
 from ..networks import build_network
-from ..paths import remove
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
 from ..trainers.rng import seed_everything
 from .card import describe_checkpoint

@@ -11,14 +11,14 @@ from pathlib import Path
 from ..datasets.manifest import Manifest
 from ..datasets.split_card import FILE_NAME as SPLIT
 from ..datasets.split_card import SplitCard
-from ..datasets.store import EmbeddingStore
-from ..datasets.store_format import CLIPS, META
+from ..embeddings.format import CLIPS, META
+from ..embeddings.store import EmbeddingStore
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME, SetScores, scores_digest
 from ..files import listed
 from ..files.npz import read_arrays
+from ..files.paths import file_name, resolve_inside
 from ..files.seal import check_seal
-from ..paths import file_name, resolve_inside
 from ..reporting.leaderboard_files import INDEX, read_index
 from ..reporting.records import SUFFIX, read_record
 from .card import card_path, read_card

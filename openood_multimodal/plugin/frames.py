@@ -17,7 +17,6 @@ from typing import Any
 
 import yaml
 
-from ..atomic import write_json, write_text
 from ..config import bind
 from ..datasets.clip_files import files_of
 from ..datasets.manifest import Manifest
@@ -26,8 +25,9 @@ from ..datasets.split_card import FILE_NAME as SPLIT_CARD
 from ..datasets.split_card import ID_SPLITS, OOD_GROUPS, SplitCard, clip_provenance
 from ..errors import UserError
 from ..files import text_sha256
+from ..files.atomic import write_json, write_text
 from ..files.text import read_json
-from ..preprocessors.frame_images import ENDING, FrameJob
+from ..making.frame_images import ENDING, FrameJob
 
 CARD = "frames.json"
 SCHEMA_VERSION = 1

@@ -25,9 +25,9 @@ from typing import Any
 
 import yaml
 
-from .. import atomic
 from ..errors import UserError
 from ..evaluators.outputs import CSV_METRICS
+from ..files import atomic
 from ..registry import POSTPROCESSORS
 from .captured import run_main, streams
 from .finding import VARIABLE, find_openood
@@ -127,7 +127,7 @@ def prepare(problem: Problem, folder: Path) -> Path:
     from ..pipelines import TrainPipeline
 
     if problem is CLIPS:
-        from ..datasets.moving_shapes import generate
+        from ..moving_shapes import generate
 
         generate(folder / "shapes", size="small", height=32, width=40)
     words = [*problem.words, *problem.training_words, *_data(problem, folder)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluators.outputs import ID_NAME, SetScores, write_scores
-from ..paths import file_name, remove
+from ..files.paths import file_name, remove
 
 CSV = "ood.csv"
 

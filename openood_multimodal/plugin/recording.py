@@ -15,7 +15,7 @@ from ..evaluators import MultimodalOODEvaluator
 from ..evaluators.ood import GROUPS
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores
 from ..evaluators.recordings import unseen_sets
-from ..paths import remove
+from ..files.paths import remove
 from ..pipelines.card import read_card
 from ..pipelines.extract import skipped_clips
 from ..pipelines.recording import Scored, TestedRun, print_results

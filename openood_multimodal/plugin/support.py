@@ -17,9 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import atomic
 from ..errors import MissingPackageError, UserError
 from ..evaluators.metrics import auroc
+from ..files import atomic
 from .adapters import OpenOODPostprocessor
 from .finding import VARIABLE
 from .parity import CASES, LIMIT, Comparison, compare_engines

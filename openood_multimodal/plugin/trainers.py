@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import atomic
 from ..config import Config, read_config
 from ..errors import UserError
+from ..files import atomic
 from . import training
 from .captured import run_main
 from .finding import VARIABLE, find_openood

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
-from ..atomic import write_text
+from ..files.atomic import write_text
+from ..version import __version__
 from .checkout import read_checkout
 
 FILE = "openood_host.json"

@@ -3,7 +3,8 @@
 Importing this package registers them in `openood_multimodal.registry.POSTPROCESSORS`.
 """
 
-from .arithmetic import ScoringOptions, ScoringSettings
+from ..linalg.arithmetic import ScoringOptions, ScoringSettings
+from ..linalg.rows import Rows
 from .ash import ASH
 from .base import Postprocessor
 from .discrepancy import Discrepancy
@@ -18,7 +19,6 @@ from .params import NoParams, ScoreInfo
 from .per_modality import PerModality
 from .plan import fit_all, score_all
 from .react import ReAct
-from .rows import Rows
 from .shared import Shared
 from .training import Needs
 from .vim import ViM

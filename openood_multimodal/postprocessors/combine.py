@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
+from ..linalg.rows import Floats
 from ..naming import did_you_mean
 from .base import Postprocessor
 from .params import require_number
-from .rows import Floats
 from .shared import Shared
 
 COMBINE = ("mean", "min", "max")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..arrays import Scores
 from ..errors import UserError
+from ..linalg.indexes import INDEXES, ApproximateIndex
+from ..linalg.neighbours import Neighbours
+from ..linalg.rows import Floats, Rows
 from ..naming import did_you_mean
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
-from .indexes import INDEXES, ApproximateIndex
-from .neighbours import Neighbours
 from .params import ScoreInfo, require_whole
-from .rows import Floats, Rows
 from .training import Needs
 
 if TYPE_CHECKING:

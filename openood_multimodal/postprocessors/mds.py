@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from ..arrays import Scores
 from ..errors import UserError
+from ..linalg.rows import Floats, Rows
+from ..linalg.whitening import Centres, Whitening
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
-from .rows import Floats, Rows
 from .training import Needs
-from .whitening import Centres, Whitening
 
 if TYPE_CHECKING:
     from .shared import Shared

@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from .arithmetic import ScoringOptions, computing
-from .rows import Rows, block_slices
+from ..linalg.arithmetic import ScoringOptions, computing
+from ..linalg.rows import Rows, block_slices
 from .shared import Shared
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ import numpy as np
 
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
-from .arithmetic import Arithmetic, Floats, ScoringOptions, arithmetic_for
-from .precision import NeedsFloat64Error, require_residuals
-from .rows import block_slices, require_finite
-from .spectra import Subspace, leading_subspace, leading_subspace_of_rows
-from .statistics import ClassMeans
+from ..linalg.arithmetic import Arithmetic, Floats, ScoringOptions, arithmetic_for
+from ..linalg.precision import NeedsFloat64Error, require_residuals
+from ..linalg.rows import block_slices, require_finite
+from ..linalg.spectra import Subspace, leading_subspace, leading_subspace_of_rows
+from ..linalg.statistics import ClassMeans
+from ..linalg.whitening import Whitening, within_class_whitening
 from .training import Needs, TrainingStatistics, class_counts, training_pass
-from .whitening import Whitening, within_class_whitening
 
 if TYPE_CHECKING:
     from .base import Postprocessor

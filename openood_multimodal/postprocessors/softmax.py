@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .rows import Floats
+from ..linalg.rows import Floats
 
 
 def logsumexp(logits: Floats) -> Floats:

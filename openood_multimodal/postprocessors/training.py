@@ -23,10 +23,10 @@ from scipy import sparse
 
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
-from .arithmetic import Arithmetic, Floats, ScoringOptions
+from ..linalg.arithmetic import Arithmetic, Floats, ScoringOptions
+from ..linalg.moments import MomentSum, leading_directions
+from ..linalg.rows import block_slices, require_finite, row_norms
 from .inputs import check_labels
-from .moments import MomentSum, leading_directions
-from .rows import block_slices, require_finite, row_norms
 
 PILOT_ROWS = 1024
 """Rows of the pilot sample, besides one a class."""

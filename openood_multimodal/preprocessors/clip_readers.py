@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets.cells import flow_y
 from ..datasets.clip_files import ClipFiles, ModalityFiles
-from ..datasets.layouts.clips import flow_y
 from ..errors import UserError
 from .readers import FrameReader, Reader, ReaderContext
 from .sources import AudioSource, open_flow, open_video

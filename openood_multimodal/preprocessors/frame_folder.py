@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..atomic import PathLike
-from ..datasets.layouts.clips import FRAME_NAME
+from ..datasets.cells import FRAME_NAME
 from ..errors import UserError
+from ..files.atomic import PathLike
 from .media import check_limit
 from .packages import import_opencv
 

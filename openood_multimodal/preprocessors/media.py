@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
-from ..atomic import PathLike
 from ..errors import UserError
+from ..files.atomic import PathLike
 from ..files.limits import beyond, limit
 from .packages import import_av
 

@@ -22,8 +22,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..atomic import PathLike
 from ..errors import UserError
+from ..files.atomic import PathLike
 from .frame_index import FrameIndex, IndexCache, step_of
 from .media import decoding, file_key
 from .packages import import_av

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import pandas as pd
 from tabulate import tabulate
 
-from ..atomic import write_text
 from ..errors import UserError
 from ..escapes import csv_cell, markdown, one_line
+from ..files.atomic import write_text
 from .figures import plot_benchmark
 from .methods import COLUMNS, TITLES, as_methods, in_order
 from .modalities import difference_table, modality_differences, modality_table

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..atomic import write_bytes
 from ..escapes import one_line
+from ..files.atomic import write_bytes
 from .methods import COLUMNS, TITLES, as_methods, in_order
 from .modalities import by_size
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from .. import __version__, atomic
 from ..errors import UserError
-from ..files import holding, listed, read_yaml, text_sha256
+from ..files import atomic, holding, listed, read_yaml, text_sha256
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir
+from ..version import __version__
 from .claims import known_manifest_digests
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown

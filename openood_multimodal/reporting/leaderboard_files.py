@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import atomic
 from ..errors import UserError
-from ..files import bytes_sha256, read_json
-from ..paths import file_name, remove, resolve_inside
+from ..files import atomic, bytes_sha256, read_json
+from ..files.paths import file_name, remove, resolve_inside
 
 INDEX = "leaderboard.json"
 """Written last: benchmark → its files' SHA-256, and what they were made from."""

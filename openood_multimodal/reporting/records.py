@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from .. import __version__, atomic
 from ..errors import UserError
-from ..files import listed, read_text
+from ..files import atomic, listed, read_text
 from ..files.folders import reading_together
-from ..paths import resolve_inside
+from ..files.paths import resolve_inside
+from ..version import __version__
 from . import schema
 from .claims import Known, check_multiood_claim, known_manifest_digests
 

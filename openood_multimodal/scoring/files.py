@@ -14,13 +14,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, atomic
 from ..errors import UserError
 from ..evaluators.metrics import METRICS, Metric
 from ..evaluators.outputs import write_results_csv, write_scores
-from ..files import read_json
+from ..files import atomic, read_json
 from ..files.folders import writing_together
 from ..reporting.records import SUFFIX, ResultRecord
+from ..version import __version__
 from .inputs import InputSet
 from .run import Result, Task
 

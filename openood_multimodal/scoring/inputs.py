@@ -19,7 +19,7 @@ from ..dense import dense
 from ..errors import UserError
 from ..files import file_sha256
 from ..files.npz import read_arrays
-from ..postprocessors.rows import require_finite
+from ..linalg.rows import require_finite
 
 _BLOCK_BYTES = 16 * 2**20
 _FLOATS = ("features", "logits", "modality_logits")
@@ -97,7 +97,7 @@ def _found(source: Any, name: str, ood: bool) -> InputSet:
 def _from_path(path: Path, name: str, ood: bool) -> InputSet:
     where = f"{name} ({path})"
     if path.is_dir():
-        from ..datasets.store import EmbeddingStore  # here: the room of data sets brings torch
+        from ..embeddings.store import EmbeddingStore  # here: the room of data sets brings torch
 
         return _from_store(EmbeddingStore.open(path), where)
     values, ignored = read_arrays(path, ["features"], ["labels", *_FLOATS[1:], "modalities", "slices"])

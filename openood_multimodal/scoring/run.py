@@ -17,8 +17,8 @@ from ..engines import engine_of
 from ..errors import UserError
 from ..evaluators.metrics import Metric, compute_ood_metrics, mean_metrics
 from ..evaluators.outputs import SetScores
-from ..paths import file_name
-from ..postprocessors.arithmetic import ScoringOptions, ScoringSettings, computing
+from ..files.paths import file_name
+from ..linalg.arithmetic import ScoringOptions, ScoringSettings, computing
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import fit_all, naming, score_all
 from .choice import Job

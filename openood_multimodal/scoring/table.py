@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engines import ENGINES
 from ..errors import UserError
+from ..linalg.arithmetic import ScoringSettings, arithmetic_for
 from ..naming import did_you_mean
-from ..postprocessors.arithmetic import ScoringSettings, arithmetic_for
 from ..postprocessors.base import Postprocessor
 from .choice import Job, Parameters, build_jobs, require_inputs, require_readable, require_slices, score_names
 from .inputs import read_head, read_set

@@ -14,9 +14,9 @@ import pytest
 from installing import install
 
 from openood_multimodal import __version__
-from openood_multimodal.atomic import os as atomic_os
 from openood_multimodal.cli import doctor, main
 from openood_multimodal.cli.main import COMMANDS
+from openood_multimodal.files.atomic import os as atomic_os
 from openood_multimodal.registry import ALL
 from openood_multimodal.resources import list_configs
 

@@ -261,7 +261,7 @@ def test_refusals(folder, capsys):
 
 def test_a_full_disk_leaves_nothing_that_could_be_scored(folder, capsys, monkeypatch):
     near(folder / "saved", dim=20)
-    from openood_multimodal.datasets import store_format
+    from openood_multimodal.embeddings import format as store_format
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from openood_multimodal import atomic
 from openood_multimodal.cli import main
+from openood_multimodal.files import atomic
 from openood_multimodal.reporting.records import ResultRecord
 from openood_multimodal.reporting.schema import DIGEST_NAMES, METRIC_NAMES
 

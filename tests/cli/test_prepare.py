@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from openood_multimodal.datasets.layouts.clips import ClipKey, flow_y
+from openood_multimodal.corpora.layout import ClipKey
+from openood_multimodal.datasets.cells import flow_y
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.registry import CLIP_LAYOUTS
 
@@ -220,7 +221,7 @@ def test_help_has_examples(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("layout", CLIP_LAYOUTS)
 def test_generated_clips_are_complete(cli: Cli, layout: str, tmp_path: Path) -> None:
-    from openood_multimodal.datasets.moving_shapes import generate
+    from openood_multimodal.moving_shapes import generate
 
     root = tmp_path / "shapes"
     made = generate(root, layout, size="tiny")

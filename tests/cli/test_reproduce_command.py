@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openood_multimodal.datasets.moving_shapes import generate
+from openood_multimodal.moving_shapes import generate
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.reporting.records import load_records
 

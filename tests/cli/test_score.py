@@ -12,8 +12,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from openood_multimodal import atomic, evaluate
+from openood_multimodal import evaluate
 from openood_multimodal.cli import main
+from openood_multimodal.files import atomic
 from openood_multimodal.scoring import files as score_files
 
 NINE = ["msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim"]
@@ -276,7 +277,7 @@ def test_one_sample_and_constant_scores_warn(folder, capsys):
 
 
 def test_a_store_and_the_reason_why_its_import_made_no_head(folder, capsys):
-    from openood_multimodal.datasets.store import EmbeddingStore
+    from openood_multimodal.embeddings.store import EmbeddingStore
 
     with np.load(folder / "test.npz") as saved, np.load(folder / "head.npz") as head:
         logits = saved["features"] @ head["weight"].T + head["bias"]

@@ -12,15 +12,15 @@ import pytest
 from openood_multimodal.cli import show
 from openood_multimodal.datasets.clip_files import ClipFiles, ModalityFiles, files_of
 from openood_multimodal.datasets.manifest import Manifest
-from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.errors import UserError
+from openood_multimodal.making.clip_sheet import make_sheet
+from openood_multimodal.making.contact_sheet import Sheet, draw, flow_colours, flow_scale
+from openood_multimodal.making.writing import FlowSettings, write_flow
+from openood_multimodal.moving_shapes import generate
 from openood_multimodal.preprocessors.clip import ClipPreprocessor
 from openood_multimodal.preprocessors.optical_flow import dis
 from openood_multimodal.preprocessors.video import count_frames
-from openood_multimodal.preprocessors.writing import FlowSettings, write_flow
 from openood_multimodal.registry import FLOW_METHODS
-from openood_multimodal.reporting.clip_sheet import make_sheet
-from openood_multimodal.reporting.contact_sheet import Sheet, draw, flow_colours, flow_scale
 
 
 @pytest.fixture(scope="module", params=["hac", "epic_kitchens"])

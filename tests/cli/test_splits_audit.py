@@ -11,7 +11,7 @@ import pytest
 from openood_multimodal.cli import splits, splits_audit
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
-from openood_multimodal.reporting.audit import audit_text, summary_rows
+from openood_multimodal.splits.report import audit_text, summary_rows
 
 ROOT = Path(__file__).parents[2]
 LISTS = os.environ.get("MULTIOOD_LISTS", "")
@@ -64,7 +64,7 @@ def test_table_json_and_plot(folder, capsys):
 
 
 def test_rows_of_the_summary(folder):
-    from openood_multimodal.datasets.auditing import audit_split, load_splits
+    from openood_multimodal.splits.auditing import audit_split, load_splits
 
     audits = [audit_split(split) for split in load_splits([folder])]
     test, ood = summary_rows(audits)
@@ -96,7 +96,7 @@ def test_the_page_is_as_its_data_has_it():
 
 @pytest.mark.skipif(not LISTS, reason="MULTIOOD_LISTS names no folder with the authors' lists")
 def test_the_page_s_data_is_that_of_the_authors_lists():
-    from openood_multimodal.datasets.auditing import audit_split, load_splits
+    from openood_multimodal.splits.auditing import audit_split, load_splits
 
     script = page_script()
     stored = json.loads(script.AUDIT.read_text(encoding="utf-8"))["audit"]

@@ -11,7 +11,7 @@ from openood_multimodal.datasets import clip_benchmarks
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
 
-_path = Path(__file__).parents[1] / "datasets" / "splits_clips" / "made_lists.py"
+_path = Path(__file__).parents[1] / "corpora" / "made_lists.py"
 _specification = importlib.util.spec_from_file_location("made_lists_for_cli", _path)
 made_lists = importlib.util.module_from_spec(_specification)
 _specification.loader.exec_module(made_lists)

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Subset
 from openood_multimodal.datasets import Manifest, ModalityBatch, MultimodalClipDataset
 from openood_multimodal.datasets.clips import BrokenClipError, ClipError
 from openood_multimodal.datasets.loaders import build_loaders, build_ood_loaders
-from openood_multimodal.datasets.moving_shapes import Generated, generate
 from openood_multimodal.datasets.skipped import SkipLog, SkippedClip, skip_note
 from openood_multimodal.datasets.split_card import SplitCard, entry_of
 from openood_multimodal.errors import UserError
+from openood_multimodal.moving_shapes import Generated, generate
 from openood_multimodal.preprocessors import ClipPreprocessor, GaussianNoise
 from openood_multimodal.registry import DATASETS
 

@@ -12,7 +12,7 @@ import torch
 from openood_multimodal.config import load_config
 from openood_multimodal.datasets import loaders
 from openood_multimodal.datasets.loaders import build_loaders, default_workers
-from openood_multimodal.datasets.moving_shapes import generate
+from openood_multimodal.moving_shapes import generate
 from openood_multimodal.preprocessors import video
 
 SMALL = {

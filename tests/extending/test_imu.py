@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from openood_multimodal.datasets import Manifest, MultimodalClipDataset
-from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.errors import UserError
+from openood_multimodal.moving_shapes import generate
 from openood_multimodal.preprocessors import ClipPreprocessor
 from openood_multimodal.registry import ENCODERS, READERS
 from openood_multimodal.reporting.records import load_records

@@ -81,7 +81,6 @@ def kinds(scratch: Path) -> list[Kind]:
 
 def _texts(scratch: Path) -> list[Kind]:
     from openood_multimodal.config import load_config
-    from openood_multimodal.datasets.auditing.class_names import load_class_overlaps
     from openood_multimodal.datasets.benchmarks import load_benchmark
     from openood_multimodal.datasets.clip_benchmarks import load_clip_benchmark
     from openood_multimodal.datasets.manifest import Manifest
@@ -91,6 +90,7 @@ def _texts(scratch: Path) -> list[Kind]:
     from openood_multimodal.reporting.leaderboard_files import read_index
     from openood_multimodal.reporting.published import published_records
     from openood_multimodal.reporting.records import read_records
+    from openood_multimodal.splits.auditing.class_names import load_class_overlaps
 
     record = published_records()[0]
     build(scratch / "board", published=True, benchmarks=[record.benchmark])
@@ -164,8 +164,8 @@ def _texts(scratch: Path) -> list[Kind]:
 
 
 def _arrays(scratch: Path) -> list[Kind]:
-    from openood_multimodal.datasets.multiood_files.groups import find_groups, select_groups
-    from openood_multimodal.datasets.store import EmbeddingStore
+    from openood_multimodal.embeddings.multiood.groups import find_groups, select_groups
+    from openood_multimodal.embeddings.store import EmbeddingStore
     from openood_multimodal.scoring.inputs import read_head, read_set
 
     rng = np.random.default_rng(0)
@@ -224,7 +224,7 @@ def _checkpoints(scratch: Path) -> list[Kind]:
 
     from openood_multimodal.config import load_config
     from openood_multimodal.datasets.loaders import build_loaders
-    from openood_multimodal.datasets.multiood_files.head import load_checkpoint_head
+    from openood_multimodal.embeddings.multiood.head import load_checkpoint_head
     from openood_multimodal.networks import build_network
     from openood_multimodal.networks.build import load_checkpoint
     from openood_multimodal.pipelines import TrainPipeline
@@ -281,7 +281,7 @@ def _checkpoints(scratch: Path) -> list[Kind]:
 
 
 def _lists() -> list[Kind]:
-    from openood_multimodal.datasets.multiood_lists.reading import read_list
+    from openood_multimodal.corpora.lists.reading import read_list
 
     entries = [("P01_01", 10 + i, 60 + i, "00:00:01.00", "00:00:02.50", i % 2) for i in range(20)]
     classes = {"put": 0, "take": 1}

@@ -23,10 +23,10 @@ from media_files import Pictures, Track, atom, atoms, film, noise
 
 from openood_multimodal.datasets.clip_files import ClipFiles, ModalityFiles
 from openood_multimodal.errors import UserError
+from openood_multimodal.making.writing import FlowSettings, write_flow, write_sound
 from openood_multimodal.preprocessors import video
 from openood_multimodal.preprocessors.audio import audio_duration, read_audio
 from openood_multimodal.preprocessors.clip import ClipPreprocessor
-from openood_multimodal.preprocessors.writing import FlowSettings, write_flow, write_sound
 
 SLOWEST = 10.0
 """Seconds that one way of reading may take."""

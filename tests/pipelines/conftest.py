@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openood_multimodal.datasets.moving_shapes import generate
+from openood_multimodal.moving_shapes import generate
 
 CLIP_SETTINGS = (
     *("--dataset.num_classes", "4", "--dataset.modalities", "video", "flow", "--num_gpus", "0"),

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-from openood_multimodal import atomic
 from openood_multimodal.datasets.clips import MultimodalClipDataset
 from openood_multimodal.errors import UserError
+from openood_multimodal.files import atomic
 from openood_multimodal.pipelines import TrainPipeline
 from openood_multimodal.pipelines.jobs import (
     Job,

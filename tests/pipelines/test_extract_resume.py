@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openood_multimodal import atomic
-from openood_multimodal.datasets.store import EmbeddingStore
+from openood_multimodal.embeddings.store import EmbeddingStore
 from openood_multimodal.errors import UserError
+from openood_multimodal.files import atomic
 from openood_multimodal.pipelines import ExtractPipeline, TestPipeline
 from openood_multimodal.reporting.records import load_records
 
@@ -139,7 +139,7 @@ def test_a_process_is_killed(clips, trained_on_clips, environment):
     expected = files(extract(clips, trained_on_clips))
     slow = (
         "import time\n"
-        "from openood_multimodal.datasets.store import EmbeddingStore\n"
+        "from openood_multimodal.embeddings.store import EmbeddingStore\n"
         "write = EmbeddingStore.write\n"
         "def late(self, *columns):\n"
         "    write(self, *columns)\n"

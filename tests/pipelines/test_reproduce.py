@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from openood_multimodal.atomic import write_json
 from openood_multimodal.config import load_config
 from openood_multimodal.datasets.clip_benchmarks import load_clip_benchmark
 from openood_multimodal.errors import UserError
+from openood_multimodal.files.atomic import write_json
 from openood_multimodal.pipelines import reproduce
 from openood_multimodal.pipelines.reproduce import ReproduceJob, Roots, digest, is_done, plan, run_job
 from openood_multimodal.pipelines.reproduce_check import check_job

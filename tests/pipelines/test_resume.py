@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from openood_multimodal import atomic
+from openood_multimodal.files import atomic
 from openood_multimodal.pipelines import TrainPipeline
 from openood_multimodal.registry import EVALUATORS
 from openood_multimodal.trainers import MultimodalTrainer

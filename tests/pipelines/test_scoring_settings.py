@@ -8,9 +8,10 @@ import torch
 
 from openood_multimodal.engines import build
 from openood_multimodal.errors import UserError
+from openood_multimodal.linalg import whitening
 from openood_multimodal.pipelines import TestPipeline, options
 from openood_multimodal.pipelines import test as module
-from openood_multimodal.postprocessors import MSP, Postprocessor, whitening
+from openood_multimodal.postprocessors import MSP, Postprocessor
 
 WORDS = ("--postprocessors", "msp,knn,mds", "--postprocessor_args", "{knn: {K: 5}}")
 

@@ -11,7 +11,7 @@ import pytest
 
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.datasets.manifest import Manifest
-from openood_multimodal.datasets.store import EmbeddingStore
+from openood_multimodal.embeddings.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.networks import MLPFusionNet

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openood_multimodal.datasets.moving_shapes import Generated, generate
+from openood_multimodal.moving_shapes import Generated, generate
 
 STANDIN = Path(__file__).resolve().parents[1] / "standin_openood"
 REAL = os.environ.get("OPENOOD_ROOT")

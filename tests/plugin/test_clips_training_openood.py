@@ -59,7 +59,7 @@ def _main(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    from openood_multimodal.datasets.moving_shapes import generate
+    from openood_multimodal.moving_shapes import generate
 
     return generate(tmp_path_factory.mktemp("clips") / "shapes", size="tiny", height=32, width=40).root
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from openood_multimodal.arrays import Embeddings
 from openood_multimodal.errors import UserError
+from openood_multimodal.linalg.indexes import normalised
 from openood_multimodal.postprocessors import ASH, KNN, ReAct
 from openood_multimodal.postprocessors.ash import shape_binary
-from openood_multimodal.postprocessors.indexes import normalised
 
 
 def energy_of(features: np.ndarray, head: Any) -> np.ndarray:

@@ -14,20 +14,12 @@ import pytest
 
 from openood_multimodal.arrays import Embeddings, LinearHead, Scores
 from openood_multimodal.errors import UserError
-from openood_multimodal.postprocessors import (
-    MDS,
-    MSP,
-    Postprocessor,
-    Rows,
-    ScoreInfo,
-    ViM,
-    neighbours,
-    shared,
-)
-from openood_multimodal.postprocessors.arithmetic import ScoringOptions
+from openood_multimodal.linalg import neighbours
+from openood_multimodal.linalg.arithmetic import ScoringOptions
+from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
+from openood_multimodal.postprocessors import MDS, MSP, Postprocessor, Rows, ScoreInfo, ViM, shared
 from openood_multimodal.postprocessors.plan import ScoredAlready, fit_all, score_all
 from openood_multimodal.postprocessors.shared import Shared
-from openood_multimodal.postprocessors.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors.training import CHECK_ROWS, PILOT_ROWS, Needs
 from openood_multimodal.registry import POSTPROCESSORS
 
@@ -111,7 +103,7 @@ def test_scored_sets_are_read_once_and_shared_work_is_done_once(
         calls["logits"] += 1
         return logits(head, given)
 
-    from openood_multimodal.postprocessors import rows
+    from openood_multimodal.linalg import rows
 
     finite = rows.require_finite
 
@@ -363,8 +355,8 @@ def test_memory_is_set_by_the_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         test = Embeddings(rng.standard_normal((200, dim)).astype("f4"), np.full(200, -1))
         scores = [POSTPROCESSORS.get(name)(**SMALL.get(name, {})) for name in ("mds", "knn", "vim", "react")]
         options = ScoringOptions(precision="float32", chunk_rows=500)
-        monkeypatch.setattr("openood_multimodal.postprocessors.statistics.COPY_BYTES", 2**18)
-        monkeypatch.setattr("openood_multimodal.postprocessors.statistics.SAMPLE", 2**12)
+        monkeypatch.setattr("openood_multimodal.linalg.statistics.COPY_BYTES", 2**18)
+        monkeypatch.setattr("openood_multimodal.linalg.statistics.SAMPLE", 2**12)
         tracemalloc.start()
         fit_all(scores, train, None, head, options)
         score_all(scores, {"test": test}, options)

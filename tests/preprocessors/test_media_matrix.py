@@ -13,10 +13,10 @@ import pytest
 
 from openood_multimodal.cli import show
 from openood_multimodal.datasets.clip_files import ClipFiles, ModalityFiles
+from openood_multimodal.making.writing import FlowSettings, write_flow, write_sound
 from openood_multimodal.preprocessors import video
 from openood_multimodal.preprocessors.audio import audio_duration, read_audio
 from openood_multimodal.preprocessors.clip import ClipPreprocessor
-from openood_multimodal.preprocessors.writing import FlowSettings, write_flow, write_sound
 
 sys.path.insert(0, str(Path(__file__).parent))
 from media_files import FPS, Pictures, Track, film, noise, offset_of

@@ -12,9 +12,9 @@ import pytest
 from av.stream import Disposition
 
 from openood_multimodal.errors import UserError
+from openood_multimodal.making.writing import FlowSettings, write_flow, write_sound
 from openood_multimodal.preprocessors import video
 from openood_multimodal.preprocessors.audio import audio_duration, read_audio
-from openood_multimodal.preprocessors.writing import FlowSettings, write_flow, write_sound
 
 sys.path.insert(0, str(Path(__file__).parent))
 from media_files import Pictures, Track, film, noise, offset_of, unknown_sound, with_cover

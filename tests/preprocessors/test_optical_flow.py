@@ -12,6 +12,13 @@ import numpy as np
 import pytest
 
 from openood_multimodal.errors import UserError
+from openood_multimodal.making.writing import (
+    FlowSettings,
+    GrayVideoWriter,
+    read_comment,
+    write_flow,
+    write_sound,
+)
 from openood_multimodal.preprocessors import optical_flow
 from openood_multimodal.preprocessors.optical_flow import (
     dequantise,
@@ -19,13 +26,6 @@ from openood_multimodal.preprocessors.optical_flow import (
     make_estimator,
     quantise,
     shrunk_size,
-)
-from openood_multimodal.preprocessors.writing import (
-    FlowSettings,
-    GrayVideoWriter,
-    read_comment,
-    write_flow,
-    write_sound,
 )
 from openood_multimodal.registry import FLOW_METHODS
 

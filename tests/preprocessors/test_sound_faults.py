@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from openood_multimodal.errors import UserError
+from openood_multimodal.making.writing import write_sound
 from openood_multimodal.preprocessors.audio import audio_duration, read_audio, read_sound
-from openood_multimodal.preprocessors.writing import write_sound
 
 sys.path.insert(0, str(Path(__file__).parent))
 from media_files import Pictures, Track, film, noise, offset_of

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openood_multimodal import atomic
 from openood_multimodal.errors import UserError
+from openood_multimodal.files import atomic
 from openood_multimodal.reporting.leaderboard import COLUMNS, build, choose, collect, make_boards
 from openood_multimodal.reporting.leaderboard_files import INDEX
 from openood_multimodal.reporting.leaderboard_rows import rows_of

@@ -15,7 +15,7 @@ from openood_multimodal import evaluate
 from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.metrics import METRICS
-from openood_multimodal.postprocessors import arithmetic
+from openood_multimodal.linalg import arithmetic
 from openood_multimodal.scoring import run
 
 

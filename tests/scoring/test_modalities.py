@@ -9,7 +9,7 @@ import pytest
 from openood_multimodal import evaluate
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.cli import main
-from openood_multimodal.datasets.store import EmbeddingStore
+from openood_multimodal.embeddings.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators import compute_ood_metrics
 from openood_multimodal.postprocessors import MSP, Discrepancy, Ensemble, PerModality

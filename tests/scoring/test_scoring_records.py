@@ -8,7 +8,7 @@ import pytest
 from openood_multimodal import evaluate
 from openood_multimodal.arrays import Embeddings
 from openood_multimodal.cli import main
-from openood_multimodal.datasets.store import EmbeddingStore
+from openood_multimodal.embeddings.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.reporting import claims

@@ -16,8 +16,8 @@ pytest.importorskip("cv2")
 
 from openood_multimodal.datasets.clips import MultimodalClipDataset
 from openood_multimodal.datasets.manifest import Manifest
-from openood_multimodal.datasets.moving_shapes import generate
 from openood_multimodal.errors import UserError
+from openood_multimodal.moving_shapes import generate
 from openood_multimodal.preprocessors.clip import ClipPreprocessor
 from openood_multimodal.preprocessors.clip_readers import FlowReader
 from openood_multimodal.registry import FLOW_METHODS, READERS

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.paths import file_name, remove, remove_if_empty, remove_tree
+from openood_multimodal.files.paths import file_name, remove, remove_if_empty, remove_tree
 from openood_multimodal.reporting.leaderboard_files import INDEX
 
 PACKAGE = Path(__file__).resolve().parents[2] / "openood_multimodal"

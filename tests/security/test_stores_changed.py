@@ -79,7 +79,7 @@ def test_meta_changed(copy, cli, key):
 
 def test_checksums_made_again_under_the_old_digest(copy, cli):
     """Who changes labels and their checksums, but wants the digest of records to stay, is found out too."""
-    from openood_multimodal.datasets.store import EmbeddingStore
+    from openood_multimodal.embeddings.store import EmbeddingStore
     from openood_multimodal.files.seal import sealed_json
 
     folder = copy / "embeddings" / "test"
@@ -100,7 +100,7 @@ def test_checksums_made_again_under_the_old_digest(copy, cli):
 
 
 def _meta(folder):
-    from openood_multimodal.datasets.store_format import StoreMeta
+    from openood_multimodal.embeddings.format import StoreMeta
 
     return StoreMeta.read(folder / "meta.json")
 

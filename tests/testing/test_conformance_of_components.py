@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from openood_multimodal.datasets.batch import ModalityBatch
-from openood_multimodal.datasets.moving_shapes import generate
+from openood_multimodal.moving_shapes import generate
 from openood_multimodal.networks import build_network
 from openood_multimodal.postprocessors.spec import build_score
 from openood_multimodal.registry import (

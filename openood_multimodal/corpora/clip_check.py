@@ -1,0 +1,193 @@
+"""Which files of clips are on disk, which are missing, and what lies there in a missing one's stead."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from ..datasets.cells import FRAME_NAME, flow_y, split_frames
+from .inventory import BROKEN, FILE, FOLDER, OTHER, OUTSIDE, Inventory
+
+ELSEWHERE = "in another place"
+"""Why a file is missing that lies where the data set's folder has its other files, and not where the manifest says."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A clip whose files are looked for.
+
+    Attributes:
+        clip: its name.
+        class_name: its class.
+        cells: modality → manifest cell.
+        others: modality → other cells that would do, and are reported where the first is missing.
+    """
+
+    clip: str
+    class_name: str
+    cells: Mapping[str, str]
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+class Missing(NamedTuple):
+    """One modality that a clip lacks; the columns of the list of what is missing.
+
+    Attributes:
+        clip: the clip.
+        class_name: its class.
+        modality: the modality.
+        expected: file or folder that should be there.
+        reason: ``missing``, how an existing one differs, or why what is there can't be used.
+        nearest: the existing one, or "".
+    """
+
+    clip: str
+    class_name: str
+    modality: str
+    expected: str
+    reason: str
+    nearest: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found.
+
+    Attributes:
+        wanted: the clips looked for.
+        modalities: those looked for.
+        missing: one entry a clip and modality that is not there.
+        complete: for each clip, whether all its modalities are there.
+    """
+
+    wanted: tuple[Wanted, ...]
+    modalities: tuple[str, ...]
+    missing: tuple[Missing, ...]
+    complete: tuple[bool, ...]
+
+    def found(self, modality: str) -> int:
+        """Return for how many clips a modality is there."""
+        return len(self.wanted) - sum(each.modality == modality for each in self.missing)
+
+    def by_class(self) -> dict[str, Counter[str]]:
+        """Return class → its clips (key "") and how many of them lack each modality; sorted, incomplete ones only."""
+        counts: dict[str, Counter[str]] = {}
+        for lacking in self.missing:
+            counts.setdefault(lacking.class_name, Counter())[lacking.modality] += 1
+        totals = Counter(each.class_name for each in self.wanted)
+        return {name: Counter({"": totals[name], **counts[name]}) for name in sorted(counts)}
+
+
+class _Fault(NamedTuple):
+    expected: str
+    reason: str
+    nearest: str = ""
+
+
+def check(inventory: Inventory, wanted: Iterable[Wanted], modalities: Sequence[str]) -> Checked:
+    """Look for the files of all clips; each folder is listed once, and no file is opened."""
+    checker = _Checker(inventory)
+    clips = tuple(wanted)
+    missing: list[Missing] = []
+    complete = []
+    for each in clips:
+        before = len(missing)
+        for modality in modalities:
+            fault = checker.fault(modality, each.cells.get(modality, ""))
+            if fault is None:
+                continue
+            other = each.others.get(modality)
+            if other is not None and checker.fault(modality, other) is None:
+                fault = _Fault(fault.expected, ELSEWHERE, split_frames(other)[0])
+            missing.append(Missing(each.clip, each.class_name, modality, *fault))
+        complete.append(len(missing) == before)
+    return Checked(clips, tuple(modalities), tuple(missing), tuple(complete))
+
+
+def places_of(modality: str, cell: str) -> tuple[list[str], list[str], tuple[int, int] | None]:
+    """Return the files that a cell stands for, or the folders of frames and the span of them that is meant."""
+    path, span = split_frames(cell)
+    if span is None and not path.endswith("/"):
+        return ([path, flow_y(path)] if modality == "flow" and "_flow_x" in path else [path]), [], None
+    path = path.rstrip("/")
+    return [], ([f"{path}/u", f"{path}/v"] if modality == "flow" else [path]), span
+
+
+class _Checker:
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._known: dict[tuple[str, str], _Fault | None] = {}
+
+    def fault(self, modality: str, cell: str) -> _Fault | None:
+        key = (modality, cell)
+        if key not in self._known:
+            self._known[key] = self._look(modality, cell)
+        return self._known[key]
+
+    def _look(self, modality: str, cell: str) -> _Fault | None:
+        if not cell:
+            return _Fault("", "the manifest names no file")
+        files, folders, span = places_of(modality, cell)
+        faults = (*map(self._file, files), *(self._frames(folder, span) for folder in folders))
+        return next(filter(None, faults), None)
+
+    def _file(self, path: str) -> _Fault | None:
+        kind = self._inventory.kind(path)
+        if kind == FILE:
+            return None
+        if kind is not None:
+            return _Fault(path, _UNUSABLE[kind], path)
+        return self._absent(path)
+
+    def _frames(self, folder: str, span: tuple[int, int] | None) -> _Fault | None:
+        kind = self._inventory.kind(folder)
+        if kind is None:
+            fault = self._absent(folder)
+            if fault is not None:
+                return fault
+        elif kind != FOLDER:
+            return _Fault(folder, "not a folder" if kind == FILE else _UNUSABLE[kind], folder)
+        numbers = self._inventory.frames(folder)
+        if span is None:
+            return None if len(numbers) else _Fault(folder, "the folder has no frames", folder)
+        first, last = span
+        inside = numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, last, side="right")]
+        lacking = last - first + 1 - len(inside)
+        if lacking <= 0:
+            return None
+        absent = int(np.setdiff1d(np.arange(first, last + 1), inside)[0])
+        return _Fault(
+            f"{folder}/{FRAME_NAME.format(absent)}", f"{lacking} of frames {first} to {last} missing", folder
+        )
+
+    def _absent(self, path: str) -> _Fault | None:
+        # Where a file system takes both spellings for one, as on macOS and Windows, the file can be opened.
+        nearest, difference = self._inventory.nearest(path)
+        if nearest and (self._inventory.root / path).exists():
+            return None
+        link = self._link_above(path)
+        return link or _Fault(path, difference or "missing", nearest)
+
+    def _link_above(self, path: str) -> _Fault | None:
+        """Return the fault of a folder on the way that is a link out of the data set's folder, or to nothing."""
+        parts = path.split("/")
+        for end in range(1, len(parts)):
+            folder = "/".join(parts[:end])
+            kind = self._inventory.kind(folder)
+            if kind in (OUTSIDE, BROKEN):
+                return _Fault(path, f"{folder} is {_UNUSABLE[kind]}")
+            if kind != FOLDER:
+                return None
+        return None
+
+
+_UNUSABLE = {
+    FOLDER: "a folder, not a file",
+    OUTSIDE: "a symbolic link that leaves the data set's folder",
+    BROKEN: "a symbolic link to nothing",
+    OTHER: "a device or a pipe, not a file",
+}

@@ -1,0 +1,1 @@
+"""Embedding stores on disk, and MultiOOD's saved embeddings."""

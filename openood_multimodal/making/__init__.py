@@ -1,0 +1,1 @@
+"""Files that are derived from clips: optical flow, audio, frames, contact sheets."""

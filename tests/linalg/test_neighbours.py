@@ -1,0 +1,216 @@
+"""Neighbour search: exact whatever the screen and the blocks, and approximate only when asked for."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from openood_multimodal.arrays import Embeddings, LinearHead
+from openood_multimodal.errors import UserError
+from openood_multimodal.linalg import neighbours
+from openood_multimodal.linalg.arithmetic import Arithmetic
+from openood_multimodal.linalg.neighbours import Neighbours, Screen, ShortScreen
+from openood_multimodal.linalg.rows import row_norms
+from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
+from openood_multimodal.postprocessors import KNN
+
+SCREENS = {
+    "blas": lambda: Screen(Arithmetic()),
+    "torch": lambda: Screen(TorchArithmetic("cpu")),
+    "bfloat16": lambda: ShortScreen(Arithmetic()),
+}
+
+
+def literal(train: np.ndarray, test: np.ndarray, rank: int) -> np.ndarray:
+    def unit(x: np.ndarray) -> np.ndarray:
+        x = x.astype(float)
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
+        return x / np.where(norms > 0, norms, 1)
+
+    train, test = unit(train), unit(test)
+    return np.array([np.sort(np.square(train - row).sum(axis=1))[rank - 1] for row in test])
+
+
+def search(train: np.ndarray, test: np.ndarray, rank: int, screen: str, step: int = 10**6) -> np.ndarray:
+    found = Neighbours(train, row_norms(train), Arithmetic())
+    found._screen = SCREENS[screen]()
+    parts = [test[i : i + step] for i in range(0, len(test), step)]
+    return np.concatenate([found.squared_distance(part, row_norms(part), rank) for part in parts])
+
+
+def data(kind: str, dtype: str = "f4") -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((6, 40))
+    train = centres[np.arange(700) % 6] + 0.3 * rng.standard_normal((700, 40))
+    test = centres[np.arange(50) % 6] + 0.5 * rng.standard_normal((50, 40))
+    if kind == "alike":  # bfloat16 can't tell any two apart
+        train, test = 1.0 + 1e-4 * train, 1.0 + 1e-4 * test
+    if kind == "duplicates":
+        train[100:400] = train[0]
+        test[:10] = train[0]
+    if kind == "tight":  # distances that cancel when expanded
+        train[100:400] = train[0] + 1e-6 * rng.standard_normal((300, 40))
+        test[:20] = train[0] + 1e-6 * rng.standard_normal((20, 40))
+    if kind == "zeros":
+        train[::7] = 0.0
+        test[::9] = 0.0
+    if kind == "huge and tiny":
+        train[::2] *= 1e25
+        train[1::2] *= 1e-25
+        test *= 1e30
+    return train.astype(dtype), test.astype(dtype)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("kind", ["plain", "alike", "duplicates", "tight", "zeros", "huge and tiny"])
+@pytest.mark.parametrize("rank", [1, 10, 500, 700])
+def test_the_distance_is_exact(kind: str, rank: int, screen: str) -> None:
+    train, test = data(kind, "f8" if kind in ("tight", "huge and tiny") else "f4")
+    found = search(train, test, rank, screen)
+    np.testing.assert_allclose(found, literal(train, test, rank), rtol=1e-9, atol=1e-25)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("size", [1e-43, 1e-39, 1e37])
+def test_rows_at_the_ends_of_float32(size: float, screen: str) -> None:
+    train, test = data("plain")
+    test = test * np.float32(size)
+    np.testing.assert_allclose(search(train, test, 10, screen), literal(train, test, 10), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_problems_against_faiss_and_a_literal_one(seed: int) -> None:
+    faiss = pytest.importorskip("faiss")
+    rng = np.random.default_rng(seed)
+    dim, rows, rank = int(rng.integers(2, 601)), int(rng.integers(20, 600)), int(rng.integers(1, 20))
+    dtype = ("f2", "f4", "f8")[seed % 3]
+    train = (rng.standard_normal((rows, dim)) + rng.uniform(0, 2)).astype(dtype)
+    test = (rng.standard_normal((12, dim)) + rng.uniform(0, 2)).astype(dtype)
+    test[:4] = train[:4]
+    expected = literal(train, test, rank)
+    index = faiss.IndexFlatL2(dim)
+    index.add(np.ascontiguousarray(train / np.linalg.norm(train.astype("f8"), axis=1)[:, None], dtype="f4"))
+    unit = np.ascontiguousarray(test / np.linalg.norm(test.astype("f8"), axis=1)[:, None], dtype="f4")
+    for screen in ("blas", "bfloat16"):
+        found = search(train, test, rank, screen)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(found, index.search(unit, rank)[0][:, -1], atol=2e-5)
+        np.testing.assert_array_equal(search(train, test, 1, screen)[:4], 0.0)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_every_kind_of_float(dtype: str) -> None:
+    train, test = data("plain", dtype)
+    np.testing.assert_allclose(search(train, test, 10, "bfloat16"), literal(train, test, 10), rtol=1e-9)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_blocks_of_either_side_do_not_matter(screen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = data("plain")
+    whole = search(train, test, 10, screen)
+    for cache in (0, 2**29):
+        monkeypatch.setattr(neighbours, "CACHE_BYTES", cache)
+        monkeypatch.setattr(neighbours, "SIDE_BYTES", 4 * 40 * 33)
+        monkeypatch.setattr(neighbours, "PRODUCT_BYTES", 4 * 33 * 7)
+        for step in (1, 13, 50):
+            np.testing.assert_array_equal(search(train, test, 10, screen, step), whole)
+
+
+def test_prepared_rows_are_kept_only_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = data("plain")
+    for cache, kept in ((4 * 700 * 40, True), (4 * 700 * 40 - 1, False)):
+        monkeypatch.setattr(neighbours, "CACHE_BYTES", cache)
+        found = Neighbours(train, row_norms(train), Arithmetic())
+        found.squared_distance(test, row_norms(test), 5)
+        assert (found._blocks is not None) == kept
+
+
+def test_rows_too_alike_for_bfloat16_are_searched_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = data("alike")
+    found = Neighbours(train, row_norms(train), Arithmetic())
+    found._screen = ShortScreen(Arithmetic())
+    found._shift[:] = 0.0  # as if the sample's mean were far off
+    found.squared_distance(test, row_norms(test), 10)
+    assert type(found._screen) is Screen
+
+
+def test_the_faster_screen_is_taken_where_there_is_much_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = data("plain")
+    monkeypatch.setattr(neighbours, "TORCH_WORK", 0.0)
+    for seconds, expected in (({"Screen": 1.0, "ShortScreen": 0.5}, ShortScreen),
+                              ({"Screen": 1.0, "ShortScreen": 0.9}, Screen)):  # fmt: skip
+        monkeypatch.setattr(neighbours, "_seconds", lambda screen, dim, s=seconds: s[type(screen).__name__])
+        found = Neighbours(train, row_norms(train), Arithmetic())
+        found.squared_distance(test, row_norms(test), 10)
+        assert type(found._screen) is expected
+    monkeypatch.undo()
+    monkeypatch.setattr(neighbours, "_speeds", {})
+    assert neighbours._seconds(Screen(Arithmetic()), 16) > 0.0
+    assert list(neighbours._speeds) == [("Screen", 16)]
+
+
+# --- the score
+
+
+def fitted(make_problem: Any, **params: Any) -> tuple[KNN, Any]:
+    problem = make_problem(rows=600, test_rows=80)
+    return KNN(**params).fit(problem.train, None, problem.head), problem
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_an_approximate_index_is_measured_and_noted(make_problem: Any, index: str) -> None:
+    exact, problem = fitted(make_problem, K=10)
+    score, _ = fitted(make_problem, K=10, index=index)
+    assert score.parameters == {"K": 10, "index": index}
+    (note,) = score.notes
+    assert f"knn: approximate search ({index}); recall@10 is " in note
+    assert "on 256 training rows" in note
+    recall = float(note.split(" is ")[1].split(",")[0])
+    assert 0.5 < recall <= 1.0
+    close = score.score(problem.test).conf
+    right = exact.score(problem.test).conf
+    assert (close <= right + 1e-5).all()  # what is found is never nearer than the nearest
+    assert np.corrcoef(close, right)[0, 1] > 0.9
+
+
+def test_the_recall_is_that_of_the_index(make_problem: Any) -> None:
+    from openood_multimodal.linalg.indexes import ApproximateIndex
+
+    train = make_problem(rows=600).train.features
+    index = ApproximateIndex("hnsw", train, 10)
+    assert index.recall(train, 10) == (1.0, 256)
+
+    class Blind:
+        def search(self, queries: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+            return np.zeros((len(queries), rank), "f4"), np.full((len(queries), rank), -1)
+
+    index._index = Blind()
+    assert index.recall(train, 10) == (0.0, 256)
+    np.testing.assert_array_equal(index.squared_distance(train[:3].astype(float), 10), 4.0)
+
+
+def test_exact_search_is_no_parameter(make_problem: Any) -> None:
+    score, _ = fitted(make_problem, K=10)
+    assert score.parameters == {"K": 10}
+    assert score.notes == []
+    with pytest.raises(UserError, match=r"knn.index is 'hsnw'. Did you mean 'hnsw'"):
+        KNN(index="hsnw")
+
+
+def test_a_pickled_score_finds_the_same(make_problem: Any) -> None:
+    score, problem = fitted(make_problem, K=10)
+    right = score.score(problem.test).conf
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(score)).score(problem.test).conf, right)
+
+
+def test_head_is_not_needed_for_the_distance(make_problem: Any) -> None:
+    problem = make_problem()
+    logits = problem.head.logits(problem.test.features)
+    test = Embeddings(problem.test.features, problem.test.labels, logits)
+    with_head = KNN(K=5).fit(problem.train, None, problem.head).score(test)
+    without = KNN(K=5).fit(problem.train, None, None).score(test)
+    np.testing.assert_array_equal(with_head.conf, without.conf)
+    assert isinstance(problem.head, LinearHead)
