@@ -147,3 +147,56 @@ def describe_checkpoint(
     )
     write_text(card_path(path), card.to_json())
     return card
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What is known of a checkpoint's data where there is no card; the fields are `CheckpointCard`'s."""
+
+    data: Mapping[str, Any]
+    manifest_digests: Mapping[str, str]
+    seed: int
+    modalities: list[str]
+
+
+def check_same_data(
+    card: CheckpointCard | TrainedOn | None, loaders: Mapping[str, Any], checkpoint: str
+) -> None:
+    """Refuse a test on data that the training may have seen: another partition, seed or modalities.
+
+    Args:
+        card: of the checkpoint; None passes.
+        loaders: split → loader of the in-distribution data.
+        checkpoint: its path, for the message.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    if card is None:
+        return
+    shared = [name for name in loaders if name in card.manifest_digests]
+    if not shared:
+        raise UserError(
+            f"none of this config's splits ({', '.join(loaders)}) is one that {checkpoint} was trained with "
+            f"({', '.join(card.manifest_digests)}), so its test clips may have been trained on."
+        )
+    dataset = loaders[shared[0]].dataset
+    trained_on, scaling = card.data.get("standardize"), dataset.provenance.get("standardize")
+    if trained_on != scaling:
+        raise UserError(
+            f"{checkpoint} was trained with standardize: {trained_on}, and this config's data has "
+            f"standardize: {scaling}; the network would get features on another scale."
+        )
+    if any(loaders[name].dataset.manifest.digest() != card.manifest_digests[name] for name in shared):
+        there = {**card.data, "seed": card.seed, "modalities": card.modalities}
+        here = {**dataset.provenance, "modalities": list(dataset.modalities)}
+        differing = [
+            f"{key} {there[key]} there, {here[key]} here"
+            for key in there
+            if key in here and there[key] != here[key]
+        ]
+        raise UserError(
+            f"{checkpoint} was trained on other clips than this config's splits "
+            f"({'; '.join(differing) or 'the manifests differ'}), so its test clips may have been trained on. "
+            "Use the training's dataset files, --dataset.partition, --dataset.modalities and --seed."
+        )

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 from tqdm import tqdm
@@ -32,7 +32,7 @@ from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
 from ..postprocessors.protocol import head_of
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
-from .card import CheckpointCard, read_card
+from .card import CheckpointCard, check_same_data, read_card
 from .checks import check_config, check_trained
 from .device import choose_device
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
@@ -315,56 +315,4 @@ def _check_sets(
             f"the evaluator '{evaluator}' needs {group} sets, and {section['name']} has "
             f"{' and '.join(there) or 'none'} only. Use pipelines/test/"
             f"{'near_ood' if group == 'farood' else 'far_ood'}.yml, or another benchmark."
-        )
-
-
-class TrainedOn(Protocol):
-    """What `check_same_data` reads of a `CheckpointCard`."""
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """Provenance of the training set."""
-
-    @property
-    def manifest_digests(self) -> Mapping[str, str]:
-        """Split → digest."""
-
-    @property
-    def seed(self) -> int:
-        """Of the training."""
-
-    @property
-    def modalities(self) -> list[str]:
-        """In order."""
-
-
-def check_same_data(card: TrainedOn | None, loaders: Mapping[str, Any], checkpoint: str) -> None:
-    """Refuse a test on data that the training may have seen: other partition, seed or modalities."""
-    if card is None:
-        return
-    shared = [name for name in loaders if name in card.manifest_digests]
-    if not shared:
-        raise UserError(
-            f"none of this config's splits ({', '.join(loaders)}) is one that {checkpoint} was trained with "
-            f"({', '.join(card.manifest_digests)}), so its test clips may have been trained on."
-        )
-    dataset = loaders[shared[0]].dataset
-    trained_on, scaling = card.data.get("standardize"), dataset.provenance.get("standardize")
-    if trained_on != scaling:
-        raise UserError(
-            f"{checkpoint} was trained with standardize: {trained_on}, and this config's data has "
-            f"standardize: {scaling}; the network would get features on another scale."
-        )
-    if any(loaders[name].dataset.manifest.digest() != card.manifest_digests[name] for name in shared):
-        there = {**card.data, "seed": card.seed, "modalities": card.modalities}
-        here = {**dataset.provenance, "modalities": list(dataset.modalities)}
-        differing = [
-            f"{key} {there[key]} there, {here[key]} here"
-            for key in there
-            if key in here and there[key] != here[key]
-        ]
-        raise UserError(
-            f"{checkpoint} was trained on other clips than this config's splits "
-            f"({'; '.join(differing) or 'the manifests differ'}), so its test clips may have been trained on. "
-            "Use the training's dataset files, --dataset.partition, --dataset.modalities and --seed."
         )

@@ -18,9 +18,8 @@ from ..datasets.loaders import build_loaders, default_workers
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..networks.build import bare_network
-from ..pipelines.card import card_path
+from ..pipelines.card import card_path, check_same_data
 from ..pipelines.checks import check_trained
-from ..pipelines.test import check_same_data
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
 from .calling import undisturbed
 from .frames import described, frames_of

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..datasets.loaders import build_loaders
-from ..pipelines.card import CheckpointCard, describe_checkpoint, read_card
+from ..pipelines.card import CheckpointCard, TrainedOn, describe_checkpoint, read_card
 from ..registry import DATASETS
 from .frames import described, frames_of
 from .saved_config import FILE, read_saved_config
@@ -65,16 +63,6 @@ class TrainingRun:
 
     def _describe(self, path: Path, epoch: int, accuracy: float) -> None:
         describe_checkpoint(path, self.config, self.sets, self.trainer, epoch, accuracy)
-
-
-@dataclass(frozen=True)
-class TrainedOn:
-    """What is known of a checkpoint's data without a card; the fields are `CheckpointCard`'s."""
-
-    data: Mapping[str, Any]
-    manifest_digests: Mapping[str, str]
-    seed: int
-    modalities: list[str]
 
 
 def trained_on(checkpoint: str) -> CheckpointCard | TrainedOn | None:
