@@ -13,8 +13,7 @@ from .errors import UserError
 from .naming import did_you_mean
 from .registry import POSTPROCESSORS
 from .version import __version__
-
-ENGINES = ("native", "openood")
+from .vocabulary import ENGINES
 
 
 class Choice(NamedTuple):

@@ -243,7 +243,7 @@ def _finish(table: Table, jobs: Sequence[ReproduceJob], output_dir: Path, dry_ru
 def _print_row(row: RowResult) -> None:
     from tabulate import tabulate
 
-    from ..pipelines.reproduce_compare import METRICS
+    from ..vocabulary import PAPER_METRICS
 
     if not row.cells:
         print(f"{row.name}: no figures yet\n")
@@ -254,13 +254,13 @@ def _print_row(row: RowResult) -> None:
         line: dict[str, object] = {"score": cell.postprocessor}
         if several:
             line["OOD set"] = cell.ood_set
-        for metric in METRICS:
+        for metric in PAPER_METRICS:
             figure = cell.figures[metric]
             line[f"{metric} paper"] = _number(figure.paper)
-            line["ours" + " " * METRICS.index(metric)] = _number(figure.ours) + (
+            line["ours" + " " * PAPER_METRICS.index(metric)] = _number(figure.ours) + (
                 f" ± {figure.std:.2f}" if figure.std is not None else ""
             )
-            line["diff" + " " * METRICS.index(metric)] = (
+            line["diff" + " " * PAPER_METRICS.index(metric)] = (
                 f"{figure.difference:+.2f}" if figure.difference is not None else ""
             )
         line["n"] = cell.n

@@ -18,11 +18,9 @@ from ..errors import UserError
 from ..files import read_yaml
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, list_benchmarks
+from ..vocabulary import BENCHMARK_TRACKS, LOADER_GROUPS, SETTINGS
 
-TRACKS = ("multiood", "grouped", "demo")
-SETTINGS = ("near", "far")
 SPLIT_RULES = ("grouped_runs", "ordered_rows")
-OOD_GROUPS = ("val", "nearood", "farood")
 
 
 @dataclass(frozen=True)
@@ -233,10 +231,10 @@ def _load(path: Path, mtime_ns: int, size: int) -> Benchmark:
 
 def _validate(benchmark: Benchmark, where: str) -> None:
     for value, known, key in (
-        (benchmark.track, TRACKS, "track"),
+        (benchmark.track, BENCHMARK_TRACKS, "track"),
         (benchmark.split.rule, SPLIT_RULES, "split.rule"),
         *((setting, SETTINGS, "settings") for setting in benchmark.settings),
-        *((group, OOD_GROUPS, "ood_sets") for group in benchmark.ood_sets),
+        *((group, LOADER_GROUPS.values(), "ood_sets") for group in benchmark.ood_sets),
     ):
         if value not in known:
             raise UserError(f"{where}: {key}: '{value}' is not allowed.{did_you_mean(value, known)}")

@@ -17,11 +17,7 @@ from ..errors import UserError
 from ..files import read_yaml
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, list_benchmarks
-from .benchmarks import SETTINGS, TRACKS
-from .split_card import ID_SPLITS, OOD_GROUPS
-
-CLIP_DATASETS = ("hmdb51", "ucf101", "epic_kitchens", "hac", "kinetics600")
-FIT_ON = ("train", "val")
+from ..vocabulary import BENCHMARK_TRACKS, CORPORA, FIT_SETS, GROUP_OF_FILE, ID_SETS, SETTINGS
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class ClipSet:
     """One manifest: the clips of these lists, one list after the other.
 
     Attributes:
-        dataset: whose clips they are, one of `CLIP_DATASETS`.
+        dataset: whose clips they are, one of `CORPORA`.
         lists: the authors' files, in the order in which their code reads them.
         clips: number of clips.
         recordings: number of recordings that are known by their name.
@@ -207,11 +203,11 @@ def _load(path: Path, mtime_ns: int, size: int) -> ClipBenchmark:
 
 def _validate(benchmark: ClipBenchmark, where: str) -> None:
     for value, known, key in (
-        (benchmark.track, TRACKS, "track"),
-        (benchmark.fit_on, FIT_ON, "fit_on"),
-        (benchmark.dataset, CLIP_DATASETS, "dataset"),
+        (benchmark.track, BENCHMARK_TRACKS, "track"),
+        (benchmark.fit_on, FIT_SETS, "fit_on"),
+        (benchmark.dataset, CORPORA, "dataset"),
         *((setting, SETTINGS, "settings") for setting in benchmark.settings),
-        *((part.dataset, CLIP_DATASETS, f"sets.{key}.dataset") for key, part in benchmark.sets.items()),
+        *((part.dataset, CORPORA, f"sets.{key}.dataset") for key, part in benchmark.sets.items()),
     ):
         if value not in known:
             raise UserError(f"{where}: {key}: '{value}' is not allowed.{did_you_mean(value, known)}")
@@ -219,7 +215,7 @@ def _validate(benchmark: ClipBenchmark, where: str) -> None:
         raise UserError(f"{where}: classes must have the labels 0, 1, ..., in this order.")
     if not benchmark.modalities:
         raise UserError(f"{where}: no modality.")
-    for key in ID_SPLITS:
+    for key in ID_SETS:
         if key not in benchmark.sets:
             raise UserError(f"{where}: sets has no '{key}'.")
     for key, part in benchmark.sets.items():
@@ -228,11 +224,11 @@ def _validate(benchmark: ClipBenchmark, where: str) -> None:
 
 def _validate_set(benchmark: ClipBenchmark, key: str, part: ClipSet, where: str) -> None:
     group, _, name = key.partition("_")
-    if key not in ID_SPLITS and (group not in OOD_GROUPS or not name):
+    if key not in ID_SETS and (group not in GROUP_OF_FILE or not name):
         raise UserError(f"{where}: a set is train, val, test, nearood_<set>, farood_<set> or oodval_<set>.")
-    if key in ID_SPLITS and (part.classes or part.dataset != benchmark.dataset):
+    if key in ID_SETS and (part.classes or part.dataset != benchmark.dataset):
         raise UserError(f"{where}: an in-distribution split has the benchmark's own classes and data set.")
-    if key not in ID_SPLITS and not part.classes:
+    if key not in ID_SETS and not part.classes:
         raise UserError(f"{where}: no classes.")
     if part.dataset == benchmark.dataset and (both := set(part.classes) & set(benchmark.classes)):
         raise UserError(f"{where}: class '{min(both)}' is in-distribution as well; choose one.")

@@ -22,15 +22,13 @@ from ..files.atomic import write_json
 from ..files.folders import writing_together
 from ..files.paths import remove, resolve_inside
 from ..naming import did_you_mean
-from .benchmarks import TRACKS
+from ..vocabulary import BENCHMARK_TRACKS, GROUP_OF_FILE, ID_SETS
 from .manifest import Manifest
 
 SCHEMA_VERSION = 1
 FILE_NAME = "split.json"
-ID_SPLITS = ("train", "val", "test")
-OOD_GROUPS = ("nearood", "farood", "oodval")
 
-_KEY = re.compile(rf"(?:{'|'.join(ID_SPLITS)})|(?:{'|'.join(OOD_GROUPS)})_[A-Za-z0-9_-]+")
+_KEY = re.compile(rf"(?:{'|'.join(ID_SETS)})|(?:{'|'.join(GROUP_OF_FILE)})_[A-Za-z0-9_-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -121,9 +119,9 @@ class SplitCard:
             UserError: when track, a split's key, a manifest's name, a digest or a count is not as it must be, class
                 names repeat, or synthetic data claims a track other than ``demo``.
         """
-        if self.track not in TRACKS:
+        if self.track not in BENCHMARK_TRACKS:
             raise UserError(
-                f"{where}: track: '{self.track}' is not allowed.{did_you_mean(self.track, TRACKS)}"
+                f"{where}: track: '{self.track}' is not allowed.{did_you_mean(self.track, BENCHMARK_TRACKS)}"
             )
         if self.synthetic and self.track != "demo":
             raise UserError(f"{where}: synthetic data belongs to the track 'demo', not '{self.track}'.")
@@ -131,7 +129,7 @@ class SplitCard:
             raise UserError(f"{where}: class_names holds a class twice.")
         for key, entry in self.splits.items():
             if not _KEY.fullmatch(key):
-                known = [*ID_SPLITS, *(f"{group}_<set>" for group in OOD_GROUPS)]
+                known = [*ID_SETS, *(f"{group}_<set>" for group in GROUP_OF_FILE)]
                 raise UserError(f"{where}: splits: '{key}' can't name a split; use {', '.join(known)}.")
             if Path(entry.manifest).name != entry.manifest or entry.manifest in ("", ".", ".."):
                 raise UserError(
@@ -229,7 +227,7 @@ def clip_provenance(
         "synthetic": card.synthetic,
         "modified": modified,
         "seed": card.seed or 0,
-        "split": {"oodval": "ood_val"}.get(group, group),
+        "split": GROUP_OF_FILE.get(group, group),
         "set": set_name,
     }
 

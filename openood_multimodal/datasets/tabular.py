@@ -17,6 +17,7 @@ from ..config import bind
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..registry import DATASETS
+from ..vocabulary import ID_SETS, LOADER_GROUPS
 from .base import Contents, MultimodalDataset, class_names_of, names_of
 from .batch import ModalityBatch
 from .benchmarks import Benchmark, Partition, load_benchmark
@@ -25,9 +26,6 @@ from .manifest import OOD_LABEL, Manifest
 from .own_table import ManifestRequest, load_manifest_table
 from .splits import Split, grouped_runs, ordered_rows
 from .standardize import Standardizer
-
-ID_SPLITS = ("train", "val", "test")
-OOD_SPLITS = {"ood_val": "val", "nearood": "nearood", "farood": "farood"}
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,12 @@ class BenchmarkRequest:
     accept_changed: bool = False
 
     def __post_init__(self) -> None:
-        known = (*ID_SPLITS, *OOD_SPLITS)
+        known = (*ID_SETS, *LOADER_GROUPS)
         if self.split not in known:
             raise UserError(
                 f"imglist_pth.split: there is no split '{self.split}'.{did_you_mean(self.split, known)}"
             )
-        if self.set and self.split in ID_SPLITS:
+        if self.set and self.split in ID_SETS:
             raise UserError(f"imglist_pth.set: '{self.set}' goes with an OOD group, not with '{self.split}'.")
 
 
@@ -159,8 +157,8 @@ def _benchmark_rows(benchmark: Benchmark, request: BenchmarkRequest, data_dir: s
     modalities = benchmark.choose_modalities(None if asked is None else tuple(asked))
     table, modified = load_table(benchmark, modalities, data_dir, request.accept_changed)
     set_name = request.set
-    if request.split in OOD_SPLITS:
-        set_name, _ = benchmark.ood_set(OOD_SPLITS[request.split], request.set)
+    if request.split in LOADER_GROUPS:
+        set_name, _ = benchmark.ood_set(LOADER_GROUPS[request.split], request.set)
     rows = _cut(
         benchmark, table, request.split, set_name, request.partition, request.seed, request.standardize
     )
@@ -179,12 +177,12 @@ def _cut(
 ) -> Rows:
     partition = benchmark.partition(number)
     parts = split_rows(benchmark, table, partition, seed, number)
-    if split in ID_SPLITS:
+    if split in ID_SETS:
         rows = getattr(parts, split)
         label_of = {name: label for label, name in enumerate(partition.id)}
         labels = np.asarray([label_of[name] for name in table.class_names[rows].tolist()], dtype=np.int64)
     else:
-        _, ood_set = benchmark.ood_set(OOD_SPLITS[split], set_name)
+        _, ood_set = benchmark.ood_set(LOADER_GROUPS[split], set_name)
         rows = np.flatnonzero(np.isin(table.class_names, ood_set.classes_in(partition)))
         labels = np.full(len(rows), OOD_LABEL, dtype=np.int64)
         if not len(rows):

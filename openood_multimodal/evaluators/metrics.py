@@ -16,10 +16,8 @@ from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curv
 
 from ..dense import dense
 from ..errors import UserError
+from ..vocabulary import METRICS
 from . import intervals as iv
-
-METRICS = ("FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
-"""Names of all metrics, in the order of records and tables."""
 
 RECALL = 0.95
 """The recall at which both FPR metrics are read."""

@@ -21,6 +21,7 @@ from ..files.paths import file_name
 from ..naming import did_you_mean
 from ..postprocessors.sweeps import within_limits
 from ..registry import EVALUATORS
+from ..vocabulary import EVALUATOR_GROUPS, TEST_GROUPS
 from .intervals import DEFAULT_RESAMPLES
 from .metrics import auroc, compute_ood_metrics, mean_metrics
 from .outputs import (
@@ -33,9 +34,6 @@ from .outputs import (
     write_scores,
 )
 from .recordings import MIN_CLIPS, UnseenResult
-
-GROUPS = {"near_ood": ("nearood",), "far_ood": ("farood",)}
-"""Evaluator name → groups of OOD sets that it evaluates."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,10 +63,10 @@ class MultimodalOODEvaluator:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
         name = _get(config, "evaluator", "name")
-        if not self.groups and name not in GROUPS:
-            raise UserError(f"evaluator.name is '{name}'.{did_you_mean(str(name), GROUPS)}")
+        if not self.groups and name not in EVALUATOR_GROUPS:
+            raise UserError(f"evaluator.name is '{name}'.{did_you_mean(str(name), EVALUATOR_GROUPS)}")
         self.name = str(name)
-        self.groups = self.groups or GROUPS[self.name]
+        self.groups = self.groups or EVALUATOR_GROUPS[self.name]
         self.unseen: Mapping[str, NDArray[np.bool_]] = {}
 
     def eval_acc(
@@ -220,8 +218,8 @@ class MultimodalOODEvaluator:
     def _group(self, ood_data_loaders: Mapping[str, Any], group: str) -> Mapping[str, Any]:
         loaders = ood_data_loaders.get(group)
         if not loaders:
-            present = [g for g in ("nearood", "farood") if ood_data_loaders.get(g)]
-            other = next((n for n, groups in GROUPS.items() if set(groups) <= set(present)), None)
+            present = [g for g in TEST_GROUPS if ood_data_loaders.get(g)]
+            other = next((n for n, groups in EVALUATOR_GROUPS.items() if set(groups) <= set(present)), None)
             remedy = f"use evaluator.name: {other}" if other else f"add an OOD set under ood_dataset.{group}"
             raise UserError(
                 f"the evaluator '{self.name}' asks for {group} sets, and this benchmark has none; {remedy}."

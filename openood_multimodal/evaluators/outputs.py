@@ -18,11 +18,9 @@ from ..arrays import arrays_digest
 from ..errors import UserError
 from ..files import atomic
 from ..files.paths import file_name, resolve_inside
+from ..vocabulary import OPENOOD_METRICS
 from .metrics import Metric
 from .recordings import UnseenResult
-
-CSV_METRICS = ("FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
-"""OpenOOD's metrics, in the order of its columns."""
 
 ID_NAME = "id"
 """File name of the ID set's scores; no OOD set may be called so."""
@@ -92,7 +90,9 @@ def percent(metric: Metric | float) -> str:
 def write_ood_csv(output_dir: str | os.PathLike[str], result: OODResult) -> Path:
     """Write ``<output_dir>/<postprocessor>/ood.csv`` in OpenOOD's columns and return its path."""
     path = Path(output_dir) / file_name(result.postprocessor, "postprocessor") / "ood.csv"
-    atomic.write_csv(path, ("dataset", *CSV_METRICS), [_csv_row(row, ("dataset",)) for row in result.rows()])
+    atomic.write_csv(
+        path, ("dataset", *OPENOOD_METRICS), [_csv_row(row, ("dataset",)) for row in result.rows()]
+    )
     return path
 
 
@@ -108,14 +108,14 @@ def write_results_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, 
         UserError: when a row lacks a column.
     """
     keys = ("postprocessor", "dataset")
-    atomic.write_csv(path, (*keys, *CSV_METRICS), [_csv_row(row, keys) for row in rows])
+    atomic.write_csv(path, (*keys, *OPENOOD_METRICS), [_csv_row(row, keys) for row in rows])
 
 
 def _csv_row(row: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, str]:
-    missing = [name for name in (*keys, *CSV_METRICS) if name not in row]
+    missing = [name for name in (*keys, *OPENOOD_METRICS) if name not in row]
     if missing:
         raise UserError(f"a row of the results table lacks {', '.join(missing)}: {dict(row)}.")
-    return {**{key: str(row[key]) for key in keys}, **{name: percent(row[name]) for name in CSV_METRICS}}
+    return {**{key: str(row[key]) for key in keys}, **{name: percent(row[name]) for name in OPENOOD_METRICS}}
 
 
 def scores_digest(known: SetScores, unknown: SetScores) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from ..corpora.hac import DOMAINS
 from ..corpora.layout import ClipKey
 from ..datasets.manifest import OOD_LABEL
+from ..vocabulary import FAR, FILE_GROUPS, ID_SETS, NEAR, OOD_VAL
 from .actions import ACTIONS, ID_ACTIONS, NEAR_ACTIONS, VAL_ACTIONS
 from .settings import Size
 from .worlds import FAR_WORLDS
 
 NEAR_SET, FAR_SET, VAL_SET = "moving_shapes_near", "moving_shapes_far", "moving_shapes_val"
-SPLITS = ("train", "val", "test", f"nearood_{NEAR_SET}", f"farood_{FAR_SET}", f"oodval_{VAL_SET}")
+SPLITS = (*ID_SETS, f"{NEAR}_{NEAR_SET}", f"{FAR}_{FAR_SET}", f"{FILE_GROUPS[OOD_VAL]}_{VAL_SET}")
 
 
 @dataclass(frozen=True)

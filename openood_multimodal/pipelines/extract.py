@@ -27,11 +27,11 @@ from ..files.paths import resolve_inside
 from ..networks import build_network
 from ..postprocessors.protocol import head_of
 from ..registry import PIPELINES
+from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .checks import check_config, check_trained
 from .device import choose_device
 from .digest import effective_config
 
-GROUPS = ("nearood", "farood", "val")
 DATA_KEYS = ("benchmark_version", "modified", "standardize", "standardize_from")
 
 
@@ -195,7 +195,8 @@ class ExtractPipeline:
         """Extract what is not there yet; return the folder of the stores."""
         config = self.config
         loaders = build_loaders(config, training=False)
-        loaders |= _flatten(build_ood_loaders(config, GROUPS)) if config.get("ood_dataset") else {}
+        if config.get("ood_dataset"):
+            loaders |= _flatten(build_ood_loaders(config, (*TEST_GROUPS, LOADER_GROUPS[OOD_VAL])))
         net = build_network(config["network"]).to(choose_device(config))
         with holding(self.folder):  # a second process waits, and finds the stores complete
             return self._extract(net, loaders)
@@ -227,8 +228,8 @@ class ExtractPipeline:
 
 
 def _flatten(ood_loaders: Mapping[str, Any]) -> dict[str, DataLoader[Any]]:
-    """Return set name → loader; the validation OOD set is called ``ood_val``."""
+    """Return set name → loader; the validation OOD set is called `OOD_VAL`."""
     flat: dict[str, DataLoader[Any]] = {}
     for group, loaders in ood_loaders.items():
-        flat |= {"ood_val": loaders} if group == "val" else loaders
+        flat |= {OOD_VAL: loaders} if group == LOADER_GROUPS[OOD_VAL] else loaders
     return flat

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import COMMAND_LINE, Config
-from ..engines import ENGINES, Choice, build, choose
+from ..engines import Choice, build, choose
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..postprocessors.spec import split_names
-
-FIT_SETS = ("train", "val")
+from ..vocabulary import ENGINES, FIT_SETS
 
 
 @dataclass(frozen=True)

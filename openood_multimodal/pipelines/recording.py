@@ -15,10 +15,10 @@ from ..files import file_sha256, text_sha256
 from ..networks.build import network_names
 from ..reporting.records import ResultRecord
 from ..reporting.schema import SEARCHED_NOTE
+from ..vocabulary import OOD_VAL, SETTING_OF
 from .card import CheckpointCard
 from .digest import config_digest, split_digest
 
-SETTINGS = {"nearood": "near", "farood": "far"}
 NO_CARD = (
     "track own: the checkpoint has no card, so it is not known how and on which clips it was trained; partition and "
     "seed must be the training's"
@@ -93,7 +93,7 @@ class TestedRun:
                 benchmark=str(data.get("benchmark") or config["dataset"]["name"]),
                 partition=str(data.get("partition", 0)),
                 track=str(data.get("track") or "demo") if card else "own",
-                setting=SETTINGS[group],
+                setting=SETTING_OF[group],
                 id_set=str(config["dataset"]["name"]),
                 ood_set=name,
                 modalities=None if modalities is None else list(modalities),
@@ -140,7 +140,7 @@ class TestedRun:
 
     def _skip_notes(self, ood_set: str) -> list[str]:
         """Return what a record has to say of clips left out, or read with faults: those of its own sets."""
-        used = [*self.datasets, "ood_val", ood_set]
+        used = [*self.datasets, OOD_VAL, ood_set]
         skipped = [skip_note(name, self.skipped[name]) for name in used if self.skipped.get(name)]
         return [*skipped, *(note for name in used for note in self.remarks.get(name, ()))]
 

@@ -20,6 +20,7 @@ from ..registry import (
 )
 from ..trainers.mixed import training_options
 from ..trainers.optim import optimizer_params
+from ..vocabulary import FILE_GROUPS, LOADER_GROUPS, OOD_VAL
 from .checks import check_config, check_trained
 from .options import TestOptions
 from .reproduce import ReproduceJob
@@ -56,8 +57,8 @@ def data_sections(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str,
     ood = config.get("ood_dataset") or {}
     for group in ood.get("split_names") or ():
         part, kind = ood[group], {"dataset_class": ood["dataset_class"]}
-        if group == "val":
-            yield "oodval", {**kind, **part}
+        if group == LOADER_GROUPS[OOD_VAL]:
+            yield FILE_GROUPS[OOD_VAL], {**kind, **part}
         else:
             for name in part["datasets"]:
                 yield f"{group}_{name}", {**kind, **part[name]}

@@ -12,16 +12,13 @@ from ..config import load_config
 from ..files.atomic import write_csv
 from ..reporting.claims import known_manifest_digests
 from ..reporting.records import ResultRecord, load_records
+from ..vocabulary import AVERAGE, PAPER_METRICS
 from .reproduce import ReproduceJob, is_done
 from .reproduce_tables import Table
 
-METRICS = ("FPR@95", "AUROC", "ACC")
-AVERAGE = "average"
-"""How the paper's tables call the mean over a row's OOD sets."""
-
 COLUMNS = (
     *("row", "postprocessor", "ood_set"),
-    *(f"{metric}_{what}" for metric in METRICS for what in ("paper", "ours", "std", "difference")),
+    *(f"{metric}_{what}" for metric in PAPER_METRICS for what in ("paper", "ours", "std", "difference")),
     *("n", "comparable"),
 )
 
@@ -161,7 +158,7 @@ def _cell(
     comparable = all(_on_the_authors_lists(record, benchmark) for records in found for record in records)
     ood_set = next(iter(sets)) if len(sets) == 1 else AVERAGE
     figures = {}
-    for metric in METRICS:
+    for metric in PAPER_METRICS:
         values = [100 * float(np.mean([each.metrics[metric]["value"] for each in run])) for run in found]
         printed = float(paper[metric]) if paper and paper[metric] else None
         ours = float(np.mean(values)) if values else None

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..datasets.cells import flow_y, split_frames
-from ..datasets.clip_benchmarks import CLIP_DATASETS, available_clip_benchmarks, load_clip_benchmark
+from ..datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
 from ..datasets.manifest import Manifest
 from ..errors import UserError
+from ..vocabulary import CORPORA
 from .reproduce import ReproduceJob, is_done, is_trained
 from .reproduce_check import data_sections
 
@@ -68,7 +69,7 @@ def _data(config: Mapping[str, Any], job: ReproduceJob) -> Iterator[Missing]:
         elif manifest.is_file() and (what := _first_file_missing(manifest, folder, request["modalities"])):
             looked.add(folder)
             words = ["prepare", dataset, "--root", str(folder)]
-            words += ["--manifests", str(manifest.parent)] if dataset in CLIP_DATASETS else []
+            words += ["--manifests", str(manifest.parent)] if dataset in CORPORA else []
             lacking.append(Missing("data", what, f"openood-mm {shlex.join(words)}"))
     if without:
         yield _no_splits(config, without, job)

@@ -32,6 +32,7 @@ from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
 from ..postprocessors.protocol import head_of
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
+from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .card import CheckpointCard, check_same_data, read_card
 from .checks import check_config, check_trained
 from .device import choose_device
@@ -84,8 +85,8 @@ class TestPipeline:
         loaders = build_loaders(config, training=False)
         evaluator_name = config["evaluator"]["name"]
         evaluator = EVALUATORS.get(evaluator_name)(config)  # which sets it takes; _tested makes its own
-        groups = tuple(getattr(evaluator, "groups", ("nearood", "farood")))
-        ood_loaders = build_ood_loaders(config, (*groups, "val"))
+        groups = tuple(getattr(evaluator, "groups", TEST_GROUPS))
+        ood_loaders = build_ood_loaders(config, (*groups, LOADER_GROUPS[OOD_VAL]))
         _check_sets(evaluator_name, groups, ood_loaders, config["ood_dataset"])
         check_same_data(card, loaders, checkpoint)
 
@@ -117,8 +118,8 @@ class TestPipeline:
         id_sets = {name: self._embeddings(net, loader, name) for name, loader in loaders.items()}
         ood_sets = {
             group: (
-                self._embeddings(net, part, "ood_val")
-                if group == "val"
+                self._embeddings(net, part, OOD_VAL)
+                if group == LOADER_GROUPS[OOD_VAL]
                 else {name: self._embeddings(net, loader, name) for name, loader in part.items()}
             )
             for group, part in ood_loaders.items()

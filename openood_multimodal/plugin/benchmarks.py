@@ -15,9 +15,6 @@ from ..naming import did_you_mean
 from ..resources import configs_dir
 from .saved_config import FILE, read_saved_config
 
-GROUPS = {"nearood": "near", "farood": "far"}
-"""Group of OOD sets in configs → in the ``evaluation_api``."""
-
 
 @dataclass(frozen=True)
 class Benchmark:

@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 from ..config import Config
 from ..datasets.loaders import build_loaders, build_ood_loaders
 from ..errors import UserError
+from ..vocabulary import LOADER_GROUPS, SETTING_OF
 from . import cpu, hosted
-from .benchmarks import GROUPS, benchmark_of, benchmarks
+from .benchmarks import benchmark_of, benchmarks
 from .calling import seeded
 from .defaults import openood_defaults
 from .native import PREFIX, openood_postprocessors
@@ -190,12 +191,12 @@ class EvaluationAPI:
         def again(loader: Any) -> Any:
             return DataLoader(loader.dataset, **kwargs)
 
-        ood: dict[str, Any] = {group: {} for group in GROUPS.values()}
-        for group, part in build_ood_loaders(config, ("val", *GROUPS)).items():
+        ood: dict[str, Any] = {group: {} for group in SETTING_OF.values()}
+        for group, part in build_ood_loaders(config, tuple(LOADER_GROUPS.values())).items():
             if group == "val":
                 ood["val"] = again(part)
             else:
-                ood[GROUPS[group]] = {name: again(loader) for name, loader in part.items()}
+                ood[SETTING_OF[group]] = {name: again(loader) for name, loader in part.items()}
         splits = build_loaders(config, training=False)
         return {"id": {name: again(each) for name, each in splits.items()}, "csid": {}, "ood": ood}
 

@@ -22,12 +22,13 @@ from ..datasets.clip_files import files_of
 from ..datasets.manifest import Manifest
 from ..datasets.skipped import SkippedClip
 from ..datasets.split_card import FILE_NAME as SPLIT_CARD
-from ..datasets.split_card import ID_SPLITS, OOD_GROUPS, SplitCard, clip_provenance
+from ..datasets.split_card import SplitCard, clip_provenance
 from ..errors import UserError
 from ..files import text_sha256
 from ..files.atomic import write_json, write_text
 from ..files.text import read_json
 from ..making.frame_images import ENDING, FrameJob
+from ..vocabulary import FILE_GROUPS, GROUP_OF_FILE, ID_SETS, LOADER_GROUPS, OOD_VAL
 
 CARD = "frames.json"
 SCHEMA_VERSION = 1
@@ -246,7 +247,7 @@ def write_configs(
     Returns:
         The files written, and a sentence about what is missing for them ("" for nothing).
     """
-    missing = [split for split in ID_SPLITS if split not in card.sets]
+    missing = [split for split in ID_SETS if split not in card.sets]
     if missing:
         return (
             [],
@@ -273,9 +274,9 @@ def _id_config(name: str, classes: int, settings: FrameSettings, out: Path) -> d
         "interpolation": "bilinear",
         "normalization_type": "imagenet",
         **_machine(),
-        "split_names": list(ID_SPLITS),
+        "split_names": list(ID_SETS),
     }
-    for split in ID_SPLITS:
+    for split in ID_SETS:
         dataset[split] = {
             "dataset_class": "ImglistDataset",
             **_images(split),
@@ -297,15 +298,15 @@ def _ood_config(name: str, card: FrameCard) -> dict[str, Any]:
     }
     for key in card.sets:
         group, _, set_name = key.partition("_")
-        if group not in OOD_GROUPS or not set_name:
+        if group not in GROUP_OF_FILE or not set_name:
             continue
-        if group == "oodval":
+        if group == FILE_GROUPS[OOD_VAL]:
             config["val"] = _images(key)
         else:
             part = config.setdefault(group, {"datasets": []})
             part["datasets"].append(set_name)
             part[set_name] = _images(key)
-    config["split_names"] = [group for group in ("val", "nearood", "farood") if group in config]
+    config["split_names"] = [group for group in LOADER_GROUPS.values() if group in config]
     return config
 
 

@@ -26,9 +26,9 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
-from ..evaluators.outputs import CSV_METRICS
 from ..files import atomic
 from ..registry import POSTPROCESSORS
+from ..vocabulary import OPENOOD_METRICS
 from .captured import run_main, streams
 from .finding import VARIABLE, find_openood
 from .native import PREFIX, openood_postprocessors
@@ -223,7 +223,7 @@ def _config_file(name: str, folder: Path, settings: Mapping[str, Any]) -> str:
 
 def _read(folder: Path, name: str) -> Results:
     with (folder / name / "ood.csv").open(encoding="utf-8", newline="") as file:
-        return [[row["dataset"], *(row[key] for key in CSV_METRICS)] for row in csv.DictReader(file)]
+        return [[row["dataset"], *(row[key] for key in OPENOOD_METRICS)] for row in csv.DictReader(file)]
 
 
 # --- the page
@@ -268,8 +268,8 @@ def _section(version: str, problem: Problem, rows: Sequence[Row]) -> list[str]:
         f"{sum(row.same for row in both)} of the {len(both)} postprocessors that run in both hosts give the same",
         f"digits. Here with {settings}.",
         "",
-        f"| postprocessor | hosts | {' | '.join(CSV_METRICS)} | note |",
-        f"|{'---|' * (len(CSV_METRICS) + 3)}",
+        f"| postprocessor | hosts | {' | '.join(OPENOOD_METRICS)} | note |",
+        f"|{'---|' * (len(OPENOOD_METRICS) + 3)}",
         *(_line(row) for row in ran),
         "",
         "Refused in both:",

@@ -12,6 +12,7 @@ from ..postprocessors.base import Postprocessor
 from ..postprocessors.spec import build_score
 from ..postprocessors.sweeps import within_limits
 from ..registry import POSTPROCESSORS
+from ..vocabulary import FIT_SETS
 
 PREFIX = "mm_"
 
@@ -38,7 +39,7 @@ class NativePostprocessor:
         self.name = f"{PREFIX}{self.native.name}"
         self.score = build_score(self.native.name, section.get("preset") or "openood", args)
         self.score.fit_on = section.get("fit_on") or "train"
-        if self.score.fit_on not in ("train", "val"):
+        if self.score.fit_on not in FIT_SETS:
             raise UserError(
                 f"postprocessor.fit_on is '{self.score.fit_on}'.{did_you_mean(self.score.fit_on, ('train', 'val'))}"
             )

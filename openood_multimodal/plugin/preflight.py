@@ -21,6 +21,7 @@ from ..networks.build import bare_network
 from ..pipelines.card import card_path, check_same_data
 from ..pipelines.checks import check_trained
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
+from ..vocabulary import EVALUATOR_GROUPS, ID_SETS, TEST_GROUPS
 from .calling import undisturbed
 from .frames import described, frames_of
 from .several_inputs import BELOW_WIDTH
@@ -197,9 +198,7 @@ def _require(config: Config, keys: Iterable[str], pipeline: str) -> None:
 
 
 def _check_splits(config: Config, pipeline: str, strict: bool) -> None:
-    needed = {"train": ("train", "val", "test"), "test_ood": ("test",), "test_acc": ("test",)}.get(
-        pipeline, ()
-    )
+    needed = {"train": ID_SETS, "test_ood": ("test",), "test_acc": ("test",)}.get(pipeline, ())
     splits = list(config["dataset.split_names"])
     for split in needed:
         if split not in splits:
@@ -235,14 +234,14 @@ def _check_test(config: Config) -> None:
             _require(config, [f"ood_dataset.{split}.{name}"], "test_ood")
     evaluator = config["evaluator.name"]
     if evaluator in ("ood", "fsood", "osr"):
-        missing = [group for group in ("nearood", "farood") if not _sets(config, group)]
+        missing = [group for group in TEST_GROUPS if not _sets(config, group)]
         if missing:
             ours = "far_ood" if missing == ["nearood"] else "near_ood"
             raise UserError(
                 f"OpenOOD's evaluator '{evaluator}' needs nearood and farood, and ood_dataset has no "
                 f"{' and no '.join(missing)}; set --evaluator.name {ours}."
             )
-    elif evaluator in ("near_ood", "far_ood"):
+    elif evaluator in EVALUATOR_GROUPS:
         group = evaluator.replace("_", "")
         if not _sets(config, group):
             raise UserError(

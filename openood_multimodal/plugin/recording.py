@@ -12,7 +12,6 @@ from torch.utils.data import SequentialSampler
 
 from ..engines import engine_of
 from ..evaluators import MultimodalOODEvaluator
-from ..evaluators.ood import GROUPS
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores
 from ..evaluators.recordings import unseen_sets
 from ..files.paths import remove
@@ -20,6 +19,7 @@ from ..pipelines.card import read_card
 from ..pipelines.extract import skipped_clips
 from ..pipelines.recording import Scored, TestedRun, print_results
 from ..reporting.records import SUFFIX, ResultRecord
+from ..vocabulary import EVALUATOR_GROUPS
 from .defaults import openood_defaults
 from .frames import described, frames_of
 from .native import NativePostprocessor
@@ -84,7 +84,7 @@ class HostRecorder:
         for record in records:
             record.write(own)
         print_results(records)
-        if self.config["evaluator"]["name"] not in GROUPS and self.fpr95 != "ood":
+        if self.config["evaluator"]["name"] not in EVALUATOR_GROUPS and self.fpr95 != "ood":
             print(
                 "FPR@95 of this table and of records takes OOD as positive, that of OpenOOD's ood.csv doesn't."
             )
@@ -98,7 +98,7 @@ class HostRecorder:
         """Return the results of OpenOOD's evaluator with all metrics of records, from the scores that it saw."""
         chosen = seen.chosen() if self.config["postprocessor"].get("APS_mode") else None
         results = []
-        for name, groups in GROUPS.items():
+        for name, groups in EVALUATOR_GROUPS.items():
             if not all(ood_loaders.get(group) for group in groups):
                 continue
             quiet = {"save_scores": False, "save_csv": False}
@@ -114,7 +114,7 @@ class HostRecorder:
         checkpoint = self.config["network"].get("checkpoint")
         ids, ood = self.config["dataset"], self.config["ood_dataset"]
         frames = frames_of(self.config)
-        groups = [group for names in GROUPS.values() for group in names if ood_loaders.get(group)]
+        groups = [group for names in EVALUATOR_GROUPS.values() for group in names if ood_loaders.get(group)]
         datasets = {name: described(each.dataset, ids[name], frames) for name, each in id_loaders.items()}
         ood_datasets = {
             group: {
@@ -195,7 +195,7 @@ def _scored(config: Mapping[str, Any], postprocessor: Any) -> Scored:
 def _unseen(id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rows of recordings that training didn't see, where every row of a set is known to be its clip's."""
     loaders = {ID_NAME: id_loaders["test"]}
-    for groups in GROUPS.values():
+    for groups in EVALUATOR_GROUPS.values():
         loaders |= {name: each for group in groups for name, each in (ood_loaders.get(group) or {}).items()}
     if "train" not in id_loaders or not hasattr(id_loaders["train"].dataset, "manifest"):
         return {}

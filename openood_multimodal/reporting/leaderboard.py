@@ -19,21 +19,19 @@ from ..files import atomic, holding, listed, read_yaml, text_sha256
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir
 from ..version import __version__
+from ..vocabulary import AVERAGE, METRICS, PAPER_METRICS
 from .claims import known_manifest_digests
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
-from .leaderboard_rows import AVERAGE, METHOD, Row, method_of, rows_of
+from .leaderboard_rows import METHOD, Row, method_of, rows_of
 from .published import published_records
 from .records import ResultRecord, read_records
-from .schema import METRIC_NAMES
 
 SYNTHETIC = "synthetic data"
 """The note that bars a record from leaderboards."""
 
-SHOWN = ("FPR@95", "AUROC", "ACC")
-"""Metrics that come first among a table's columns."""
 
-_METRICS = (*SHOWN, *(name for name in METRIC_NAMES if name not in SHOWN))
+_METRICS = (*PAPER_METRICS, *(name for name in METRICS if name not in PAPER_METRICS))
 _FIRST = ("benchmark", "track", "setting", "id_set", "ood_set")
 COLUMNS = (
     *_FIRST,
@@ -277,7 +275,7 @@ def _cells(benchmark: str, row: Row) -> dict[str, str]:
             note if n == row.n_runs else f"{note} ({n} of {row.n_runs} runs)" for note, n in row.notes.items()
         ),
     }
-    for name in METRIC_NAMES:
+    for name in METRICS:
         cells[name] = _decimal(row.means.get(name))
         cells[f"{name}_std"] = _decimal(row.stds.get(name))
     for name in ("AUROC", "FPR@95"):

@@ -10,9 +10,9 @@ from itertools import groupby
 from tabulate import tabulate
 
 from ..escapes import markdown as text
-from .leaderboard_rows import AVERAGE, Method, Row
+from ..vocabulary import AVERAGE, TABLE_METRICS
+from .leaderboard_rows import Method, Row
 
-SHOWN = ("AUROC", "FPR@95", "ACC")
 TITLES = {"AUROC": "AUROC ↑", "FPR@95": "FPR@95 ↓", "ACC": "ACC ↑"}
 DETAILS = ("protocol", "synthesis", "settings", "discrepancy", "preset", "parameters", "fit_on", "engine")
 """Columns that are shown only where rows would look alike without them."""
@@ -101,16 +101,16 @@ def _overview(groups: Sequence[tuple[Method, list[Row]]], ood_set: str) -> str:
         best = [row for row in group if row.ood_set == ood_set and row.rank == 1]
         for row in best:
             cells = {"modalities": text(modalities), "networks": text(networks), **_names(row, ())}
-            lines.append(cells | {TITLES[name]: figure(row, name) for name in SHOWN} | _origin(row))
+            lines.append(cells | {TITLES[name]: figure(row, name) for name in TABLE_METRICS} | _origin(row))
     return _table(lines)
 
 
 def _single(rows: Sequence[Row]) -> str:
     details = _needed_details(rows)
-    best = {name: _best(rows, name) for name in SHOWN}
+    best = {name: _best(rows, name) for name in TABLE_METRICS}
     return _table(
         {"#": _rank(row), **_names(row, details)}
-        | {TITLES[name]: figure(row, name, best[name]) for name in SHOWN}
+        | {TITLES[name]: figure(row, name, best[name]) for name in TABLE_METRICS}
         | _origin(row)
         for row in rows
     )
@@ -124,7 +124,9 @@ def _several(rows: Sequence[Row], sets: Sequence[str]) -> list[str]:
     methods = sorted(by_method.values(), key=_place)
     details = _needed_details([next(iter(each.values())) for each in methods])
     best = {
-        (name, each): _best([r for r in rows if r.ood_set == each], name) for name in SHOWN for each in sets
+        (name, each): _best([r for r in rows if r.ood_set == each], name)
+        for name in TABLE_METRICS
+        for each in sets
     }
     tables = []
     for metric in ("AUROC", "FPR@95"):

@@ -12,13 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..vocabulary import AVERAGE, METRICS, SETTINGS, TRACKS
 from .records import ResultRecord
-from .schema import METRIC_NAMES, TRACKS
 
-AVERAGE = "average"
-"""Name of the row that is the mean over all OOD sets of a benchmark; no OOD set may be called so."""
-
-SETTINGS = ("near", "far", "")
 INTERVALS = ("AUROC", "FPR@95")
 """Metrics whose intervals a leaderboard gives."""
 
@@ -202,7 +198,7 @@ def _lacking_line(method: Method, counts: Counter[str]) -> str:
 
 def _average(results: Sequence[Result]) -> Result:
     first = results[0]
-    names = [name for name in METRIC_NAMES if all(name in result.metrics for result in results)]
+    names = [name for name in METRICS if all(name in result.metrics for result in results)]
     return replace(
         first,
         ood_set=AVERAGE,
@@ -222,7 +218,7 @@ def _row(method: Method, ood_set: str, results: Sequence[Result]) -> Row:
     if std_over == "seeds":
         units = [[result] for result in results]
     means, stds = {}, {}
-    for name in METRIC_NAMES:
+    for name in METRICS:
         if all(name in result.metrics for result in results):
             each = [statistics.fmean(result.metrics[name] for result in unit) for unit in units]
             means[name] = statistics.fmean(each)
@@ -303,7 +299,7 @@ def _order(row: Row) -> tuple[Any, ...]:
     values = row.values
     return (
         TRACKS.index(values["track"]),
-        SETTINGS.index(values["setting"]),
+        (*SETTINGS, "").index(values["setting"]),
         values["id_set"],
         (values["modalities"].count("+"), values["modalities"], values["networks"]),
         (row.ood_set == AVERAGE, row.ood_set),

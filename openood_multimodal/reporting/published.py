@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import text_sha256
 from ..resources import leaderboard_dir
+from ..vocabulary import PAPER_METRICS
 from .records import ResultRecord
 from .schema import DIGEST_NAMES, SCHEMA_VERSION
 
@@ -24,7 +25,6 @@ COLUMNS = (
     *("table", "id_set", "ood_set", "setting", "modalities", "networks", "training", "synthesis"),
     *("discrepancy", "postprocessor", "FPR@95", "AUROC", "ACC", "source"),
 )
-METRICS = ("FPR@95", "AUROC", "ACC")
 CELL = COLUMNS[1:10]
 RUN = ("id_set", "modalities", "networks", "training", "synthesis", "discrepancy")
 
@@ -78,7 +78,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _check_same(where: str, row: dict[str, str], other: str, there: dict[str, str]) -> None:
-    for name in METRICS:
+    for name in PAPER_METRICS:
         if row[name] and there[name] and row[name] != there[name]:
             raise UserError(
                 f"{where}: {name} is {row[name]}, and {there[name]} in {other}, of the same result."
@@ -115,7 +115,7 @@ def _record(row: dict[str, str], where: str) -> dict[str, Any]:
         "best_epoch": None,
         "metrics": {
             name: {"value": _fraction(row[name], name, where), "ci_low": None, "ci_high": None}
-            for name in METRICS
+            for name in PAPER_METRICS
             if row[name]
         },
         "n_id": None,

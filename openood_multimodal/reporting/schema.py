@@ -14,14 +14,12 @@ from typing import Any, NoReturn
 from ..errors import UserError
 from ..files.text import parse_json
 from ..naming import did_you_mean
+from ..vocabulary import FIT_SETS, METRICS, SETTINGS, SOURCES, TRACKS
 
 SCHEMA_VERSION = 3
 
-METRIC_NAMES = ("FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
 DIGEST_NAMES = ("manifest", "training", "checkpoint", "store", "config", "inputs", "scores")
 BOUNDS = ("value", "ci_low", "ci_high")
-TRACKS = ("multiood", "grouped", "demo", "own")
-"""Tracks, in the order of leaderboards; they never mix."""
 
 OPEN_ON_OWN = ("setting", "modalities", "networks", "training")
 """Fields that may be null on track ``own``: embeddings don't say what made them."""
@@ -97,7 +95,7 @@ def validate(record: Mapping[str, Any], where: str) -> None:
             fail(where, name, "is missing")
         check(record[name], where, name)
     published = record["source"] == "published"
-    missing = [] if published else [name for name in METRIC_NAMES if name not in record["metrics"]]
+    missing = [] if published else [name for name in METRICS if name not in record["metrics"]]
     if missing:
         fail(where, f"metrics.{missing[0]}", "is missing; only a published record may lack metrics")
     for name in () if record["track"] == "own" else OPEN_ON_OWN:
@@ -220,8 +218,8 @@ def _metrics(value: Any, where: str, name: str) -> None:
         fail(where, name, f"must be a JSON object with at least one metric, is {value!r}")
     for metric, entry in value.items():
         label = f"{name}.{metric}"
-        if metric not in METRIC_NAMES:
-            fail(where, label, f"is not a metric.{did_you_mean(metric, METRIC_NAMES)}")
+        if metric not in METRICS:
+            fail(where, label, f"is not a metric.{did_you_mean(metric, METRICS)}")
         _exactly(entry, BOUNDS, where, label)
         _fraction(entry["value"], where, f"{label}.value")
         low, high = entry["ci_low"], entry["ci_high"]
@@ -260,7 +258,7 @@ FIELDS: dict[str, Check] = {
     "benchmark": _text,
     "partition": _text,
     "track": _one_of(*TRACKS),
-    "setting": _or_null(_one_of("near", "far")),
+    "setting": _or_null(_one_of(*SETTINGS)),
     "id_set": _text,
     "ood_set": _text,
     "modalities": _or_null(_modalities),
@@ -273,7 +271,7 @@ FIELDS: dict[str, Check] = {
     "parameters": _mapping,
     "parameters_from": _or_null(_one_of("preset", "given", "searched")),
     "preset": _or_null(_text),
-    "fit_on": _or_null(_one_of("train", "val")),
+    "fit_on": _or_null(_one_of(*FIT_SETS)),
     "engine": _engine,
     "seed": _or_null(_count(0)),
     "best_epoch": _or_null(_count(0)),
@@ -285,6 +283,6 @@ FIELDS: dict[str, Check] = {
     "notes": _texts,
     "package_version": _text,
     "date": _date,
-    "source": _one_of("published", "reproduced"),
+    "source": _one_of(*SOURCES),
 }
 """Field → check of its value, in the order in which records are written."""

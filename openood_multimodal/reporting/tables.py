@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ..vocabulary import TABLE_METRICS
 from .records import ResultRecord
 
 CELL = ["benchmark", "modalities", "training", "postprocessor"]
-METRICS = ("AUROC", "FPR@95", "ACC")
 COMPARISONS = (
     ("multimodal_multihead", "multimodal_baseline"),
     ("a2d", "multimodal_multihead"),
@@ -50,7 +50,7 @@ def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
 
 def per_partition(frame: pd.DataFrame) -> pd.DataFrame:
     """Average over OOD sets and seeds: one row a cell and partition."""
-    metrics = [name for name in METRICS if name in frame]
+    metrics = [name for name in TABLE_METRICS if name in frame]
     return frame.groupby([*CELL, "partition"], sort=False)[metrics].mean().reset_index()
 
 
@@ -67,7 +67,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     grouped = partitions.groupby(CELL, sort=False)
     result = grouped[["partition"]].count().rename(columns={"partition": "partitions"})
     result["seeds"] = frame.groupby(CELL, sort=False)["seed"].nunique()
-    for name in METRICS:
+    for name in TABLE_METRICS:
         result[name] = grouped[name].mean()
         result[f"{name}_std"] = grouped[name].std(ddof=1)
     return result.reset_index()
@@ -95,7 +95,7 @@ def paired_differences(
         for value, reference in comparisons:
             if value not in by_value or reference not in by_value:
                 continue
-            for metric in METRICS:
+            for metric in TABLE_METRICS:
                 difference = (by_value[value][metric] - by_value[reference][metric]).dropna().to_numpy()
                 low, high = mean_interval(difference)
                 rows.append(
@@ -130,9 +130,9 @@ def over_scores(frame: pd.DataFrame, name: str = "mean of scores") -> pd.DataFra
     """
     shared = frame.groupby("training")["postprocessor"].nunique()
     frame = frame[frame["training"].isin(shared[shared == shared.max()].index)]
-    keys = [column for column in frame if column not in METRICS and frame[column].dtype != float]
+    keys = [column for column in frame if column not in TABLE_METRICS and frame[column].dtype != float]
     keys.remove("postprocessor")
-    averaged = frame.groupby(keys, sort=False)[list(METRICS)].mean().reset_index()
+    averaged = frame.groupby(keys, sort=False)[list(TABLE_METRICS)].mean().reset_index()
     return averaged.assign(postprocessor=name)
 
 

@@ -18,11 +18,11 @@ from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import naming
 from ..postprocessors.spec import build_score, check_name, read_value, split_names, split_outside
 from ..registry import POSTPROCESSORS
+from ..vocabulary import FIT_SETS
 
 DEFAULT_SCORES = ("msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim")
 """The scores that run unless others are asked for: the paper's; LogitNorm, its tenth method, is a training."""
 
-FIT_SETS = ("train", "val")
 Parameters = Mapping[str, Mapping[str, Any]]
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..evaluators.metrics import METRICS, Metric
+from ..evaluators.metrics import Metric
 from ..evaluators.outputs import write_results_csv, write_scores
 from ..files import atomic, read_json
 from ..files.folders import writing_together
 from ..reporting.records import SUFFIX, ResultRecord
 from ..version import __version__
+from ..vocabulary import METRICS
 from .inputs import InputSet
 from .run import Result, Task
 

@@ -21,14 +21,14 @@ from ..files.paths import file_name
 from ..linalg.arithmetic import ScoringOptions, ScoringSettings, computing
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.plan import fit_all, naming, score_all
+from ..vocabulary import AVERAGE, TEST_GROUPS
 from .choice import Job
 from .inputs import InputSet, as_slices, check_classes
 from .shared_rows import shared_rows
 
-RESERVED = ("id", "average", "nearood", "farood")
+RESERVED = ("id", AVERAGE, *TEST_GROUPS)
 """Names that results use themselves."""
 
-AVERAGE = "average"
 _PROBE_ROWS = 64
 _HEAD_TOLERANCE = 0.05  # relative; float16 and TF32 stay well below
 

@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..engines import ENGINES
 from ..errors import UserError
 from ..linalg.arithmetic import ScoringSettings, arithmetic_for
 from ..naming import did_you_mean
 from ..postprocessors.base import Postprocessor
+from ..vocabulary import ENGINES
 from .choice import Job, Parameters, build_jobs, require_inputs, require_readable, require_slices, score_names
 from .inputs import read_head, read_set
 from .recording import Recorder, about_from

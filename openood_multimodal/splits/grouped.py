@@ -22,8 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
+from ..vocabulary import ID_SETS
 
-SIDES = ("train", "val", "test")
 ALGORITHM_VERSION = 1
 """Raised whenever the same request would give another split."""
 
@@ -85,7 +85,7 @@ class ClassBalance:
     @property
     def missing(self) -> tuple[str, ...]:
         """Sides without a clip of this class."""
-        return tuple(side for side in SIDES if not self.sides[side])
+        return tuple(side for side in ID_SETS if not self.sides[side])
 
     @property
     def within(self) -> bool:
@@ -117,7 +117,7 @@ def assign(
     groups: dict[str, Counter[str]] = {}
     for recording, name in zip(recordings, class_names, strict=True):
         groups.setdefault(recording, Counter())[name] += 1
-    if len(groups) < len(SIDES):
+    if len(groups) < len(ID_SETS):
         raise UserError(
             f"the clips come from {len(groups)} recording(s); a split with no recording on two sides needs at least 3."
         )
@@ -125,7 +125,7 @@ def assign(
     order = sorted(groups, key=lambda each: (-groups[each].total() * seeded_factor(seed, each), each))
     sides: dict[str, str] = {}
     for recording in order:
-        sides[recording] = min(SIDES, key=lambda side: balance.growth(recording, side))
+        sides[recording] = min(ID_SETS, key=lambda side: balance.growth(recording, side))
         balance.put(recording, sides[recording])
     balance.with_prices = True
     for _ in range(_MAX_PASSES):
@@ -153,10 +153,10 @@ def balance_of(
     found = []
     for name, of_class in spread.items():
         clips, largest = of_class.total(), max(of_class.values())
-        counts = dict.fromkeys(SIDES, 0)
+        counts = dict.fromkeys(ID_SETS, 0)
         for recording, number in of_class.items():
             counts[sides[recording]] += number
-        deviation = max(abs(counts[side] - shares.target(clips, side)) for side in SIDES)
+        deviation = max(abs(counts[side] - shares.target(clips, side)) for side in ID_SETS)
         found.append(ClassBalance(name, clips, len(of_class), largest, counts, bound_of(largest), deviation))
     return found
 
@@ -181,9 +181,9 @@ class _Balance:
                 totals[name] += number
                 self._bound[name] = max(self._bound.get(name, 0.0), bound_of(number))
         self._target = {
-            side: {name: shares.target(clips, side) for name, clips in totals.items()} for side in SIDES
+            side: {name: shares.target(clips, side) for name, clips in totals.items()} for side in ID_SETS
         }
-        self._count = {side: dict.fromkeys(totals, 0) for side in SIDES}
+        self._count = {side: dict.fromkeys(totals, 0) for side in ID_SETS}
         self.with_prices = False
 
     def put(self, recording: str, side: str, sign: int = 1) -> None:
@@ -219,7 +219,7 @@ def _move_each(balance: _Balance, sides: dict[str, str], order: Iterable[str]) -
         old = sides[recording]
         balance.put(recording, old, -1)
         back = balance.growth(recording, old)
-        costs = {side: balance.growth(recording, side) for side in SIDES if side != old}
+        costs = {side: balance.growth(recording, side) for side in ID_SETS if side != old}
         best = min(costs, key=lambda side: costs[side])
         if costs[best] < back - _EPSILON:
             sides[recording] = best

@@ -9,10 +9,11 @@ from ..corpora.lists import find_lists, import_benchmark
 from ..corpora.recordings import original_name
 from ..datasets.clip_benchmarks import ClipBenchmark, load_clip_benchmark
 from ..datasets.manifest import Manifest
-from ..datasets.split_card import FILE_NAME, ID_SPLITS, SplitCard
+from ..datasets.split_card import FILE_NAME, SplitCard
 from ..errors import UserError
 from ..files.paths import resolve_inside
 from ..registry import CLIP_LAYOUTS
+from ..vocabulary import ID_SETS
 from .grouped_splits import Pool, join, relabel
 
 
@@ -72,11 +73,11 @@ def _of_card(folder: Path, benchmark: str | None) -> Pool:
 
 def _pool(name: str, manifests: Mapping[str, Manifest], card: SplitCard) -> Pool:
     parts = dict(manifests)
-    for key in ID_SPLITS:
+    for key in ID_SETS:
         if key not in parts:
             raise UserError(f"{name} has no manifest '{key}'.")
-    clips = join([parts[key] for key in ID_SPLITS], name)
-    ood = {key: each for key, each in parts.items() if key not in ID_SPLITS}
+    clips = join([parts[key] for key in ID_SETS], name)
+    ood = {key: each for key, each in parts.items() if key not in ID_SETS}
     notes = tuple(note for note in card.notes if note.startswith(("lists of", "not ")))
     return Pool(name, clips, tuple(card.class_names), ood, card.modified, notes)
 
@@ -104,14 +105,14 @@ def _of_benchmark(manifests: Sequence[Manifest], benchmark: ClipBenchmark) -> Po
     notes = []
     sets = {}
     for key, part in benchmark.sets.items():
-        if key in ID_SPLITS:
+        if key in ID_SETS:
             continue
         found = _rows_of(manifests, part.dataset, part.classes)
         if found is None:
             notes.append(f"{key}: no clips, so the split has no such set")
         else:
             sets[key] = relabel(found, {})
-    expected = sum(benchmark.sets[key].clips for key in ID_SPLITS)
+    expected = sum(benchmark.sets[key].clips for key in ID_SETS)
     counts = {"in-distribution": (len(clips), expected)}
     counts |= {key: (len(each), benchmark.sets[key].clips) for key, each in sets.items()}
     differing = {key: pair for key, pair in counts.items() if pair[0] != pair[1]}

@@ -16,7 +16,8 @@ import numpy as np
 from ..datasets.manifest import OOD_LABEL, Manifest
 from ..datasets.split_card import SplitCard, entry_of, write_split
 from ..errors import UserError
-from .grouped import ALGORITHM_VERSION, SIDES, ClassBalance, Shares, assign, balance_of
+from ..vocabulary import ID_SETS
+from .grouped import ALGORITHM_VERSION, ClassBalance, Shares, assign, balance_of
 from .time_blocks import TimeBlocks
 
 
@@ -103,7 +104,7 @@ def make_grouped(
         sides |= {unit: "test" for unit in ood_clips if unit not in sides}  # blocks that hold OOD clips alone
         clear = np.flatnonzero(blocks.clear_of(known, own, sides)).tolist()
         known, units, own = known.take(clear), [units[i] for i in clear], [own[i] for i in clear]
-    manifests = {side: known.take([row for row, each in enumerate(own) if each == side]) for side in SIDES}
+    manifests = {side: known.take([row for row, each in enumerate(own) if each == side]) for side in ID_SETS}
     dropped = {"train": len(pool.clips) - len(known)}
     for key, manifest in pool.ood.items():
         kept = _evaluable(manifest, sides, blocks)
@@ -240,6 +241,6 @@ def _notes(
         elif not each.within:
             found.append(
                 f"class '{each.class_name}' is {each.deviation:.1f} clips off its share (bound {each.bound:g}): "
-                + ", ".join(f"{side} {each.sides[side]}" for side in SIDES)
+                + ", ".join(f"{side} {each.sides[side]}" for side in ID_SETS)
             )
     return found

@@ -15,6 +15,7 @@ from ..datasets.split_card import write_split
 from ..errors import UserError
 from ..files.atomic import write_text
 from ..resources import configs_dir
+from ..vocabulary import TEST_GROUPS
 from .grouped_splits import GroupedSplit
 from .own_clips import OwnClip
 
@@ -100,7 +101,7 @@ def write_folder(
 ) -> list[Path]:
     """Write manifests, card and configs into ``folder``; return the configs: dataset, OOD sets, NP-Mix's settings."""
     write_split(folder, split.manifests, split.card)
-    groups = [group for group in ("nearood", "farood") if f"{group}_{name}" in split.manifests]
+    groups = [group for group in TEST_GROUPS if f"{group}_{name}" in split.manifests]
     texts = {
         f"{name}.yml": _dataset(folder, name, root, split, choice),
         f"{name}_ood.yml": _ood(name, groups),

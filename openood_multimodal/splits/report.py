@@ -12,6 +12,7 @@ from tabulate import tabulate
 from ..files.atomic import write_bytes
 from ..reporting.figures import plain_text
 from ..version import __version__
+from ..vocabulary import ID_SETS
 
 SCHEMA_VERSION = 1
 SHOWN = 12  # near classes printed a set; the JSON has all
@@ -233,7 +234,7 @@ def _findings(audit: Audit) -> list[str]:
 def _same_content(key: str, entry: Mapping[str, Any]) -> list[str]:
     """Return what the files say: how many were read, and which clips are copies of others."""
     places = {"content": "earlier in the same set"}
-    places |= {f"in_{side}": f"in {side}" for side in ("train", "val", "test") if f"in_{side}" in entry}
+    places |= {f"in_{side}": f"in {side}" for side in ID_SETS if f"in_{side}" in entry}
     read, lines = entry["content"]["hashed"], []
     for field, place in places.items():
         same = entry[field] if field == "content" else entry[field]["content"]

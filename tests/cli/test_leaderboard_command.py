@@ -8,9 +8,10 @@ import pytest
 from openood_multimodal.cli import main
 from openood_multimodal.files import atomic
 from openood_multimodal.reporting.records import ResultRecord
-from openood_multimodal.reporting.schema import DIGEST_NAMES, METRIC_NAMES
+from openood_multimodal.reporting.schema import DIGEST_NAMES
+from openood_multimodal.vocabulary import METRICS as NAMES
 
-METRICS = {name: {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6} for name in METRIC_NAMES}
+METRICS = {name: {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6} for name in NAMES}
 
 
 def record(**changes):

@@ -224,7 +224,7 @@ def test_a_run_on_the_authors_lists_may_name_the_benchmark():
 
 @real
 def test_the_committed_files_are_what_the_script_writes(capsys):
-    path = Path(__file__).parents[3] / "scripts" / "make_multiood_benchmarks.py"
+    path = Path(__file__).parents[2] / "scripts" / "make_multiood_benchmarks.py"
     specification = importlib.util.spec_from_file_location("make_multiood_benchmarks", path)
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)

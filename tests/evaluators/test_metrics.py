@@ -10,7 +10,8 @@ from sklearn import metrics as sk
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators import metrics as om
-from openood_multimodal.evaluators.metrics import METRICS, Metric, compute_ood_metrics
+from openood_multimodal.evaluators.metrics import Metric, compute_ood_metrics
+from openood_multimodal.vocabulary import METRICS
 
 pytestmark = pytest.mark.filterwarnings("ignore:the ID set has a single", "ignore:the OOD set has a single")
 

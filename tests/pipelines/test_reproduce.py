@@ -26,7 +26,7 @@ from openood_multimodal.pipelines.reproduce_missing import find_missing
 from openood_multimodal.pipelines.reproduce_tables import load_scale, load_table, published_rows
 from openood_multimodal.reporting.published import published_records
 from openood_multimodal.reporting.records import ResultRecord
-from openood_multimodal.reporting.schema import METRIC_NAMES
+from openood_multimodal.vocabulary import METRICS
 
 HMDB = "hmdb51_25_26/video+flow/clip_fusion"
 
@@ -51,7 +51,7 @@ def finish(job: ReproduceJob, values: dict[tuple[str, str], float], **fields) ->
             "digests": {**template["digests"], "manifest": known},
             "metrics": {
                 name: {"value": auroc if name == "AUROC" else 0.5, "ci_low": None, "ci_high": None}
-                for name in METRIC_NAMES
+                for name in METRICS
             },
             **{"n_id": 459, "n_ood": 3744},
             **fields,

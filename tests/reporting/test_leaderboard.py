@@ -22,7 +22,8 @@ from openood_multimodal.reporting.leaderboard_files import INDEX
 from openood_multimodal.reporting.leaderboard_rows import rows_of
 from openood_multimodal.reporting.published import published_records
 from openood_multimodal.reporting.records import ResultRecord
-from openood_multimodal.reporting.schema import DIGEST_NAMES, METRIC_NAMES
+from openood_multimodal.reporting.schema import DIGEST_NAMES
+from openood_multimodal.vocabulary import METRICS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -51,7 +52,7 @@ def record(auroc=0.8, fpr=0.4, acc=0.9, **changes):
         "seed": 0,
         "best_epoch": 3,
         "metrics": {
-            name: {"value": values.get(name, 0.5), "ci_low": None, "ci_high": None} for name in METRIC_NAMES
+            name: {"value": values.get(name, 0.5), "ci_low": None, "ci_high": None} for name in METRICS
         },
         "n_id": 100,
         "n_ood": 200,
@@ -132,7 +133,7 @@ def test_with_one_partition_the_std_is_over_seeds_and_one_run_has_none():
 
 def test_intervals_are_the_mean_of_the_runs_intervals():
     def metrics(low, high):
-        return {name: {"value": 0.5, "ci_low": low, "ci_high": high} for name in METRIC_NAMES}
+        return {name: {"value": 0.5, "ci_low": low, "ci_high": high} for name in METRICS}
 
     (row,), _ = rows_of(
         record(seed=seed, metrics=metrics(*bounds)) for seed, bounds in enumerate([(0.4, 0.6), (0.3, 0.52)])

@@ -10,14 +10,15 @@ from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
 from openood_multimodal.reporting.openood_rows import COLUMNS, openood_rows, rows_csv
 from openood_multimodal.reporting.records import ResultRecord
-from openood_multimodal.reporting.schema import DIGEST_NAMES, METRIC_NAMES
+from openood_multimodal.reporting.schema import DIGEST_NAMES
+from openood_multimodal.vocabulary import METRICS
 
 NEAR, FAR = {"near1": 0.8, "near2": 0.6}, {"far1": 0.9}
 
 
 def record(auroc=0.8, acc=0.9, **changes):
     values = {"AUROC": auroc, "ACC": acc}
-    metrics = {n: {"value": values.get(n, 0.5), "ci_low": None, "ci_high": None} for n in METRIC_NAMES}
+    metrics = {n: {"value": values.get(n, 0.5), "ci_low": None, "ci_high": None} for n in METRICS}
     fields = {
         **{"run_id": "r", "benchmark": "bench", "partition": "0", "track": "grouped", "setting": "near"},
         **{"id_set": "bench", "ood_set": "near1", "modalities": ["video", "flow"]},

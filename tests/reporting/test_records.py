@@ -59,10 +59,6 @@ def json_of(**changes):
     return {**ResultRecord(**fields()).to_dict(), **changes}
 
 
-def test_the_names_of_metrics_agree():
-    assert schema.METRIC_NAMES == METRICS
-
-
 def test_round_trip():
     record = ResultRecord(**fields())
     assert ResultRecord.from_json(record.to_json()) == record

@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_info
 from openood_multimodal import evaluate
 from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
-from openood_multimodal.evaluators.metrics import METRICS
 from openood_multimodal.linalg import arithmetic
 from openood_multimodal.scoring import run
+from openood_multimodal.vocabulary import METRICS
 
 
 def table(arrays: Any, **more: Any) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from openood_multimodal.embeddings.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators import compute_ood_metrics
 from openood_multimodal.postprocessors import KNN, MSP
-from openood_multimodal.scoring.run import AVERAGE
+from openood_multimodal.vocabulary import AVERAGE
 
 METRICS = ["AUROC", "FPR@95", "ACC", "AUPR_IN", "AUPR_OUT", "FPR@95_ID_TPR"]
 NINE = ["msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim"]

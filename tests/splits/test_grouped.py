@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.splits.grouped import SIDES, Shares, assign, balance_of, bound_of, seeded_factor
+from openood_multimodal.splits.grouped import Shares, assign, balance_of, bound_of, seeded_factor
+from openood_multimodal.vocabulary import ID_SETS
 
 
 def clips(counts):
@@ -23,7 +24,7 @@ def literal_cost(recordings, names, sides, shares):
     return sum(
         (counts[side, c] - total * getattr(shares, side) / 100) ** 2 / (total * getattr(shares, side) / 100)
         for c, total in totals.items()
-        for side in SIDES
+        for side in ID_SETS
     )
 
 
@@ -52,7 +53,7 @@ def test_no_single_move_is_better():
     sides = assign(recordings, names, Shares(), 0)
     best = literal_cost(recordings, names, sides, Shares())
     for recording, side in sides.items():
-        for other in set(SIDES) - {side}:
+        for other in set(ID_SETS) - {side}:
             assert literal_cost(recordings, names, {**sides, recording: other}, Shares()) >= best - 1e-6
 
 
@@ -105,7 +106,7 @@ def test_recordings_with_ood_clips_are_rather_tested_on():
 def test_any_clips_get_sides(counts, seed):
     recordings, names = clips(counts)
     sides = assign(recordings, names, Shares(60, 20, 20), seed)
-    assert set(sides.values()) <= set(SIDES)
+    assert set(sides.values()) <= set(ID_SETS)
     balance = balance_of(recordings, names, sides, Shares(60, 20, 20))
     assert all("train" not in each.missing for each in balance)  # what is tested has been trained
 

@@ -12,17 +12,18 @@ from openood_multimodal.datasets.clip_benchmarks import available_clip_benchmark
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.split_card import SplitCard, clip_provenance
 from openood_multimodal.errors import UserError
-from openood_multimodal.splits.grouped import SIDES, Shares
+from openood_multimodal.splits.grouped import Shares
 from openood_multimodal.splits.grouped_pools import pool_from
 from openood_multimodal.splits.grouped_splits import Pool, join, make_grouped, relabel
 from openood_multimodal.splits.time_blocks import TimeBlocks
+from openood_multimodal.vocabulary import ID_SETS
 
 LISTS = os.environ.get("MULTIOOD_LISTS", "")
 EXPECTED = json.loads(
     (Path(__file__).parents[2] / "docs/results/split_audit.json").read_text(encoding="utf-8")
 )["grouped"]
 
-_path = Path(__file__).parent / "splits_clips" / "made_lists.py"
+_path = Path(__file__).parents[1] / "corpora" / "made_lists.py"
 _specification = importlib.util.spec_from_file_location("made_lists_for_grouped", _path)
 made_lists = importlib.util.module_from_spec(_specification)
 _specification.loader.exec_module(made_lists)
@@ -68,7 +69,7 @@ def test_no_recording_is_on_two_sides_and_ood_clips_of_training_are_gone():
     assert len(kept) + split.dropped["nearood_made"] == len(whole)
     free = {f"rec{r}" for r in range(20, 24)}
     assert set(kept.groups) == free | set(split.manifests["test"].groups)
-    assert sum(len(split.manifests[side]) for side in SIDES) == len(source.clips)
+    assert sum(len(split.manifests[side]) for side in ID_SETS) == len(source.clips)
     assert any("are of recordings in train or val" in note for note in split.card.notes)
     assert any("share a recording with test clips" in note for note in split.card.notes)
 
@@ -122,7 +123,7 @@ def test_blocks_keep_their_gap():
         if one[0] != other[0] and one[1] == other[1]
     )
     assert nearest >= 10
-    assert all(len(split.manifests[key]) for key in (*SIDES, "nearood_made"))
+    assert all(len(split.manifests[key]) for key in (*ID_SETS, "nearood_made"))
     assert split.dropped["train"] > 0
     assert any("at least 10 s apart" in note for note in split.card.notes)
     assert split.card.benchmark == "made_grouped_blocks60_gap10"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ...datasets.clip_benchmarks import AuthorsList, ClipBenchmark, ClipSet
 from ...datasets.manifest import OOD_LABEL, Manifest
-from ...datasets.split_card import ID_SPLITS, SplitCard, entry_of, write_split
+from ...datasets.split_card import SplitCard, entry_of, write_split
 from ...errors import UserError
 from ...registry import CLIP_LAYOUTS
+from ...vocabulary import ID_SETS
 from ..layout import ClipKey
 from ..recordings import name_of_repeat, recording_of
 from .finding import FoundList
@@ -136,7 +137,7 @@ def _parsed(
 def _manifest(key: str, part: ClipSet, parsed: Sequence[ParsedList]) -> Manifest:
     entries = [entry for each in parsed for entry in each.entries]
     layout = CLIP_LAYOUTS[part.dataset]
-    is_id = key in ID_SPLITS
+    is_id = key in ID_SETS
     cells: dict[str, list[str]] = {modality: [] for modality in layout.modalities}
     for entry in entries:
         files = layout.cells(ClipKey(entry.clip, entry.class_name, entry.start, entry.stop))

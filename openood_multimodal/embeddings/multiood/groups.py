@@ -15,6 +15,7 @@ from ...errors import UserError
 from ...files import listed
 from ...files.npz import map_array
 from ...naming import did_you_mean
+from ...vocabulary import ID_SETS
 from .names import KINDS, NEEDED, GroupKey, file_name, ood_set, parse_name
 
 _BLOCK_ROWS = 1024
@@ -49,7 +50,7 @@ class Group:
     @property
     def sets(self) -> list[str]:
         """``train``, ``val``, ``test`` as far as they are there, then the OOD sets."""
-        known = [name for name in ("train", "val", "test") if name in self.files]
+        known = [name for name in ID_SETS if name in self.files]
         return [*known, *sorted(name for name in self.files if name.startswith("ood/"))]
 
     @property

@@ -10,11 +10,12 @@ from ...corpora.lists import FoundList, find_lists, import_benchmark, missing_li
 from ...corpora.recordings import original_name, recording_of
 from ...datasets.clip_benchmarks import ClipBenchmark, available_clip_benchmarks, load_clip_benchmark
 from ...datasets.manifest import Manifest
-from ...datasets.split_card import FILE_NAME, ID_SPLITS, OOD_GROUPS, SplitCard
+from ...datasets.split_card import FILE_NAME, SplitCard
 from ...errors import UserError
 from ...files import listed
 from ...files.paths import resolve_inside
 from ...registry import CLIP_LAYOUTS
+from ...vocabulary import GROUP_OF_FILE, ID_SETS
 
 _BY_PRECISION = (
     "hac",
@@ -100,7 +101,7 @@ def dataset_of(manifest: Manifest) -> str:
 
 def is_ood(key: str) -> bool:
     """Tell whether a manifest of this name holds OOD clips."""
-    return key.partition("_")[0] in OOD_GROUPS
+    return key.partition("_")[0] in GROUP_OF_FILE
 
 
 def _of_folder(folder: Path) -> list[LoadedSplit]:
@@ -109,7 +110,7 @@ def _of_folder(folder: Path) -> list[LoadedSplit]:
     below = [path for path in listed(folder) if (path / FILE_NAME).is_file()]
     if below:
         return [_of_card(path) for path in below]
-    manifests = [path for path in listed(folder, "*.csv") if path.stem in ID_SPLITS or is_ood(path.stem)]
+    manifests = [path for path in listed(folder, "*.csv") if path.stem in ID_SETS or is_ood(path.stem)]
     if manifests:
         read = {path.stem: _with_recordings(Manifest.read(path)) for path in manifests}
         return [LoadedSplit(folder.resolve().name, str(folder), _ordered(read))]
@@ -170,7 +171,7 @@ def _of_card(folder: Path) -> LoadedSplit:
 
 
 def _ordered(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
-    keys = [*(key for key in ID_SPLITS if key in manifests), *(key for key in manifests if is_ood(key))]
+    keys = [*(key for key in ID_SETS if key in manifests), *(key for key in manifests if is_ood(key))]
     return {key: manifests[key] for key in keys}
 
 

@@ -1,0 +1,81 @@
+"""Names that configs, manifests, stores, records and tables share, each defined once.
+
+The validation OOD set has one name here, `OOD_VAL`, and two older spellings on the outside: ``val`` among the OOD sets
+of OpenOOD's configs and of benchmarks (`LOADER_GROUPS`), and ``oodval`` in file names of manifests (`FILE_GROUPS`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# sets of a benchmark
+ID_SETS: Final = ("train", "val", "test")
+"""Splits of the in-distribution dataset."""
+
+FIT_SETS: Final = ("train", "val")
+"""Splits that a postprocessor may be fitted on."""
+
+NEAR: Final = "nearood"
+FAR: Final = "farood"
+TEST_GROUPS: Final = (NEAR, FAR)
+"""Groups of OOD test sets: keys of OOD loaders."""
+
+OOD_VAL: Final = "ood_val"
+"""The validation OOD set: a request's ``split``, and the name of its embedding store."""
+
+LOADER_GROUPS: Final = {OOD_VAL: "val", NEAR: NEAR, FAR: FAR}
+"""Group → its key in OpenOOD's ``ood_dataset`` section, in OOD loaders and in a benchmark's ``ood_sets``."""
+
+FILE_GROUPS: Final = {NEAR: NEAR, FAR: FAR, OOD_VAL: "oodval"}
+"""Group → how file names of manifests, and keys of split cards, begin: ``nearood_<set>.csv``."""
+
+GROUP_OF_FILE: Final = {prefix: group for group, prefix in FILE_GROUPS.items()}
+"""The inverse of `FILE_GROUPS`."""
+
+EVALUATOR_GROUPS: Final = {"near_ood": (NEAR,), "far_ood": (FAR,)}
+"""Evaluator → groups of OOD sets that it evaluates."""
+
+# settings and conditions
+SETTING_OF: Final = {NEAR: "near", FAR: "far"}
+"""Group → setting in records."""
+
+SETTINGS: Final = ("near", "far")
+
+CLEAN: Final = "clean"
+"""Condition of unchanged test inputs."""
+
+# metrics
+METRICS: Final = ("FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
+"""All metrics of a result, in the order of records."""
+
+OPENOOD_METRICS: Final = ("FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
+"""OpenOOD's metrics, in the order of the columns of its ``ood.csv``."""
+
+PAPER_METRICS: Final = ("FPR@95", "AUROC", "ACC")
+"""Metrics of the paper's tables, in their order."""
+
+TABLE_METRICS: Final = ("AUROC", "FPR@95", "ACC")
+"""Metrics of summaries and leaderboards on a page, in their order."""
+
+AVERAGE: Final = "average"
+"""In place of an OOD set's name: the mean over the sets."""
+
+# records
+BENCHMARK_TRACKS: Final = ("multiood", "grouped", "demo")
+"""Tracks that a benchmark or a split may be on."""
+
+TRACKS: Final = (*BENCHMARK_TRACKS, "own")
+"""All tracks of records, in the order of leaderboards; results on different tracks are never compared."""
+
+SOURCES: Final = ("published", "reproduced")
+"""Where a record's metrics come from."""
+
+ENGINES: Final = ("native", "openood")
+"""Engines that compute scores."""
+
+PRESETS: Final = ("openood", "multiood")
+"""Presets of postprocessor parameters."""
+
+# datasets
+CORPORA: Final = ("hmdb51", "ucf101", "epic_kitchens", "hac", "kinetics600")
+"""Video datasets of MultiOOD."""
