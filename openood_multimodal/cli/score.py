@@ -44,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     """Read, score, write; print the table, what to know about it, and where it is."""
     options = _parser().parse_args(list(argv))
 
-    from ..linalg.arithmetic import ScoringSettings, arithmetic_for
+    from ..linalg.torch_arithmetic import arithmetic_for
+    from ..postprocessors.options import ScoringSettings
     from ..scoring.choice import parse_settings, score_names
     from ..scoring.files import write_run
     from ..scoring.inputs import parse_slices

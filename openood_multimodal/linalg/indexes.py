@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arithmetic import Floats, load_faiss
+from .arithmetic import Floats
 from .rows import feature_blocks, row_norms
+from .threads import load_faiss
 
 Floats32 = NDArray[np.float32]
 

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arithmetic import Arithmetic, Floats, load_torch, values_below
+from .arithmetic import Arithmetic, Floats, values_below
 from .rows import block_slices, row_norms
+from .threads import load_torch
 
 CACHE_BYTES = 512 * 2**20
 SIDE_BYTES = 64 * 2**20

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .arithmetic import Arithmetic, Floats, load_torch, mirror
+from .arithmetic import Arithmetic, Floats, mirror
+from .threads import load_torch
 
 
 def _type_of(dtype: Any) -> Any:
@@ -109,3 +110,12 @@ class TorchArithmetic(Arithmetic):
             values, min(count, values.shape[1]), dim=1, largest=False, sorted=False
         )
         return self.get(kept), self.get(columns)
+
+
+def arithmetic_for(device: str) -> Arithmetic:
+    """Return the arithmetic of a device.
+
+    Raises:
+        UserError: for a CUDA device where torch sees none.
+    """
+    return Arithmetic() if device == "cpu" else TorchArithmetic(device)

@@ -25,9 +25,10 @@ from ..files import holding, listed
 from ..files.atomic import write_npz
 from ..files.folders import Stage, writing_together
 from ..files.paths import file_name, resolve_inside
-from ..linalg.arithmetic import ScoringOptions, ScoringSettings, arithmetic_for
+from ..linalg.torch_arithmetic import arithmetic_for
 from ..networks import EmbeddingHead, build_network
 from ..postprocessors.base import Postprocessor
+from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
 from ..postprocessors.protocol import head_of
 from ..registry import EVALUATORS, PIPELINES

@@ -3,8 +3,6 @@
 Importing this package registers them in `openood_multimodal.registry.POSTPROCESSORS`.
 """
 
-from ..linalg.arithmetic import ScoringOptions, ScoringSettings
-from ..linalg.rows import Rows
 from .ash import ASH
 from .base import Postprocessor
 from .discrepancy import Discrepancy
@@ -15,10 +13,12 @@ from .knn import KNN
 from .mds import MDS
 from .mls import MLS
 from .msp import MSP
+from .options import ScoringOptions, ScoringSettings
 from .params import NoParams, ScoreInfo
 from .per_modality import PerModality
 from .plan import fit_all, score_all
 from .react import ReAct
+from .rows import Rows
 from .shared import Shared
 from .training import Needs
 from .vim import ViM

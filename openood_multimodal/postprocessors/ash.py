@@ -10,10 +10,11 @@ import numpy as np
 
 from ..arrays import Scores
 from ..errors import UserError
-from ..linalg.rows import Floats, Rows, largest
+from ..linalg.rows import Floats, largest
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number
+from .rows import Rows
 from .softmax import logsumexp
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from ..linalg.arithmetic import ScoringOptions
-from ..linalg.rows import Rows
 from ..naming import did_you_mean
 from .inputs import NO_HEAD, check_modality_logits, check_slices
+from .options import ScoringOptions
 from .params import NoParams, ScoreInfo, known_parameters, replace_params
+from .rows import Rows
 from .training import Needs
 
 if TYPE_CHECKING:

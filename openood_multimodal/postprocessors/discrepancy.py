@@ -9,10 +9,10 @@ import numpy as np
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import Rows
 from ..registry import DISCREPANCIES, POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
+from .rows import Rows
 
 
 @POSTPROCESSORS.register("discrepancy")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..arrays import Scores
-from ..linalg.rows import Rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number
+from .rows import Rows
 from .softmax import energy
 
 

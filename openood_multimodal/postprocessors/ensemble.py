@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import Rows
 from ..registry import POSTPROCESSORS
 from .combine import Combination, check_weights
 from .params import ScoreInfo
 from .plan import fit_part, score_all
+from .rows import Rows
 from .shared import Shared
 from .training import Needs
 

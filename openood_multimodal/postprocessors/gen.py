@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..arrays import Scores
-from ..linalg.rows import Rows
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number, require_whole
+from .rows import Rows
 from .softmax import log_generalised_entropy
 
 

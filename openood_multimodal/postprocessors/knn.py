@@ -10,11 +10,12 @@ from ..arrays import Scores
 from ..errors import UserError
 from ..linalg.indexes import INDEXES, ApproximateIndex
 from ..linalg.neighbours import Neighbours
-from ..linalg.rows import Floats, Rows
+from ..linalg.rows import Floats
 from ..naming import did_you_mean
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_whole
+from .rows import Rows
 from .training import Needs
 
 if TYPE_CHECKING:

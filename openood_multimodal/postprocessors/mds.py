@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from ..arrays import Scores
 from ..errors import UserError
-from ..linalg.rows import Floats, Rows
+from ..linalg.rows import Floats
 from ..linalg.whitening import Centres, Whitening
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
+from .rows import Rows
 from .training import Needs
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..arrays import Scores
-from ..linalg.rows import Rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
+from .rows import Rows
 
 
 @POSTPROCESSORS.register("mls")

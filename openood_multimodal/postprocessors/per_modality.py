@@ -11,12 +11,12 @@ import numpy as np
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import Rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .combine import Combination, check_weights, own_head
 from .params import ScoreInfo
 from .plan import fit_all, score_all
+from .rows import Rows
 from .shared import Shared
 
 FITTED = "validation"

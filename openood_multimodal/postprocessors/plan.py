@@ -31,8 +31,10 @@ from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from ..linalg.arithmetic import ScoringOptions, computing
-from ..linalg.rows import Rows, block_slices
+from ..linalg.rows import block_slices
+from ..linalg.threads import computing
+from .options import ScoringOptions
+from .rows import Rows
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ def _fit(
 ) -> None:
     options = options if options is not None else ScoringOptions()
     planned = [score for score, ours in zip(scores, plain, strict=True) if ours]
-    with computing(options), _bar("Fit", 0, options) as bar:
+    with computing(options.threads), _bar("Fit", 0, options) as bar:
 
         def advance(rows: int) -> None:
             bar.total = max(bar.total or 0, bar.n + rows)
@@ -166,7 +168,7 @@ def score_all(
     plain = [_plain(score, "score") for score in scores]
     ours = [score for score, is_plain in zip(scores, plain, strict=True) if is_plain]
     found: dict[str, list[Scores]] = {}
-    with computing(options), _bar("Score", sum(map(len, sets.values())), options) as bar:
+    with computing(options.threads), _bar("Score", sum(map(len, sets.values())), options) as bar:
         for name, embeddings in sets.items():
             planned = iter(_score_blocks(ours, embeddings, options, around, bar.update))
             found[name] = []
@@ -181,7 +183,7 @@ def score_all(
 
 def score_alone(score: Postprocessor, embeddings: Embeddings, options: ScoringOptions) -> Scores:
     """Do what `Postprocessor.score` does."""
-    with computing(options):
+    with computing(options.threads):
         return _score_blocks([score], embeddings, options, _nothing_around, lambda rows: None)[0]
 
 

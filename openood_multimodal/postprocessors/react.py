@@ -10,11 +10,12 @@ import numpy as np
 
 from ..arrays import Scores
 from ..errors import UserError
-from ..linalg.rows import Rows, block_slices, largest, require_finite
+from ..linalg.rows import block_slices, largest, require_finite
 from ..linalg.statistics import percentile
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number
+from .rows import Rows
 from .softmax import logsumexp
 
 if TYPE_CHECKING:

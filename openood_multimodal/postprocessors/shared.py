@@ -13,12 +13,14 @@ import numpy as np
 
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
-from ..linalg.arithmetic import Arithmetic, Floats, ScoringOptions, arithmetic_for
+from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.precision import NeedsFloat64Error, require_residuals
 from ..linalg.rows import block_slices, require_finite
 from ..linalg.spectra import Subspace, leading_subspace, leading_subspace_of_rows
 from ..linalg.statistics import ClassMeans
+from ..linalg.torch_arithmetic import arithmetic_for
 from ..linalg.whitening import Whitening, within_class_whitening
+from .options import ScoringOptions
 from .training import Needs, TrainingStatistics, class_counts, training_pass
 
 if TYPE_CHECKING:

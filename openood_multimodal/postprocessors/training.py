@@ -23,10 +23,11 @@ from scipy import sparse
 
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
-from ..linalg.arithmetic import Arithmetic, Floats, ScoringOptions
+from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.moments import MomentSum, leading_directions
 from ..linalg.rows import block_slices, require_finite, row_norms
 from .inputs import check_labels
+from .options import ScoringOptions
 
 PILOT_ROWS = 1024
 """Rows of the pilot sample, besides one a class."""

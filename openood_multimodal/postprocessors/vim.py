@@ -10,11 +10,12 @@ from scipy import linalg
 
 from ..arrays import LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import Floats, Rows, largest
+from ..linalg.rows import Floats, largest
 from ..linalg.spectra import EPS, Subspace
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_whole
+from .rows import Rows
 from .softmax import logsumexp
 from .training import Needs
 

@@ -18,8 +18,9 @@ from ..errors import UserError
 from ..evaluators.metrics import Metric, compute_ood_metrics, mean_metrics
 from ..evaluators.outputs import SetScores
 from ..files.paths import file_name
-from ..linalg.arithmetic import ScoringOptions, ScoringSettings, computing
+from ..linalg.threads import computing
 from ..postprocessors.base import Postprocessor
+from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.plan import fit_all, naming, score_all
 from ..vocabulary import AVERAGE, TEST_GROUPS
 from .choice import Job
@@ -366,7 +367,7 @@ def run_jobs(
     results = []
     _doubt(task, [job.name for job in jobs], caught)
     shared = shared_rows((name, each.embeddings) for name, each in task.named_sets())
-    with computing(options):
+    with computing(options.threads):
         known = _native_scores(jobs, fit, val, task, sets, options, caught)
         with tqdm(
             jobs, desc="Evaluate", unit="score", leave=False, disable=None if progress else True

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UserError
-from ..linalg.arithmetic import ScoringSettings, arithmetic_for
+from ..linalg.torch_arithmetic import arithmetic_for
 from ..naming import did_you_mean
 from ..postprocessors.base import Postprocessor
+from ..postprocessors.options import ScoringSettings
 from ..vocabulary import ENGINES
 from .choice import Job, Parameters, build_jobs, require_inputs, require_readable, require_slices, score_names
 from .inputs import read_head, read_set

@@ -14,16 +14,11 @@ import torch
 from threadpoolctl import threadpool_info
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.linalg import arithmetic as module
-from openood_multimodal.linalg.arithmetic import (
-    Arithmetic,
-    ScoringOptions,
-    arithmetic_for,
-    computing,
-    mirror,
-    values_below,
-)
-from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
+from openood_multimodal.linalg import threads as module
+from openood_multimodal.linalg.arithmetic import Arithmetic, mirror, values_below
+from openood_multimodal.linalg.threads import computing
+from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic, arithmetic_for
+from openood_multimodal.postprocessors.options import ScoringOptions
 
 BOTH = pytest.mark.parametrize("arithmetic", [Arithmetic(), TorchArithmetic("cpu")], ids=["blas", "torch"])
 
@@ -67,16 +62,16 @@ def _threads() -> tuple[int, set[int]]:
 
 
 def test_threads_are_restored_also_after_an_error() -> None:
-    with computing(ScoringOptions(threads=2)):
+    with computing(2):
         before = _threads()
         assert before == (2, {2})
-        with computing(ScoringOptions(threads=1)):
+        with computing(1):
             assert _threads() == (1, {1})
         assert _threads() == before
-        with computing(ScoringOptions()):
+        with computing(None):
             assert _threads() == before
     outside = _threads()
-    with pytest.raises(RuntimeError, match="stop"), computing(ScoringOptions(threads=2)):
+    with pytest.raises(RuntimeError, match="stop"), computing(2):
         raise RuntimeError("stop")
     assert _threads() == outside
 
@@ -85,7 +80,7 @@ def test_torch_does_not_shorten_float32() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        with computing(ScoringOptions()):
+        with computing(None):
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
@@ -185,7 +180,7 @@ def test_torch_loaded_late_gets_the_threads_in_force(monkeypatch: pytest.MonkeyP
         get_float32_matmul_precision = staticmethod(lambda: "highest")
 
     late = SimpleNamespace(import_module=lambda name: module.sys.modules.setdefault(name, Late))
-    with computing(ScoringOptions(threads=1)):
+    with computing(1):
         monkeypatch.setattr(module, "importlib", late)
         assert module.load_torch() is Late
         assert calls == [1]
@@ -197,13 +192,14 @@ def test_torch_loaded_late_gets_the_threads_in_force(monkeypatch: pytest.MonkeyP
 IN_A_PROCESS = """
 import sys
 from threadpoolctl import threadpool_info, threadpool_limits
-from openood_multimodal.linalg.arithmetic import ScoringOptions, computing, load_faiss, load_torch
+from openood_multimodal.postprocessors.options import ScoringOptions
+from openood_multimodal.linalg.threads import computing, load_faiss, load_torch
 
 threadpool_limits(2)
 threads = lambda: {each["num_threads"] for each in threadpool_info()}
 before = threads()
 try:
-    with computing(ScoringOptions(threads=2)), computing(ScoringOptions(threads=1)):
+    with computing(2), computing(1):
         torch, faiss = load_torch(), load_faiss()
         assert threads() == {1}, threads()
         assert torch.get_num_threads() == faiss.omp_get_max_threads() == 1
@@ -222,7 +218,7 @@ else:
     (backend if set_by == "backend" else torch.backends).fp32_precision = value
     state = lambda: (torch.backends.fp32_precision, backend.fp32_precision)
 found = state()
-with computing(ScoringOptions()):
+with computing(None):
     assert state() == "highest" if set_by == "old" else backend.fp32_precision == "ieee"
 assert state() == found
 """

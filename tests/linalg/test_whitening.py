@@ -10,9 +10,9 @@ from sklearn.covariance import EmpiricalCovariance
 
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.linalg import precision, whitening
-from openood_multimodal.linalg.arithmetic import ScoringOptions
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors import MDS, shared
+from openood_multimodal.postprocessors.options import ScoringOptions
 from openood_multimodal.postprocessors.plan import fit_all, score_all
 
 CLASSES = 5

@@ -11,8 +11,8 @@ from sklearn.covariance import EmpiricalCovariance
 
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.errors import UserError
-from openood_multimodal.linalg.arithmetic import ScoringOptions
 from openood_multimodal.postprocessors import MDS, ViM
+from openood_multimodal.postprocessors.options import ScoringOptions
 from openood_multimodal.postprocessors.plan import fit_all, score_all
 
 

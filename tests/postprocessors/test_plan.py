@@ -15,9 +15,9 @@ import pytest
 from openood_multimodal.arrays import Embeddings, LinearHead, Scores
 from openood_multimodal.errors import UserError
 from openood_multimodal.linalg import neighbours
-from openood_multimodal.linalg.arithmetic import ScoringOptions
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors import MDS, MSP, Postprocessor, Rows, ScoreInfo, ViM, shared
+from openood_multimodal.postprocessors.options import ScoringOptions
 from openood_multimodal.postprocessors.plan import ScoredAlready, fit_all, score_all
 from openood_multimodal.postprocessors.shared import Shared
 from openood_multimodal.postprocessors.training import CHECK_ROWS, PILOT_ROWS, Needs
@@ -103,7 +103,7 @@ def test_scored_sets_are_read_once_and_shared_work_is_done_once(
         calls["logits"] += 1
         return logits(head, given)
 
-    from openood_multimodal.linalg import rows
+    from openood_multimodal.postprocessors import rows
 
     finite = rows.require_finite
 

@@ -9,8 +9,9 @@ import pytest
 
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.errors import UserError
-from openood_multimodal.linalg.arithmetic import Arithmetic, ScoringOptions
+from openood_multimodal.linalg.arithmetic import Arithmetic
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
+from openood_multimodal.postprocessors.options import ScoringOptions
 from openood_multimodal.postprocessors.training import Needs, TrainingStatistics, class_counts, training_pass
 
 ALL = frozenset(Needs)

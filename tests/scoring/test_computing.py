@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 from openood_multimodal import evaluate
 from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
-from openood_multimodal.linalg import arithmetic
+from openood_multimodal.postprocessors import options
 from openood_multimodal.scoring import run
 from openood_multimodal.vocabulary import METRICS
 
@@ -47,7 +47,7 @@ def test_an_ill_conditioned_problem_above_the_threshold_is_noted(monkeypatch: py
     head = (rng.standard_normal((4, 60)), np.zeros(4))
     expected = evaluate(*sets, head, **more)
     assert expected.attrs["notes"] == []
-    monkeypatch.setattr(arithmetic, "SMALL_WORK", 0.0)
+    monkeypatch.setattr(options, "SMALL_WORK", 0.0)
     found = evaluate(*sets, head, **more)
     notes = found.attrs["notes"]
     assert {note.split(":")[0] for note in notes} == {"mds", "vim"}

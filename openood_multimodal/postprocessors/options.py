@@ -1,0 +1,68 @@
+"""What a user may set about how scores compute, and what the caller of a run knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import UserError
+from ..naming import did_you_mean
+from .params import require_whole
+
+PRECISIONS = ("auto", "float32", "float64")
+
+SMALL_WORK = 5e10
+"""N · D² up to which ``precision="auto"`` stays with float64 throughout: it takes half a second at most."""
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """What a user may set about how scores compute; nothing here changes what they compute.
+
+    Attributes:
+        threads: threads of BLAS, OpenMP and torch while scores run; None leaves them as they are.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``.
+        chunk_rows: rows of embeddings held at once, while fitting and scoring; None: 64 MB of float64 each.
+        precision: of the products over training and scored rows.  ``"float32"`` sums them in float64 and holds
+            a sample of the result against float64; where that fails, float64 is used and a note says so
+            ("precision fallback").  ``"float64"`` is float64 throughout; ``"auto"`` is that for small problems
+            (N · D² up to 5e10) and ``"float32"`` above.
+
+    Raises:
+        UserError: for a value outside these.
+    """
+
+    threads: int | None = None
+    device: str = "cpu"
+    chunk_rows: int | None = None
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            require_whole("threads", self.threads, 1)
+        if self.chunk_rows is not None:
+            require_whole("chunk_rows", self.chunk_rows, 1)
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"precision is '{self.precision}'.{did_you_mean(str(self.precision), PRECISIONS)}"
+            )
+        kind, colon, number = str(self.device).partition(":")
+        if kind not in ("cpu", "cuda") or (colon and (kind == "cpu" or not number.isdecimal())):
+            raise UserError(f"device is '{self.device}'; write cpu, cuda or cuda:0.")
+
+    def float64_throughout(self, rows: int, dim: int) -> bool:
+        """Return whether products over ``rows`` of width ``dim`` are to be float64 from the start."""
+        small = float(rows) * dim * dim <= SMALL_WORK
+        return self.precision == "float64" or (self.precision == "auto" and small)
+
+
+@dataclass(frozen=True)
+class ScoringOptions(ScoringSettings):
+    """The settings, and what the caller knows.
+
+    Attributes:
+        progress: show a bar with rows per second, on a terminal.
+        checked: the sets are known to hold finite values only, and aren't looked at again.
+    """
+
+    progress: bool = False
+    checked: bool = False

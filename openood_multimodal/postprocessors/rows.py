@@ -1,0 +1,152 @@
+"""One block of an embedding set while it is scored."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Embeddings, LinearHead, Scores
+from ..errors import UserError
+from ..linalg.rows import Floats, as_float64, largest, require_finite, row_norms
+from ..naming import did_you_mean
+
+if TYPE_CHECKING:
+    from .base import Postprocessor
+
+
+class Rows:
+    """One block of an embedding set while it is scored.  Its arrays are made on demand and are read-only.
+
+    All scores of a run get the same object, so that what several of them read is computed once.
+
+    Args:
+        embeddings: the set.
+        where: the rows meant.
+        head: the fusion head, or None where it isn't known.
+        checked: whether the set is known to be finite.
+    """
+
+    def __init__(
+        self, embeddings: Embeddings, where: slice, head: LinearHead | None, checked: bool = False
+    ) -> None:
+        self._embeddings = embeddings
+        self._where = where
+        self._head = head
+        self._checked = checked
+        self._of_modality: dict[tuple[str, int], Rows] = {}
+        self._scored: dict[int, Scores] = {}
+
+    def __len__(self) -> int:
+        return self._where.stop - self._where.start
+
+    @property
+    def head(self) -> LinearHead | None:
+        """The fusion head, or None."""
+        return self._head
+
+    @property
+    def set_rows(self) -> int:
+        """The number of rows of the whole set."""
+        return len(self._embeddings)
+
+    @property
+    def slices(self) -> dict[str, tuple[int, int]]:
+        """Modality → ``(start, stop)`` columns; empty if unknown."""
+        return dict(self._embeddings.slices)
+
+    @cached_property
+    def stored(self) -> NDArray[Any]:
+        """``[B, D]`` features in the precision they are stored in, finite."""
+        block = np.asarray(self._embeddings.features[self._where])
+        if not self._checked:
+            require_finite(block, "features", self._where.start)
+        return _frozen(block)
+
+    @cached_property
+    def features(self) -> Floats:
+        """Float64 ``[B, D]``."""
+        return _frozen(np.asarray(self.stored, dtype=np.float64))
+
+    @cached_property
+    def norms(self) -> Floats:
+        """Float64 ``[B]``, Euclidean norms of the features."""
+        return row_norms(self.features)
+
+    @cached_property
+    def logits(self) -> Floats:
+        """Float64 ``[B, C]``: the stored ones, or the head's."""
+        if self._embeddings.logits is not None:
+            stored = np.asarray(self._embeddings.logits[self._where])
+            if not self._checked:
+                require_finite(stored, "logits", self._where.start)
+            return _frozen(np.asarray(stored, dtype=np.float64))
+        return self.own_logits
+
+    @cached_property
+    def own_logits(self) -> Floats:
+        """Float64 ``[B, C]``: the head's, of the features as they are, whatever logits are stored."""
+        return self.head_logits(self.features)
+
+    def head_logits(self, features: Floats) -> Floats:
+        """Return the head's float64 logits ``[B, C]`` of (shaped) ``features`` ``[B, D]``."""
+        if self._head is None:
+            raise UserError(
+                "these embeddings have no logits, and no head was given to fit(); give one of the two."
+            )
+        return _frozen(as_float64(self._head.logits(features), "logits", self._where.start))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in the order of ``modality_logits``; empty if unknown."""
+        return self._embeddings.modalities
+
+    @cached_property
+    def modality_logits(self) -> Floats:
+        """Float64 ``[B, M, C]``: the stored logits of each modality's own head, or those that the heads give."""
+        stored = self._embeddings.modality_logits
+        if stored is None:
+            own = [self.modality(name).logits for name in self.modalities]
+            return _frozen(np.stack(own, axis=1))
+        block = np.asarray(stored[self._where])
+        if not self._checked:
+            require_finite(block.reshape(len(block), -1), "modality_logits", self._where.start)
+        return _frozen(np.asarray(block, dtype=np.float64))
+
+    def modality_features(self, name: str) -> Floats:
+        """Return the float64 ``[B, D_k]`` embedding of one modality.
+
+        Raises:
+            UserError: for an unknown modality, or where the columns of the modalities aren't known.
+        """
+        if name not in self.slices:
+            raise UserError(f"no columns are known of a modality '{name}'.{did_you_mean(name, self.slices)}")
+        return self.features[:, slice(*self.slices[name])]
+
+    def modality(self, name: str) -> Rows:
+        """Return the same rows of one modality alone: its features, its own head and that head's logits."""
+        head = self._head.modality_heads.get(name) if self._head is not None else None
+        key = (name, id(head))
+        if key not in self._of_modality:
+            part = self._embeddings.modality(name)
+            self._of_modality[key] = Rows(part, self._where, head, self._checked)
+        return self._of_modality[key]
+
+    def scores_of(self, score: Postprocessor) -> Scores:
+        """Return what ``score`` makes of these rows; computed once, also where several scores combine it."""
+        if id(score) not in self._scored:
+            self._scored[id(score)] = score.score_rows(self)
+        return self._scored[id(score)]
+
+    @cached_property
+    def pred(self) -> NDArray[np.int64]:
+        """Int64 ``[B]``: the class of the largest logit, the first one of several."""
+        return largest(self.logits)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
