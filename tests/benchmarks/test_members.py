@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import parity  # scripts/openood_pages
 import pytest
 
 from benchmarks import decoding, growth, reference_scores, scoring, training_step
@@ -20,7 +21,6 @@ from benchmarks.suite.load import Usage
 from benchmarks.suite.measuring import Measurement, Report, timed
 from benchmarks.suite.results import check_record, make_record
 from openood_multimodal.errors import UserError
-from openood_multimodal.plugin import parity
 
 TINY_SCORING = (
     "--train 400 --val 60 --test 80 --ood 90 --dim 40 --classes 8 --neighbours 5 --vim-dim 12 --rounds 1"

@@ -7,9 +7,9 @@ import importlib.util
 import os
 import re
 
+import hosts_page as hosts  # scripts/openood_pages
 import pytest
 
-from openood_multimodal.plugin import hosts
 from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE
 
 ROOT = os.environ.get("OPENOOD_ROOT")

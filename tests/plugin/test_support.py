@@ -4,20 +4,24 @@ It is run once, in a process of its own, so that its modules don't meet other te
 """
 
 import json
-import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import hosts_page  # scripts/openood_pages
+import pages
+import parity
 import pytest
+import support_page as support
+from trial import make_trial
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.plugin import parity, support
 from openood_multimodal.plugin.finding import find_openood
 from openood_multimodal.plugin.recipes import RECIPES
-from openood_multimodal.plugin.trials import make_trial
 
+PAGES = Path(__file__).resolve().parents[2] / "scripts" / "openood_pages"
 SAME = {"odin", "gram"}  # these read the input or inner layers, so a network gives other scores than its head
 
 
@@ -88,22 +92,7 @@ def measured() -> dict[str, Any]:
             pytest.skip(f"the real OpenOOD is not tested: {error}")
     if not (root / "openood" / "postprocessors" / "gen_postprocessor.py").is_file():
         pytest.skip(f"{root} is older than OpenOOD's main: it lacks some of the postprocessors compared here")
-    repository = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, __file__],
-        env={
-            **os.environ,
-            "OPENOOD_ROOT": str(root),
-            "PYTHONPATH": os.pathsep.join([str(repository), *filter(None, sys.path)]),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    return pages.ask_process([__file__], root)
 
 
 def _ran(measured: dict[str, Any], column: str) -> dict[str, float]:
@@ -238,14 +227,23 @@ def test_the_page() -> None:
     assert "| rankfeat | asks for" in text
 
 
-def test_the_command_without_openood(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("OPENOOD_ROOT", "")  # put back afterwards
-    monkeypatch.delitem(sys.modules, "openood", raising=False)
-    assert support.main(["--openood-root", str(tmp_path), "--out", str(tmp_path / "page.md")]) == 2
-    assert "is not a checkout of OpenOOD" in capsys.readouterr().err
+@pytest.mark.parametrize("page", ["postprocessors", "hosts", "trainers"])
+def test_the_command_without_openood(page: str, tmp_path: Path) -> None:
+    words = [page, "--openood-root", str(tmp_path), "--out", str(tmp_path / "page.md")]
+    done = subprocess.run([sys.executable, str(PAGES), *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is not a checkout of OpenOOD" in done.stderr
     assert not (tmp_path / "page.md").exists()
+
+
+def test_a_misspelt_postprocessor_is_refused_before_anything_runs() -> None:
+    with pytest.raises(UserError, match=r"no postprocessor 'vimm'.*vim"):
+        hosts_page.make(["nowhere"], Namespace(only="msp,vimm", problem=["tables"]))
+
+
+def test_tables_keep_what_is_in_a_cell() -> None:
+    lines = pages.table(("a", "b"), [("x | y", "two\nlines"), (1, "")])
+    assert lines == ["| a | b |", "|---|---|", "| x \\| y | two lines |", "| 1 |  |"]
 
 
 if __name__ == "__main__":

@@ -5,21 +5,24 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import trainers_page as trainers  # scripts/openood_pages
 from torch.utils.data import DataLoader
 
 from openood_multimodal.datasets import ModalityBatch
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import MLPFusionNet
-from openood_multimodal.plugin import register, trainers, training
+from openood_multimodal.plugin import register, training
 from openood_multimodal.plugin.arguments import prepare_arguments
 from openood_multimodal.plugin.batches import ArithmeticBatch
 from openood_multimodal.registry import TRAINERS
 
 ROOT = os.environ.get("OPENOOD_ROOT")
+PAGES = Path(__file__).resolve().parents[2] / "scripts" / "openood_pages"
 DATA = {"a": torch.arange(6.0).reshape(3, 2), "b": torch.arange(12.0).reshape(3, 2, 2)}
 
 
@@ -180,7 +183,7 @@ def test_the_page_says_what_trains_and_what_does_not():
 def test_each_of_openoods_training_configs_trains_or_is_refused(tmp_path):
     pytest.importorskip("multiviewstacking")
     page = tmp_path / "page.md"
-    command = [sys.executable, "-m", "openood_multimodal.plugin.trainers", "--out", str(page)]
+    command = [sys.executable, str(PAGES), "trainers", "--out", str(page)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     ran = re.findall(r"^\| \w+\.yml \| (\w+) \| [\d.]+ \|", page.read_text(), re.MULTILINE)

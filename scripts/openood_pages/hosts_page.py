@@ -1,10 +1,7 @@
 """Every postprocessor in both hosts, on the same networks: which results agree, and what is refused and why.
 
-    python -m openood_multimodal.plugin.hosts --openood-root OpenOOD --openood-root OpenOOD-v1.5 --out <page>
-
-makes the clips, trains the networks and writes docs/openood-hosts.md.  One host is OpenOOD's own ``main.py`` with its
-pipeline ``test_ood``, the other ``openood-mm run`` with ``engine: openood`` (``native`` for our own scores); both write
-an ``ood.csv``.
+Makes the clips and trains the networks.  One host is OpenOOD's own ``main.py`` with its pipeline ``test_ood``, the
+other ``openood-mm run`` with ``engine: openood`` (``native`` for our own scores); both write an ``ood.csv``.
 """
 
 from __future__ import annotations
@@ -13,8 +10,6 @@ import argparse
 import csv
 import io
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -24,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pages import COMMAND, ask_process, run_main, streams, table
 
-from ..errors import UserError
-from ..files import atomic
-from ..registry import POSTPROCESSORS
-from ..vocabulary import OPENOOD_METRICS
-from .captured import run_main, streams
-from .finding import VARIABLE, find_openood
-from .native import PREFIX, openood_postprocessors
-from .recipes import RECIPES, UNSUITABLE
-from .source import describe_openood, postprocessor_configs
-
-_MAIN = "openood_multimodal.plugin.hosts"
+from openood_multimodal.config import load_config
+from openood_multimodal.errors import UserError
+from openood_multimodal.moving_shapes import generate
+from openood_multimodal.naming import did_you_mean
+from openood_multimodal.pipelines import TestPipeline, TrainPipeline
+from openood_multimodal.plugin.native import PREFIX, openood_postprocessors
+from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE
+from openood_multimodal.plugin.source import describe_openood, postprocessor_configs
+from openood_multimodal.registry import POSTPROCESSORS
+from openood_multimodal.vocabulary import OPENOOD_METRICS
 
 
 @dataclass(frozen=True)
@@ -123,12 +118,7 @@ class Row:
 
 def prepare(problem: Problem, folder: Path) -> Path:
     """Make the data, train the network in our own host, and return its checkpoint."""
-    from ..config import load_config
-    from ..pipelines import TrainPipeline
-
     if problem is CLIPS:
-        from ..moving_shapes import generate
-
         generate(folder / "shapes", size="small", height=32, width=40)
     words = [*problem.words, *problem.training_words, *_data(problem, folder)]
     more = ("--output_dir", str(folder), "--exp_name", "run", "--recorder.tensorboard", "false")
@@ -161,12 +151,14 @@ def _theirs(problem: Problem, checkpoint: Path, folder: Path, name: str) -> tupl
     """Run OpenOOD's main.py; return what it wrote, or its refusal, and its notes."""
     out = folder / "theirs" / name
     settings = {**problem.settings.get(name, {})}
+    files = [f"configs/{file}" for file in (*problem.files, "pipelines/test/near_ood.yml")]
     words = [
         "--config",
-        *(f"configs/{file}" for file in problem.files),
-        "configs/pipelines/test/near_ood.yml",
+        *files,
+        _config_file(name, folder, settings),
+        *problem.words,
+        *_data(problem, folder),
     ]
-    words += [_config_file(name, folder, settings), *problem.words, *_data(problem, folder)]
     words += [
         "--pipeline.name",
         "test_ood",
@@ -185,9 +177,6 @@ def _theirs(problem: Problem, checkpoint: Path, folder: Path, name: str) -> tupl
 
 
 def _ours(problem: Problem, checkpoint: Path, folder: Path, name: str) -> tuple[Results | str, list[str]]:
-    from ..config import load_config
-    from ..pipelines import TestPipeline
-
     plain, engine = (name.removeprefix(PREFIX), "native") if name.startswith(PREFIX) else (name, "openood")
     out = folder / "ours" / name
     words = [*problem.words, *_data(problem, folder), "--network.checkpoint", str(checkpoint)]
@@ -229,15 +218,17 @@ def _read(folder: Path, name: str) -> Results:
 # --- the page
 
 
-def page(parts: Sequence[tuple[str, str, Sequence[Row]]]) -> str:
+def page(parts: Sequence[tuple[str, str, Sequence[Row]]], only: str | None = None) -> str:
     """Return the Markdown page.
 
     Args:
         parts: OpenOOD's version, problem, rows; in order.
+        only: the postprocessors, with commas, where not all of them were run.
     """
     roots = " ".join("--openood-root path/to/OpenOOD" for _ in dict.fromkeys(part[0] for part in parts))
     problems = " ".join(f"--problem {name}" for name in dict.fromkeys(part[1] for part in parts))
-    command = f"python -m {_MAIN} {roots} {problems} --out <this file>"
+    chosen = f" --only {only}" if only else ""
+    command = f"{COMMAND} hosts {roots} {problems}{chosen} --out <this file>"
     lines = [
         "# Every postprocessor in both hosts",
         "",
@@ -268,19 +259,17 @@ def _section(version: str, problem: Problem, rows: Sequence[Row]) -> list[str]:
         f"{sum(row.same for row in both)} of the {len(both)} postprocessors that run in both hosts give the same",
         f"digits. Here with {settings}.",
         "",
-        f"| postprocessor | hosts | {' | '.join(OPENOOD_METRICS)} | note |",
-        f"|{'---|' * (len(OPENOOD_METRICS) + 3)}",
-        *(_line(row) for row in ran),
-        "",
-        "Refused in both:",
-        "",
-        "| postprocessor | OpenOOD's `test_ood` says | `openood-mm run` says |",
-        "|---|---|---|",
-        *(f"| {row.name} | {_cell(row.theirs)} | {_cell(row.ours)} |" for row in refused),
+        *table(("postprocessor", "hosts", *OPENOOD_METRICS, "note"), map(_cells, ran)),
+        *(["", "Refused in both:", "", *_refused(refused)] if refused else []),
     ]
 
 
-def _line(row: Row) -> str:
+def _refused(rows: Sequence[Row]) -> list[str]:
+    header = ("postprocessor", "OpenOOD's `test_ood` says", "`openood-mm run` says")
+    return table(header, ((row.name, row.theirs, row.ours) for row in rows))
+
+
+def _cells(row: Row) -> list[str]:
     notes = [*row.notes]
     if isinstance(row.theirs, str) or isinstance(row.ours, str):
         hosts = "own only" if isinstance(row.theirs, str) else "OpenOOD's only"
@@ -294,11 +283,7 @@ def _line(row: Row) -> str:
         cells = [
             a if a == b else f"{a} / {b}" for a, b in zip(row.theirs[0][1:], row.ours[0][1:], strict=True)
         ]
-    return f"| {row.name} | {hosts} | {' | '.join(cells)} | {_cell('; '.join(notes))} |"
-
-
-def _cell(value: Any) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return [row.name, hosts, *cells, "; ".join(notes)]
 
 
 # --- the command
@@ -312,85 +297,56 @@ def measure(
     Raises:
         UserError: when that process fails.
     """
-    words = [problem, str(folder), str(checkpoint), *names]
-    package = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(  # noqa: S603 - this interpreter, our own module
-        [sys.executable, "-m", _MAIN, "--compare", *words],
-        env={
-            **os.environ,
-            VARIABLE: root,
-            "PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)]),
-            "OMP_NUM_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"the comparison with {root} failed:\n{done.stderr[-3000:]}")
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = ask_process([__file__, problem, str(folder), str(checkpoint), *names], root)
     return answer["version"], [Row(**{**row, "notes": tuple(row["notes"])}) for row in answer["rows"]]
 
 
-def _compare(words: Sequence[str]) -> None:
+def _compare(problem: str, folder: str, checkpoint: str, *names: str) -> None:
     import torch
 
     torch.set_num_threads(1)  # sums of several threads differ in the last digit
-    problem, folder, checkpoint, *names = words
     rows = compare(PROBLEMS[problem], Path(checkpoint), Path(folder), names or postprocessor_names())
     print(json.dumps({"version": describe_openood(), "rows": [asdict(row) for row in rows]}))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page; return the exit code: 1 where the hosts differ or something crashed."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {_MAIN}",
-        description="Run every postprocessor in both hosts and write what came out.",
-    )
-    parser.add_argument(
-        "--openood-root", action="append", help=f"OpenOOD's folder; may be repeated (default: {VARIABLE})"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only this page takes."""
     parser.add_argument(
         "--problem", action="append", choices=[*PROBLEMS], help="one of the problems (default: all)"
     )
-    parser.add_argument("--out", type=Path, help="file to write (default: print the page)")
-    parser.add_argument("--compare", nargs="+", help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    try:
-        if options.compare:
-            _compare(options.compare)
-            return 0
-        roots = [str(Path(root).resolve()) for root in options.openood_root or [str(find_openood())]]
-        parts = []
-        with tempfile.TemporaryDirectory(prefix="openood-hosts-") as scratch:
-            for problem in options.problem or PROBLEMS:
-                folder = Path(scratch) / problem
-                folder.mkdir()
-                checkpoint = prepare(PROBLEMS[problem], folder)
-                for number, root in enumerate(roots):
-                    place = folder / str(number)
-                    place.mkdir()
-                    (place / "shapes").symlink_to(folder / "shapes")
-                    version, rows = measure(root, problem, place, checkpoint)
-                    parts.append((number, version, problem, rows))
-        parts.sort(key=lambda part: part[0])
-        text = page([part[1:] for part in parts])
-        if options.out:
-            atomic.write_text(options.out, text)
-        else:
-            print(text, end="")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    parser.add_argument("--only", help="postprocessors, with commas (default: all)")
+
+
+def make(roots: Sequence[str], options: argparse.Namespace) -> tuple[str, list[str]]:
+    """Return the page and what is wrong with it: postprocessors whose results differ between the hosts."""
+    names = options.only.split(",") if options.only else postprocessor_names()
+    unknown = sorted(set(names) - set(postprocessor_names()))
+    if unknown:
+        raise UserError(
+            f"--only: there is no postprocessor '{unknown[0]}'.{did_you_mean(unknown[0], postprocessor_names())}"
+        )
+    parts: list[tuple[int, str, str, list[Row]]] = []
+    with tempfile.TemporaryDirectory(prefix="openood-hosts-") as scratch:
+        for problem in options.problem or PROBLEMS:
+            folder = Path(scratch) / problem
+            folder.mkdir()
+            checkpoint = prepare(PROBLEMS[problem], folder)
+            for number, root in enumerate(roots):
+                place = folder / str(number)
+                place.mkdir()
+                (place / "shapes").symlink_to(folder / "shapes")
+                version, rows = measure(root, problem, place, checkpoint, names)
+                parts.append((number, version, problem, rows))
+    parts.sort(key=lambda part: part[0])
     wrong = [
         f"{row.name} ({version}, {problem})"
         for _, version, problem, rows in parts
         for row in rows
         if differs(row)
     ]
-    if wrong:
-        print(f"the hosts differ: {', '.join(wrong)}", file=sys.stderr)
-    return int(bool(wrong))
+    return page([part[1:] for part in parts], options.only), [
+        f"the hosts differ: {', '.join(wrong)}"
+    ] if wrong else []
 
 
 def differs(row: Row) -> bool:
@@ -399,4 +355,4 @@ def differs(row: Row) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _compare(*sys.argv[1:])

@@ -1,29 +1,20 @@
-"""Which of OpenOOD's training configs train a network of several inputs, found out by running each.
-
-    python -m openood_multimodal.plugin.trainers --openood-root path/to/OpenOOD --out docs/openood-trainers.md
-
-runs ``main.py`` with every file of its ``configs/pipelines/train``, for one epoch on tables (htad_4_3).
-"""
+"""Which of OpenOOD's training configs train a network of several inputs: each is run, for one epoch, on tables."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import Config, read_config
-from ..errors import UserError
-from ..files import atomic
-from . import training
-from .captured import run_main
-from .finding import VARIABLE, find_openood
-from .source import describe_openood
+from pages import COMMAND, run_main, table
+
+from openood_multimodal.config import Config, read_config
+from openood_multimodal.plugin import training
+from openood_multimodal.plugin.source import describe_openood
 
 OURS = ("configs/datasets/htad/htad_4_3.yml", "configs/networks/mlp_fusion.yml")
 """Config files of the dataset and the network; after OpenOOD's, some of which set ``preprocessor.name: base``."""
@@ -75,7 +66,7 @@ def page(rows: Sequence[Row], version: str) -> str:
     lines = [
         "# OpenOOD's training configs on networks of several inputs",
         "",
-        "Made by `python -m openood_multimodal.plugin.trainers --openood-root path/to/OpenOOD --out <this file>`,",
+        f"Made by `{COMMAND} trainers --openood-root path/to/OpenOOD --out <this file>`,",
         f"with OpenOOD {version}. Do not edit.",
         "",
         f"{len(runs)} of the {len(rows)} files in OpenOOD's `{_FOLDER.as_posix()}` train a network of this package;",
@@ -95,11 +86,12 @@ def page(rows: Sequence[Row], version: str) -> str:
         "",
         "The accuracy after one epoch shows that something is learned, not which trainer is better.",
         "",
-        "| config | trainer | accuracy | note |",
-        "|---|---|---|---|",
-        *(
-            f"| {row.config} | {row.trainer} | {row.outcome:.2f} | {training.RUNS.get(row.trainer, '')} |"
-            for row in runs
+        *table(
+            ("config", "trainer", "accuracy", "note"),
+            (
+                (row.config, row.trainer, f"{row.outcome:.2f}", training.RUNS.get(row.trainer, ""))
+                for row in runs
+            ),
         ),
         "",
         "## What is refused, and why",
@@ -112,48 +104,23 @@ def page(rows: Sequence[Row], version: str) -> str:
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
-    return [
-        "| config | trainer | why |",
-        "|---|---|---|",
-        *(f"| {row.config} | {row.trainer} | {_why(str(row.outcome))} |" for row in rows),
-    ]
+    return table(
+        ("config", "trainer", "why"), ((row.config, row.trainer, _why(str(row.outcome))) for row in rows)
+    )
 
 
 def _why(message: str) -> str:
-    reason = _REFUSAL.sub("", message).partition(". Those that can: ")[0]
-    return " ".join(reason.split()).replace("|", "\\|")
+    return _REFUSAL.sub("", message).partition(". Those that can: ")[0]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page; return the exit code: 1 where a config neither ran nor was refused."""
-    parser = argparse.ArgumentParser(
-        prog="python -m openood_multimodal.plugin.trainers",
-        description="Run OpenOOD's training configs and write what came out.",
-    )
-    parser.add_argument("--openood-root", help=f"OpenOOD's folder (default: the variable {VARIABLE})")
-    parser.add_argument("--out", type=Path, help="file to write (default: print the page)")
-    options = parser.parse_args(argv)
-    if options.openood_root:
-        os.environ[VARIABLE] = str(Path(options.openood_root).resolve())
-    try:
-        import torch
+def add_options(_: argparse.ArgumentParser) -> None:
+    """This page takes no options of its own."""
 
-        torch.set_num_threads(1)  # sums of several threads differ in the last digit
-        root = find_openood()
-        rows = run_all(root, training_configs(root))
-        text = page(rows, describe_openood())
-        if options.out:
-            atomic.write_text(options.out, text)
-        else:
-            print(text, end="")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+
+def make(roots: Sequence[str], _: argparse.Namespace) -> tuple[str, list[str]]:
+    """Return the page and what is wrong with it: configs that neither ran nor were refused."""
+    root = Path(roots[-1])
+    rows = run_all(root, training_configs(root))
     failed = [row.config for row in rows if isinstance(row.outcome, str) and not row.refused]
-    if failed:
-        print(f"neither ran nor were refused: {', '.join(failed)}", file=sys.stderr)
-    return int(bool(failed))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    faults = [f"neither ran nor were refused: {', '.join(failed)}"] if failed else []
+    return page(rows, describe_openood()), faults

@@ -1,32 +1,25 @@
-"""Which of OpenOOD's postprocessors run, found out by running them; and both engines side by side.
-
-    python -m openood_multimodal.plugin.support --openood-root path/to/OpenOOD --out docs/openood-postprocessors.md
-
-writes the page from nothing but seeded data: the same OpenOOD and the same packages give the same page.
-"""
+"""Which of OpenOOD's postprocessors run, found out by running them; and both engines side by side."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import MissingPackageError, UserError
-from ..evaluators.metrics import auroc
-from ..files import atomic
-from .adapters import OpenOODPostprocessor
-from .finding import VARIABLE
-from .parity import CASES, LIMIT, Comparison, compare_engines
-from .recipes import RECIPES, UNSUITABLE
-from .source import describe_openood
-from .trials import BATCH, Trial, make_trial
-from .wrappers import WRAPPERS
+from pages import COMMAND, table
+from parity import CASES, LIMIT, Comparison, compare_engines
+from trial import BATCH, Trial, make_trial
+
+from openood_multimodal.errors import MissingPackageError
+from openood_multimodal.evaluators.metrics import auroc
+from openood_multimodal.plugin.adapters import OpenOODPostprocessor
+from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE
+from openood_multimodal.plugin.source import describe_openood
+from openood_multimodal.plugin.wrappers import WRAPPERS
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "vim": {"dim": 16},
@@ -104,7 +97,7 @@ def page(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> str:
     """Return the Markdown page of both tables."""
     ran = [row for row in rows if not isinstance(row.embeddings, str)]
     inputs = [row for row in rows if not isinstance(row.network, str)]
-    command = "python -m openood_multimodal.plugin.support --openood-root path/to/OpenOOD --out <this file>"
+    command = f"{COMMAND} postprocessors --openood-root path/to/OpenOOD --out <this file>"
     lines = [
         "# OpenOOD's postprocessors on multimodal embeddings",
         "",
@@ -121,18 +114,20 @@ def page(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> str:
         "AUROC in percent on a small generated problem (two modalities, four classes, 400 training rows): it",
         "shows that something is computed, not which score is better.",
         "",
-        "| postprocessor | stored embeddings | network with several inputs | OpenOOD's wrapper | note |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {row.name} | {_cell(row.embeddings)} | {_cell(row.network)} | {row.wrapper} | {_cell(row.note)} |"
-            for row in rows
+        *table(
+            (
+                "postprocessor",
+                "stored embeddings",
+                "network with several inputs",
+                "OpenOOD's wrapper",
+                "note",
+            ),
+            ((row.name, _auroc(row.embeddings), _auroc(row.network), row.wrapper, row.note) for row in rows),
         ),
         "",
         "## What doesn't, and why",
         "",
-        "| postprocessor | why |",
-        "|---|---|",
-        *(f"| {name} | {reason} |" for name, reason in UNSUITABLE.items()),
+        *table(("postprocessor", "why"), UNSUITABLE.items()),
     ]
     if comparisons:
         lines += ["", *_parity_section(comparisons)]
@@ -157,13 +152,12 @@ def _parity_section(comparisons: Sequence[Comparison]) -> list[str]:
         lines += [
             f"### {case.name}: {case.rows} training rows, D = {case.dim}, C = {case.classes}",
             "",
-            "| score | AUROC native | openood | float64 | FPR@95 native | openood | float64 |",
-            "|---|---|---|---|---|---|---|",
-            *(
-                f"| {each.score}{'' if each.within else ' *'} | "
-                + " | ".join(map(_percent, (*each.auroc, *each.fpr)))
-                + " |"
-                for each in own
+            *table(
+                ("score", "AUROC native", "openood", "float64", "FPR@95 native", "openood", "float64"),
+                (
+                    (f"{each.score}{'' if each.within else ' *'}", *map(_percent, (*each.auroc, *each.fpr)))
+                    for each in own
+                ),
             ),
             "",
         ]
@@ -211,10 +205,8 @@ def _distance(each: Comparison, engine: int) -> str:
     return f"{100 * auroc:.3f} (AUROC) and {100 * fpr:.3f} (FPR@95) points"
 
 
-def _cell(value: float | str) -> str:
-    if isinstance(value, float):
-        return f"{100 * value:.1f}"
-    return " ".join(value.split()).replace("|", "\\|")
+def _auroc(value: float | str) -> str:
+    return f"{100 * value:.1f}" if isinstance(value, float) else value
 
 
 def _percent(value: float) -> str:
@@ -232,41 +224,20 @@ def _versions() -> str:
     return ", ".join(found)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m openood_multimodal.plugin.support",
-        description="Run OpenOOD's postprocessors and write what came out.",
-    )
-    parser.add_argument("--openood-root", help=f"OpenOOD's folder (default: the variable {VARIABLE})")
-    parser.add_argument("--out", type=Path, help="file to write (default: print the page)")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only this page takes."""
     parser.add_argument("--cases", help="cases of the comparison, with commas; 'none': leave it out")
-    options = parser.parse_args(argv)
-    if options.openood_root:
-        os.environ[VARIABLE] = options.openood_root
-    try:
-        import torch
 
-        torch.set_num_threads(1)  # sums of several threads differ in the last digit
-        known = [case.name for case in CASES]
-        chosen = known if options.cases is None else [c for c in options.cases.split(",") if c != "none"]
-        rows = run_all()
-        comparisons = [each for name in chosen for each in compare_engines(name)]
-        text = page(rows, comparisons)
-        if options.out:
-            atomic.write_text(options.out, text)
-        else:
-            print(text, end="")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+
+def make(_: Sequence[str], options: argparse.Namespace) -> tuple[str, list[str]]:
+    """Return the page and what is wrong with it: nothing; what didn't run is named on stderr."""
+    known = [case.name for case in CASES]
+    chosen = known if options.cases is None else [c for c in options.cases.split(",") if c != "none"]
+    rows = run_all()
+    comparisons = [each for name in chosen for each in compare_engines(name)]
     failed = [row.name for row in rows if isinstance(row.embeddings, str)]
     worse = [f"{c.score} on {c.case}" for c in comparisons if not (c.within or c.native_is_closer)]
     for what, names in (("did not run", failed), ("native is further from the reference", worse)):
         if names:
             print(f"{what}: {', '.join(names)}", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return page(rows, comparisons), []

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.special import logsumexp, softmax
 
-from ..arrays import Embeddings, LinearHead
-from ..errors import UserError
-from ..evaluators.metrics import compute_ood_metrics
-from ..naming import did_you_mean
-from ..registry import POSTPROCESSORS
-from .adapters import OpenOODPostprocessor
+from openood_multimodal.arrays import Embeddings, LinearHead
+from openood_multimodal.errors import UserError
+from openood_multimodal.evaluators.metrics import compute_ood_metrics
+from openood_multimodal.naming import did_you_mean
+from openood_multimodal.plugin.adapters import OpenOODPostprocessor
+from openood_multimodal.registry import POSTPROCESSORS
 
 Floats = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..arrays import Embeddings, LinearHead
-from ..datasets.batch import ModalityBatch
-from ..networks import MLPFusionNet, MultimodalNetwork
+from openood_multimodal.arrays import Embeddings, LinearHead
+from openood_multimodal.datasets.batch import ModalityBatch
+from openood_multimodal.networks import MLPFusionNet, MultimodalNetwork
 
 CLASSES = 4
 WIDTHS = {"video": 16, "audio": 2}
