@@ -63,6 +63,7 @@ test-openood:
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/import_graph.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

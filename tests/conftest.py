@@ -30,7 +30,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.append(str(REPOSITORY / "scripts" / "openood_pages"))  # its modules import each other by name
+SCRIPTS = REPOSITORY / "scripts"
+sys.path += [
+    str(SCRIPTS),
+    str(SCRIPTS / "openood_pages"),
+]  # no packages: tests import what they test by its name
 SMALL = ("--network.hidden_dim", "8", "--network.embedding_dim", "6")
 BENCHMARKS = {  # name → config and, for what is no generated data, the package that must be there
     "synthetic": ("synthetic/synthetic_far", None),
