@@ -1,51 +1,63 @@
-"""Pickles of plain values, read without unpickling.
+"""Pickles of plain values: lists, tuples, dicts, text, numbers, booleans and None.
 
-A pickle is a program: `pickle.load` runs it, and it may call any function that it names.  This reader walks its
-instructions (`pickletools.genops`, which only splits the bytes) and carries out those that build lists, tuples,
-dicts, texts, numbers, booleans and None.  It knows no instruction that looks up a class, calls anything or loads
-a persistent object; a pickle that holds one is refused, whatever else it holds.
+A pickle is a program: it may call any function that it names.  Two barriers, each sufficient: the instructions are
+checked before any is carried out (`pickletools.genops` only splits the bytes), and must be those that build plain
+values; and the unpickler that carries them out looks up no class, function or persistent object.
 """
 
 from __future__ import annotations
 
+import io
+import pickle
 import pickletools
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from ..errors import UserError
 from .limits import beyond, limit
 
 MAX_DEPTH = 8
-MAX_SIZE = 2**26
-"""Values and letters of what is read, written out: a value that stands in many places counts in each."""
+MAX_EXPANSION = 2**26
+"""Values and characters that references to earlier values may add, each counted as often as it is used."""
 MAX_BITS = 1024
 
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_SCALARS = frozenset(
-    (
-        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-        *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-    )
+_INSTRUCTIONS = {
+    "scalar": "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT UNICODE "
+    "SHORT_BINUNICODE BINUNICODE BINUNICODE8 EMPTY_TUPLE",
+    "tuple": "TUPLE TUPLE1 TUPLE2 TUPLE3",
+    "growing": "EMPTY_LIST EMPTY_DICT LIST DICT",
+    "adding": "APPEND APPENDS SETITEM SETITEMS",
+    "put": "PUT BINPUT LONG_BINPUT MEMOIZE",
+    "get": "GET BINGET LONG_BINGET",
+    "mark": "MARK",
+    "end": "STOP",
+    "framing": "PROTO FRAME",
+    "name": "GLOBAL STACK_GLOBAL INST",
+}
+_KIND = {name: kind for kind, names in _INSTRUCTIONS.items() for name in names.split()}
+_DAMAGED = (
+    *(pickle.UnpicklingError, ValueError, LookupError, TypeError, AttributeError),
+    *(EOFError, ArithmeticError, MemoryError),
 )
-_EMPTY: dict[str, type] = {"EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
-_GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
-_NAMING = frozenset(("GLOBAL", "STACK_GLOBAL", "INST"))
 
 
-class _Mark:
-    """Where a group of values begins on the stack."""
+class _Named(pickle.UnpicklingError):
+    """The pickle names a class or function."""
 
 
-class _Slot:
-    """A value on the stack, with how deep containers are nested in it, and how large it is written out."""
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> NoReturn:
+        raise _Named(f"{module_name}.{global_name}")
 
-    __slots__ = ("depth", "size", "value")
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise pickle.UnpicklingError("persistent objects are not read")
 
-    def __init__(self, value: Any, depth: int = 0, size: int = 1) -> None:
-        self.value = value
-        self.depth = depth
-        self.size = size
+
+class _Size(NamedTuple):
+    """What is known of a value on the stack: nested levels, values and characters written out, may it still grow."""
+
+    depth: int = 0
+    values: int = 1
+    grows: bool = False
 
 
 def load_plain(data: bytes, where: str) -> Any:
@@ -57,153 +69,111 @@ def load_plain(data: bytes, where: str) -> Any:
 
     Raises:
         UserError: when it names a class or function or needs one (the message gives its name, the byte and the
-            entry), is truncated or no pickle, has more bytes or instructions than the limits, is written
-            out larger than `MAX_SIZE` or nested more than 8 deep, or holds a number of more than 1024 bits.
+            entry), is truncated or no pickle, has more bytes or instructions than the limits, expands by more than
+            `MAX_EXPANSION`, is nested more than 8 deep, or holds a number of more than 1024 bits.
     """
     if len(data) > limit("pickle_bytes"):
         raise beyond(where, f"it has {len(data)} bytes", "pickle_bytes")
-    most = limit("pickle_steps")
-    reader = _Reader(where)
+    most, scan = limit("pickle_steps"), _Scan()
+    position: int | None = 0
     try:
         for number, (opcode, argument, position) in enumerate(pickletools.genops(data)):
             if number >= most:
                 raise beyond(where, f"it has more than {most} instructions", "pickle_steps")
-            reader.step(opcode.name, argument, position or 0)
-    except (ValueError, IndexError, TypeError, KeyError) as error:
+            if _KIND.get(opcode.name, "name") == "name":
+                raise UserError(
+                    f"{where}, entry {scan.entry} (byte {position}): {_needs(opcode.name, data)}. Such a pickle could "
+                    "run any code, so it is not read. The authors' lists hold tuples of text and numbers alone; get "
+                    "them again."
+                )
+            scan.step(opcode, argument, number)
+        return _Unpickler(io.BytesIO(data)).load()
+    except _DAMAGED as error:
         if isinstance(error, UserError):
             raise
         fault = str(error).partition(";")[0] or type(error).__name__
         raise UserError(
-            f"{where}, {reader.entry}: truncated, or not a pickle ({fault}). Get the file again."
+            f"{where}, entry {scan.entry}: truncated, or not a pickle ({fault}). Get the file again."
         ) from error
-    return reader.result
 
 
-class _Reader:
-    def __init__(self, where: str) -> None:
-        self.where = where
-        self.result: Any = None
-        self._stack: list[_Slot | _Mark] = []
-        self._memo: dict[int, _Slot] = {}
-        self._tuples = 0
-        self._texts: list[str] = []
+def _needs(name: str, data: bytes) -> str:
+    if name not in _KIND:
+        return f"it holds the instruction {name}, which plain lists don't need"
+    try:  # all instructions before this one have been checked
+        _Unpickler(io.BytesIO(data)).load()
+    except _Named as error:
+        return f"it names '{error}', a class or function"
+    except _DAMAGED:
+        pass
+    return "it names a class or function"
 
-    @property
-    def entry(self) -> str:
-        """The entry being read: a list of tuples has one tuple an entry."""
-        return f"entry {self._tuples + 1}"
 
-    def step(self, name: str, argument: Any, position: int) -> None:
-        """Carry out one instruction."""
-        if name in _SCALARS:
-            if isinstance(argument, str):
-                self._texts = [*self._texts[-1:], argument]
-                self._push(argument, size=1 + len(argument))
-            elif isinstance(argument, int) and argument.bit_length() > MAX_BITS:
+class _Scan:
+    """Follow the sizes of values through the instructions, without making the values.
+
+    Attributes:
+        entry: the entry being read, from 1: a list of tuples has one tuple an entry.
+    """
+
+    def __init__(self) -> None:
+        self.entry = 1
+        self._stack: list[_Size | None] = []  # None: a mark, where a group of values begins
+        self._memo: dict[int, _Size] = {}
+        self._expanded = 0
+
+    def step(self, opcode: pickletools.OpcodeInfo, argument: Any, number: int) -> None:
+        """Take the instruction ``number``.  Raises ValueError, LookupError or TypeError for one that can't be."""
+        kind = _KIND[opcode.name]
+        if kind == "scalar":
+            if isinstance(argument, int) and argument.bit_length() > MAX_BITS:
                 raise ValueError(f"a number of {argument.bit_length()} bits")
-            else:
-                self._push(argument)
-        elif name in _CONSTANTS:
-            self._push(_CONSTANTS[name])
-        elif name in _EMPTY:
-            self._push(_EMPTY[name](), 1)
-        elif name == "MARK":
-            self._stack.append(_Mark())
-        elif name in ("TUPLE", "LIST", "DICT"):
-            self._build(name, self._pop_to_mark())
-        elif name in _TUPLES:
-            self._build("TUPLE", [self._pop() for _ in range(_TUPLES[name])][::-1])
-        elif name in ("APPEND", "APPENDS"):
-            items = [self._pop()] if name == "APPEND" else self._pop_to_mark()
-            self._extend(list, items)
-        elif name in ("SETITEM", "SETITEMS"):
-            items = [self._pop(), self._pop()][::-1] if name == "SETITEM" else self._pop_to_mark()
-            self._extend(dict, items)
-        elif name == "MEMOIZE":
-            self._memo[len(self._memo)] = self._top()
-        elif name in _PUTS:
-            self._memo[int(argument)] = self._top()
-        elif name in _GETS:
-            self._get(int(argument))
-        elif name == "STOP":
-            self.result = self._pop().value
-            if self._stack:
-                raise ValueError("values left over at its end")
-        elif name not in ("PROTO", "FRAME"):
-            self._refuse(name, argument, position)
+            self._stack.append(_Size(values=1 + len(argument) if isinstance(argument, str) else 1))
+        elif kind in ("tuple", "growing", "adding"):
+            self._build(opcode, kind)
+        elif kind == "put":
+            index = len(self._memo) if argument is None else argument
+            if not 0 <= index <= number:  # the unpickler makes room for all up to it
+                raise ValueError(f"reference {index} out of range")
+            self._memo[index] = self._top()
+        elif kind == "get":
+            self._get(self._memo[argument])
+        elif kind == "mark":
+            self._stack.append(None)
+        elif kind == "end" and (self._top() is None or len(self._stack) > 1):
+            raise ValueError("values left over at its end")
 
-    def _refuse(self, name: str, argument: Any, position: int) -> None:
-        if name in _NAMING:
-            named = str(argument).replace(" ", ".") if argument else ".".join(self._texts[-2:])
-            what = f"it names '{named}', a class or function"
-        else:
-            what = f"it holds the instruction {name}, which plain lists don't need"
-        raise UserError(
-            f"{self.where}, {self.entry} (byte {position}): {what}. Such a pickle could run any code, so it is not "
-            "read. The authors' lists hold tuples of text and numbers alone; get them anew."
-        )
-
-    def _push(self, value: Any, depth: int = 0, size: int = 1) -> None:
-        self._stack.append(_Slot(value, depth, size))
-
-    def _get(self, number: int) -> None:
-        slot = self._memo[number]
-        if isinstance(slot.value, list | dict):
-            raise ValueError("a list that stands in two places")  # it might contain itself
-        if isinstance(slot.value, str):
-            self._texts = [*self._texts[-1:], slot.value]
-        self._stack.append(slot)
-
-    def _top(self) -> _Slot:
-        if isinstance(self._stack[-1], _Mark):
+    def _top(self) -> _Size:
+        if self._stack[-1] is None:
             raise ValueError("a mark where a value is needed")
         return self._stack[-1]
 
-    def _pop(self) -> _Slot:
+    def _pop(self) -> _Size:
         top = self._top()
         self._stack.pop()
         return top
 
-    def _pop_to_mark(self) -> list[_Slot]:
-        items: list[_Slot] = []
-        while not isinstance(self._stack[-1], _Mark):
-            items.append(self._pop())
-        self._stack.pop()
-        return items[::-1]
-
-    def _build(self, kind: str, items: list[_Slot]) -> None:
-        depth, size = self._depth_over(items), self._size_with(1, items)  # before a dict hashes its keys
-        values = [item.value for item in items]
-        self._tuples += kind == "TUPLE"
-        built: Any = values if kind == "LIST" else tuple(values) if kind == "TUPLE" else _pairs(values)
-        self._push(built, depth, size)
-
-    def _extend(self, kind: type[list[Any]] | type[dict[Any, Any]], items: list[_Slot]) -> None:
-        target = self._top()
-        if type(target.value) is not kind:
-            raise ValueError(f"items for something that is no {kind.__name__}")
-        target.depth = max(target.depth, self._depth_over(items))
-        target.size = self._size_with(target.size, items)
-        values = [item.value for item in items]
-        if isinstance(target.value, list):
-            target.value.extend(values)
-        else:
-            target.value.update(_pairs(values))
-
-    def _depth_over(self, items: list[_Slot]) -> int:
-        depth = 1 + max((item.depth for item in items), default=0)
+    def _build(self, opcode: pickletools.OpcodeInfo, kind: str) -> None:
+        parts: list[_Size] = []
+        for wanted in reversed(opcode.stack_before):
+            if wanted is pickletools.stackslice:
+                while self._stack[-1] is not None:
+                    parts.append(self._pop())
+            elif wanted is pickletools.markobject:
+                self._stack.pop()
+            else:
+                parts.append(self._pop())
+        whole = parts.pop() if kind == "adding" else _Size(1)
+        depth = max(whole.depth, 1 + max((part.depth for part in parts), default=0))
         if depth > MAX_DEPTH:
-            raise UserError(f"{self.where}, {self.entry}: nested more than {MAX_DEPTH} deep; a list isn't.")
-        return depth
+            raise ValueError(f"nested more than {MAX_DEPTH} deep, which a list isn't")
+        self._stack.append(_Size(depth, whole.values + sum(part.values for part in parts), kind != "tuple"))
+        self.entry += kind == "tuple"
 
-    def _size_with(self, size: int, items: list[_Slot]) -> int:
-        size += sum(item.size for item in items)
-        if size > MAX_SIZE:
-            raise UserError(
-                f"{self.where}, {self.entry}: a few bytes that stand for very much; a list isn't so."
-            )
-        return size
-
-
-def _pairs(values: list[Any]) -> dict[Any, Any]:
-    return dict(zip(values[::2], values[1::2], strict=True))
+    def _get(self, value: _Size) -> None:
+        if value.grows:
+            raise ValueError("a list that stands in two places")  # it might contain itself
+        self._expanded += value.values
+        if self._expanded > MAX_EXPANSION:
+            raise ValueError("a few bytes that expand to very much, which a list doesn't")
+        self._stack.append(value)

@@ -5,6 +5,7 @@ import datetime
 import os
 import pickle
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_few_bytes_that_stand_for_very_much_are_refused(before, after):
         row = (row,) * 1000  # to hash or to print it takes as long as if its 10**9 texts were there
     body = pickle.dumps(row, 3).removeprefix(b"\x80\x03").removesuffix(b".")
     assert len(body) < 10_000
-    with pytest.raises(UserError, match=r"x\.pkl, entry \d+: a few bytes"):
+    with pytest.raises(UserError, match=r"x\.pkl, entry \d+: .*a few bytes"):
         load_plain(b"\x80\x03" + before + body + after, "x.pkl")
 
 
@@ -140,3 +141,35 @@ def test_a_number_too_long_to_print_is_refused(protocol):
     with pytest.raises(UserError, match="truncated, or not a pickle") as raised:
         load_plain(data, "x.pkl")
     assert "sys." not in str(raised.value)
+
+
+def test_hashing_takes_no_longer_than_the_limit_on_values():
+    row = ("a",) * 1000
+    body = pickle.dumps((row,) * 1000, 3).removeprefix(b"\x80\x03").removesuffix(b".")
+    kept = b"q\xff"  # each key below is the same million texts, hashed again in a dict of its own
+    data = b"\x80\x03(" + body + kept + b"}h\xffK\x01s" * 10_000 + b"l."
+    with pytest.raises(UserError, match="a few bytes"):
+        load_plain(data, "x.pkl")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            b"\x80\x02]r\xff\xff\xff\x7f.",
+            "reference 2147483647 out of range",
+        ),  # would make room for all of them
+        (b"\x80\x02\x82\x01.", "EXT1"),
+        (b"\x80\x02" + b"(" * 400_000 + b")" + b"\x85" * 90_000 + b".", "deep"),
+        (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff].", "FRAME length"),
+        (b"\x80\x02K\x01]K\x02a.", "left over"),
+    ],
+    ids=["reference", "extension", "nested", "frame", "left_over"],
+)
+def test_hostile_bytes_are_refused_without_memory(data, said):
+    tracemalloc.start()
+    with pytest.raises(UserError, match=said):
+        load_plain(data, "x.pkl")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**26
