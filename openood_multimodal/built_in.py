@@ -99,10 +99,10 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "synthetic": "datasets.layouts.synthetic:LAYOUT",
     },
     "clip_layouts": {
-        "epic_kitchens": "corpora.epic_kitchens:LAYOUT",
-        "hac": "corpora.hac:LAYOUT",
-        "hmdb51": "corpora.hmdb51:LAYOUT",
-        "kinetics600": "corpora.kinetics600:LAYOUT",
-        "ucf101": "corpora.ucf101:LAYOUT",
+        "epic_kitchens": "corpora.layouts:epic_kitchens",
+        "hac": "corpora.layouts:hac",
+        "hmdb51": "corpora.layouts:hmdb51",
+        "kinetics600": "corpora.layouts:kinetics600",
+        "ucf101": "corpora.layouts:ucf101",
     },
 }

@@ -46,6 +46,15 @@ def test_everything_of_the_data_folders_is_in_the_wheel(installed):
         assert here == {p.relative_to(there) for p in there.rglob("*") if p.is_file()}
 
 
+def test_the_layouts_of_clips_are_in_the_wheel(installed, tmp_path):
+    folder = Path("openood_multimodal", "corpora", "layouts")
+    assert {p.name for p in (installed / folder).glob("*.yml")} == {
+        p.name for p in (ROOT / folder).glob("*.yml")
+    }
+    guide = run(installed, tmp_path, "prepare", "hmdb51")
+    assert "hmdb51_flow_mp4.tar.gz" in guide.stdout, guide.stderr
+
+
 def test_an_installed_wheel_trains_and_evaluates(installed, tmp_path):
     listed = run(installed, tmp_path, "doctor")
     assert str(installed / "openood_multimodal" / "_data" / "configs") in listed.stdout, listed.stderr

@@ -18,8 +18,8 @@ from .main import subparser
 
 if TYPE_CHECKING:
     from ..corpora.clip_survey import Survey
-    from ..corpora.inventory import Inventory
     from ..corpora.layout import ClipLayout
+    from ..datasets.inventory import Inventory
     from ..datasets.manifest import Manifest
 
 DATASETS = ("hmdb51", "ucf101", "epic_kitchens", "hac", "kinetics600")
@@ -107,7 +107,7 @@ def _look(
     from tqdm import tqdm
 
     from ..corpora.clip_survey import survey
-    from ..corpora.inventory import Inventory
+    from ..datasets.inventory import Inventory
 
     with tqdm(desc="Looking", unit=" folders", leave=False, disable=None, file=sys.stderr) as bar:
         inventory = Inventory(root, lambda folder: bar.update())
@@ -229,7 +229,8 @@ def _nothing(layout: ClipLayout, root: Path, as_json: bool, reason: str) -> int:
 
 def _hint(layout: ClipLayout, inventory: Inventory) -> str:
     """Return a sentence that tells what is nearly right: a folder's name, or the folder one further down; or ""."""
-    from ..corpora.inventory import FOLDER, Inventory
+    from ..corpora.clip_survey import matching
+    from ..datasets.inventory import FOLDER, Inventory
 
     places = [place for each in layout.places.values() for place in each]
     for name in dict.fromkeys(place.parts[0] for place in places):
@@ -240,7 +241,7 @@ def _hint(layout: ClipLayout, inventory: Inventory) -> str:
     folders = sorted(name for name, kind in inventory.entries().items() if kind == FOLDER)
     for folder in folders[:SHOWN]:
         below = Inventory(root / folder)
-        if any(True for place in places for _ in below.matching(place)):
+        if any(True for place in places for _ in matching(below, place)):
             return f" But {root / folder} does: give that as --root."
     return ""
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..datasets.cells import FRAME_NAME, flow_y, split_frames
-from .inventory import BROKEN, FILE, FOLDER, OTHER, OUTSIDE, Inventory
+from ..datasets.inventory import BROKEN, FILE, FOLDER, OTHER, OUTSIDE, Inventory
 
 ELSEWHERE = "in another place"
 """Why a file is missing that lies where the data set's folder has its other files, and not where the manifest says."""

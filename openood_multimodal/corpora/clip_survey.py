@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..datasets.cells import split_frames
+from ..datasets.inventory import FILE, FOLDER, Inventory
 from ..datasets.manifest import LEADING, OOD_LABEL, Manifest
 from ..errors import UserError
-from ..files import listed
+from ..files import is_clutter, listed
 from ..naming import did_you_mean
 from .clip_check import Checked, Wanted, check
-from .inventory import Inventory, clips_on_disk, locate
 from .layout import ClipKey, ClipLayout
+from .places import Place
 
 UNKNOWN_CLASS = "unknown"
 
@@ -223,3 +225,55 @@ def _labels(rows: Sequence[Row]) -> list[int]:
     names = sorted({row.class_name for row in rows} - {""})
     place = {name: number for number, name in enumerate(names)}
     return [place.get(row.class_name, OOD_LABEL) for row in rows]
+
+
+def locate(layout: ClipLayout, inventory: Inventory) -> ClipLayout:
+    """Return the layout with the places that hold most files of each modality; where none has any, the first.
+
+    A function of what is below the folder alone.  The first place wins a tie.
+    """
+    if layout.recordings:
+        return layout
+    places = {
+        modality: (max(choices, key=lambda place: len(_clips_in(layout, inventory, place))),)
+        for modality, choices in layout.places.items()
+    }
+    return layout.with_places(places)
+
+
+def clips_on_disk(layout: ClipLayout, inventory: Inventory) -> dict[str, str]:
+    """Return clip → its video, of all clips whose videos are in the layout's first place for them."""
+    found = _clips_in(layout, inventory, layout.places["video"][0])
+    return {clip: path for path, clip in found if clip}
+
+
+def _clips_in(layout: ClipLayout, inventory: Inventory, place: Place) -> list[tuple[str, str]]:
+    """Return (file, clip) of the files in ``place``; the clip is "" where the file doesn't tell."""
+    found = []
+    for path in matching(inventory, place):
+        words = place.words(path)
+        clip = layout.clip_at(words) if words is not None else None
+        own = layout.words(clip) if clip else None
+        if clip == "" or (clip and own is not None and place.path(own) == path):
+            found.append((path, clip))
+    return found
+
+
+def matching(inventory: Inventory, place: Place) -> Iterator[str]:
+    """Yield the files that are where ``place`` says, sorted folder by folder."""
+    return _matching(inventory, place.parts, "")
+
+
+def _matching(inventory: Inventory, parts: Sequence[str | re.Pattern[str]], folder: str) -> Iterator[str]:
+    part, rest = parts[0], parts[1:]
+    entries = inventory.entries(folder)
+    if isinstance(part, str):
+        names = [part] if part in entries else []
+    else:
+        names = sorted(name for name in entries if part.fullmatch(name) and not is_clutter(name))
+    for name in names:
+        path = f"{folder}/{name}" if folder else name
+        if rest and entries[name] == FOLDER:
+            yield from _matching(inventory, rest, path)
+        elif not rest and entries[name] == FILE:
+            yield path

@@ -17,7 +17,6 @@ another of its places is found by `inventory.locate`, once for a whole folder; t
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -126,16 +125,3 @@ def make_cells(
         return {modality: place.path(found) for modality, place in first.items()}
 
     return cells
-
-
-def words_in(pattern: re.Pattern[str]) -> Callable[[str], Mapping[str, str] | None]:
-    """Return the function ``words`` of a layout whose clips' names are told by one pattern.
-
-    The second of two clips of one name, ``<clip>.2`` in manifests, has the same files as the first.
-    """
-
-    def words(clip: str) -> Mapping[str, str] | None:
-        found = pattern.fullmatch(original_name(clip))
-        return found.groupdict() if found else None
-
-    return words

@@ -1,4 +1,4 @@
-"""Ways in which the files of one modality may lie below a data set's folder."""
+"""Where the files of one modality may be below a dataset's folder."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ class Place:
     def shown(self) -> str:
         """The template for people: ``video/<class name>/<stem>.avi``."""
         return _WORD.sub(lambda word: f"<{word[1].replace('_', ' ')}>", self.template)
+
+    @property
+    def fields(self) -> list[str]:
+        """The words in it."""
+        return _WORD.findall(self.template)
 
     @cached_property
     def parts(self) -> tuple[str | re.Pattern[str], ...]:

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..corpora.safe_paths import what_is_there
 from ..files.paths import resolve_inside
 from .cells import split_frames
+from .inventory import what_is_there
 from .manifest import Manifest
 
 

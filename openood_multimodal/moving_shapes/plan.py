@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..corpora.hac import DOMAINS
 from ..corpora.layout import ClipKey
 from ..datasets.manifest import OOD_LABEL
 from ..vocabulary import FAR, FILE_GROUPS, ID_SETS, NEAR, OOD_VAL
@@ -15,6 +14,8 @@ from .worlds import FAR_WORLDS
 
 NEAR_SET, FAR_SET, VAL_SET = "moving_shapes_near", "moving_shapes_far", "moving_shapes_val"
 SPLITS = (*ID_SETS, f"{NEAR}_{NEAR_SET}", f"{FAR}_{FAR_SET}", f"{FILE_GROUPS[OOD_VAL]}_{VAL_SET}")
+
+DOMAINS = ("human", "animal", "cartoon")  # of HAC
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Where the five data sets' files lie, as in the authors' README and loaders."""
 
 import math
+from pathlib import Path
 
 import pytest
 
 from openood_multimodal.corpora.layout import ClipKey
+from openood_multimodal.corpora.layout_files import read_layout
 from openood_multimodal.corpora.places import Place
 from openood_multimodal.corpora.recordings import name_of_repeat, original_name
 from openood_multimodal.datasets.cells import flow_y, split_frames
@@ -134,3 +136,55 @@ def test_place_reads_what_it_writes() -> None:
 
 def test_flow_y_changes_the_file_alone() -> None:
     assert flow_y("flow/a_flow_x b/c_flow_x.mp4") == "flow/a_flow_x b/c_flow_y.mp4"
+
+
+OWN = r"""
+name: mine
+summary: videos with a sensor's readings
+modalities: [video, imu]
+clip: '(?P<class_name>[^/]+)/(?P<stem>[^/]+)\.mp4'
+clip_names: ['{class_name}/{stem}.mp4']
+recording_patterns: ['[^/]+/(?P<recording>[a-z]+)_.*']
+span: '.*_(?P<start>[0-9]+)-(?P<stop>[0-9]+)\.mp4'
+span_units: 10
+words:
+  folder: {of: class_name, values: {walk: train}, otherwise: test}
+places:
+  video: ['{folder}/{class_name}/{stem}.mp4']
+  imu: ['imu/{stem}.csv']
+archives: []
+tree: mine/
+"""
+
+
+def test_a_layout_of_ones_own_is_a_yaml_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text(OWN, encoding="utf-8")
+    layout = read_layout(path)
+    assert layout.cells(ClipKey("walk/ann_20-35.mp4", "walk")) == {
+        "video": "train/walk/ann_20-35.mp4",
+        "imu": "imu/ann_20-35.csv",
+    }
+    assert layout.words("run/ann_20-35.mp4")["folder"] == "test"
+    assert layout.recording(ClipKey("walk/ann_20-35.mp4", "walk")) == "ann"
+    assert layout.span_of("walk/ann_20-35.mp4") == (2.0, 3.5)
+    assert layout.clip_at({"class_name": "walk", "stem": "a"}) == "walk/a.mp4"
+    assert layout.clip_at({"stem": "a"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("{stem}.csv", "{stm}.csv", r"places\.imu: .* uses 'stm'.*'stem'"),
+        ("of: class_name", "of: klass", r"words\.folder uses 'klass'"),
+        ("(?P<stem>", "(?P<stem", "is not a regular expression"),
+        ("summary:", "sumary:", "sumary is not a parameter"),
+        ("tree: mine/", "tree: mine/\ntree: x", "line 17, .*'tree' is set twice"),
+    ],
+)
+def test_mistakes_in_a_layout_are_named(tmp_path: Path, before: str, after: str, said: str) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text(OWN.replace(before, after), encoding="utf-8")
+    with pytest.raises(UserError, match=said) as caught:
+        read_layout(path)
+    assert str(path) in str(caught.value)

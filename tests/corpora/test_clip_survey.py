@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from openood_multimodal.corpora.clip_check import Wanted, check
-from openood_multimodal.corpora.clip_survey import Survey, read_manifests, survey
-from openood_multimodal.corpora.inventory import Inventory, clips_on_disk, locate
+from openood_multimodal.corpora.clip_survey import Survey, clips_on_disk, locate, read_manifests, survey
 from openood_multimodal.corpora.layout import ClipKey
 from openood_multimodal.datasets.cells import flow_y, split_frames
+from openood_multimodal.datasets.inventory import Inventory
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
 from openood_multimodal.registry import CLIP_LAYOUTS

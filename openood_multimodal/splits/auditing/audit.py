@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...corpora.clip_check import Checked, Wanted, check
-from ...corpora.inventory import Inventory
+from ...datasets.inventory import Inventory
 from ...datasets.manifest import Manifest
 from ...errors import UserError
 from .class_names import PRETRAINING_SET, ClassOverlaps, collisions, load_class_overlaps

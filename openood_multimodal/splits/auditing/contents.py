@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...corpora.clip_check import Checked, places_of
-from ...corpora.inventory import Inventory
 from ...datasets.cells import FRAME_NAME
+from ...datasets.inventory import Inventory
 from ...datasets.manifest import Manifest
 from ...files import file_sha256
 from ...files.paths import resolve_inside
