@@ -156,8 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=["auto", "float32", "float64"],
         default="auto",
-        help="of the large products: float32 is checked, and gives way to float64 with a note where it is too "
-        "coarse (default: auto, float64 for small problems)",
+        help="no effect: scores compute in float64; accepted for commands of earlier versions",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
     about = parser.add_argument_group(

@@ -29,56 +29,31 @@ class Arithmetic:
         """Return a device array in NumPy's memory."""
         return np.asarray(array)
 
-    def zeros(self, dim: int, dtype: Any) -> Any:
-        """Return a ``[dim, dim]`` sum for `add_gram`."""
-        return np.zeros((dim, dim), dtype=dtype, order="F")
+    def zeros(self, dim: int) -> Any:
+        """Return a float64 ``[dim, dim]`` sum for `add_gram`."""
+        return np.zeros((dim, dim), order="F")
 
     def add_gram(self, total: Any, rows: Any) -> Any:
         """Return ``total + rowsᵀ rows``, in place; of ``[D, D]`` the lower triangle at least."""
-        update = blas.ssyrk if rows.dtype == np.float32 else blas.dsyrk
-        return update(1.0, rows.T, beta=1.0, c=total, lower=1, overwrite_c=1)
-
-    def add(self, total: Any, part: Any) -> None:
-        """Add ``part`` of another precision to ``total``, in place."""
-        np.add(total, part, out=total)
-
-    def clear(self, total: Any) -> None:
-        """Set ``total`` to 0, in place."""
-        total.fill(0)
+        return blas.dsyrk(1.0, rows.T, beta=1.0, c=total, lower=1, overwrite_c=1)
 
     def add_outer(self, total: Any, left: Floats, right: Floats) -> Any:
-        """Return ``total + left rightᵀ + right leftᵀ`` of a float64 sum of `add_gram`, in place."""
+        """Return ``total + left rightᵀ + right leftᵀ`` of a sum of `add_gram`, in place."""
         return blas.dsyr2k(1.0, left, right, beta=1.0, c=total, lower=1, overwrite_c=1)
 
     def symmetric(self, total: Any) -> Floats:
-        """Return a sum of `add_gram` whole, in NumPy's memory and float64; it may be ``total`` itself."""
-        full: Floats = np.asarray(total, dtype=np.float64)
-        mirror(full)
-        return full
-
-    def forms(self, total: Any, probes: Floats) -> Floats:
-        """Return ``[k]`` wᵀ A w of a sum A of `add_gram` for the probes w of ``[k, D]``, in float64."""
-        image = blas.dsymm(1.0, np.asfortranarray(total, dtype=np.float64), probes.T, lower=1)
-        return np.einsum("ij,ji->i", probes, image)
+        """Return a sum of `add_gram` whole, in NumPy's memory; it may be ``total`` itself."""
+        mirror(total)
+        return np.asarray(total)
 
     def cholesky(self, matrix: Floats) -> Any | None:
         """Return the lower factor of a symmetric matrix on the device, or None where it isn't definite."""
         factor, failed = lapack.dpotrf(matrix, lower=1, clean=1, overwrite_a=0)
         return None if failed else factor
 
-    def cast(self, factor: Any, dtype: Any) -> Any:
-        """Return a factor in another precision."""
-        return np.asfortranarray(factor, dtype=dtype)
-
     def solve(self, factor: Any, rows: Any) -> Any:
-        """Return ``[B, D]`` L⁻¹ x for every row x of ``rows``; both of the factor's precision."""
-        solve = blas.strsm if factor.dtype == np.float32 else blas.dtrsm
-        return solve(1.0, factor, rows.T, lower=1).T
-
-    def solve_transposed(self, factor: Any, rows: Any) -> Any:
-        """Return ``[B, D]`` L⁻ᵀ x for every row x of ``rows``."""
-        solve = blas.strsm if factor.dtype == np.float32 else blas.dtrsm
-        return solve(1.0, factor, rows.T, lower=1, trans_a=1).T
+        """Return float64 ``[B, D]`` L⁻¹ x for every row x of ``rows``, which may be overwritten."""
+        return blas.dtrsm(1.0, factor, rows.T, lower=1, overwrite_b=1).T
 
     def smallest(
         self, values: Any, count: int, below: NDArray[np.float32] | None = None

@@ -7,7 +7,7 @@ what scikit-learn's `EmpiricalCovariance` takes its precision from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +69,6 @@ class Subspace:
         outside: ``[D]``, what the basis leaves of m - u; exact also where m - u is huge.
         scale: mean squared distance of the rows to u.
         cutoff: what eigenvalues have to exceed to be more than rounding.
-        notes: what a reader of the results has to know, without the score's name.
     """
 
     basis: Floats
@@ -77,7 +76,6 @@ class Subspace:
     outside: Floats
     scale: float
     cutoff: float
-    notes: list[str] = field(default_factory=list)
 
     @property
     def rank(self) -> int:

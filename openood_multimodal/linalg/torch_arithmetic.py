@@ -12,10 +12,6 @@ from .arithmetic import Arithmetic, Floats, mirror
 from .threads import load_torch
 
 
-def _type_of(dtype: Any) -> Any:
-    return getattr(load_torch(), np.dtype(dtype).name)
-
-
 class TorchArithmetic(Arithmetic):
     """Dense products of torch on one device.
 
@@ -51,22 +47,14 @@ class TorchArithmetic(Arithmetic):
         """Return a tensor's values in NumPy's memory."""
         return np.asarray(array.cpu().numpy())
 
-    def zeros(self, dim: int, dtype: Any) -> Any:
-        """Return a ``[dim, dim]`` tensor of 0."""
+    def zeros(self, dim: int) -> Any:
+        """Return a float64 ``[dim, dim]`` tensor of 0."""
         torch = load_torch()
-        return torch.zeros((dim, dim), dtype=_type_of(dtype), device=self.device)
+        return torch.zeros((dim, dim), dtype=torch.float64, device=self.device)
 
     def add_gram(self, total: Any, rows: Any) -> Any:
         """Return ``total + rowsᵀ rows``, in place."""
         return total.addmm_(rows.T, rows)
-
-    def add(self, total: Any, part: Any) -> None:
-        """Add ``part``, in place."""
-        total.add_(part)
-
-    def clear(self, total: Any) -> None:
-        """Set to 0, in place."""
-        total.zero_()
 
     def add_outer(self, total: Any, left: Floats, right: Floats) -> Any:
         """Return ``total + left rightᵀ + right leftᵀ``, in place."""
@@ -75,14 +63,9 @@ class TorchArithmetic(Arithmetic):
 
     def symmetric(self, total: Any) -> Floats:
         """Return the sum in NumPy's memory, exactly symmetric."""
-        full = self.get(total).astype(np.float64)
+        full = self.get(total)
         mirror(full)
         return full
-
-    def forms(self, total: Any, probes: Floats) -> Floats:
-        """Return wᵀ A w for every probe w."""
-        vectors = self.put(probes, np.float64)
-        return self.get(((vectors @ self.cast(total, np.float64)) * vectors).sum(dim=1))
 
     def cholesky(self, matrix: Floats) -> Any | None:
         """Return the lower factor, or None."""
@@ -90,17 +73,9 @@ class TorchArithmetic(Arithmetic):
         factor, failed = torch.linalg.cholesky_ex(self.put(matrix, np.float64))
         return None if int(failed) else factor
 
-    def cast(self, factor: Any, dtype: Any) -> Any:
-        """Return a factor in another precision."""
-        return factor.to(_type_of(dtype))
-
     def solve(self, factor: Any, rows: Any) -> Any:
         """Return L⁻¹ x for every row x."""
         return load_torch().linalg.solve_triangular(factor, rows.T, upper=False).T
-
-    def solve_transposed(self, factor: Any, rows: Any) -> Any:
-        """Return L⁻ᵀ x for every row x."""
-        return load_torch().linalg.solve_triangular(factor.T, rows.T, upper=True).T
 
     def smallest(
         self, values: Any, count: int, below: NDArray[np.float32] | None = None

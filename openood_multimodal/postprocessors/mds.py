@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..arrays import Scores
 from ..errors import UserError
 from ..linalg.rows import Floats
-from ..linalg.whitening import Centres, Whitening
+from ..linalg.whitening import Whitening
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
@@ -39,7 +39,7 @@ class MDS(Postprocessor):
 
     whitening: Whitening
     means: Floats
-    _centres: Centres
+    _centres: Floats
 
     def learn(self, shared: Shared) -> None:
         """Take class means and the whitening of the shared covariance.
@@ -63,7 +63,6 @@ class MDS(Postprocessor):
                 f"mds: the covariance of {len(train)} rows has rank {rank} of {train.dim}; "
                 "distances are taken within its range (pseudo-inverse)."
             )
-        self.notes += [f"mds: {note}" for note in self.whitening.notes]
         self._centres = self.whitening.centres(self.means)
 
     def score_rows(self, rows: Rows) -> Scores:

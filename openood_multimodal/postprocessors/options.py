@@ -10,9 +10,6 @@ from .params import require_whole
 
 PRECISIONS = ("auto", "float32", "float64")
 
-SMALL_WORK = 5e10
-"""N · D² up to which ``precision="auto"`` stays with float64 throughout: it takes half a second at most."""
-
 
 @dataclass(frozen=True)
 class ScoringSettings:
@@ -22,10 +19,8 @@ class ScoringSettings:
         threads: threads of BLAS, OpenMP and torch while scores run; None leaves them as they are.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``.
         chunk_rows: rows of embeddings held at once, while fitting and scoring; None: 64 MB of float64 each.
-        precision: of the products over training and scored rows.  ``"float32"`` sums them in float64 and holds
-            a sample of the result against float64; where that fails, float64 is used and a note says so
-            ("precision fallback").  ``"float64"`` is float64 throughout; ``"auto"`` is that for small problems
-            (N · D² up to 5e10) and ``"float32"`` above.
+        precision: changes nothing: ``"auto"``, ``"float32"`` and ``"float64"`` all compute in float64, and are
+            accepted for configs and commands of versions that also had products in float32.
 
     Raises:
         UserError: for a value outside these.
@@ -48,11 +43,6 @@ class ScoringSettings:
         kind, colon, number = str(self.device).partition(":")
         if kind not in ("cpu", "cuda") or (colon and (kind == "cpu" or not number.isdecimal())):
             raise UserError(f"device is '{self.device}'; write cpu, cuda or cuda:0.")
-
-    def float64_throughout(self, rows: int, dim: int) -> bool:
-        """Return whether products over ``rows`` of width ``dim`` are to be float64 from the start."""
-        small = float(rows) * dim * dim <= SMALL_WORK
-        return self.precision == "float64" or (self.precision == "auto" and small)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Everything is computed when the first score asks for it, so that an error is tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +13,11 @@ import numpy as np
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
-from ..linalg.precision import NeedsFloat64Error, require_residuals
 from ..linalg.rows import block_slices, require_finite
-from ..linalg.spectra import Subspace, leading_subspace, leading_subspace_of_rows
+from ..linalg.spectra import Subspace, eigen_of_rows, leading_subspace, leading_subspace_of_rows
 from ..linalg.statistics import ClassMeans
 from ..linalg.torch_arithmetic import arithmetic_for
-from ..linalg.whitening import Whitening, within_class_whitening
+from ..linalg.whitening import EigenWhitening, Whitening, whitening_of
 from .options import ScoringOptions
 from .training import Needs, TrainingStatistics, class_counts, training_pass
 
@@ -57,7 +55,6 @@ class Shared:
         self.progress = progress
         self._needs = frozenset(need for score in scores for need in score.uses)
         self._found: TrainingStatistics | None = None
-        self._fallback: str | None = None
         self._whitening: Whitening | None = None
         self._fitted: set[int] = set()
         self._no_classes: UserError | None = None
@@ -112,22 +109,16 @@ class Shared:
     def statistics(self) -> TrainingStatistics:
         """What the pass over the training rows found."""
         if self._found is None:
-            self._found = self._pass(self._needs, self.options)
+            self._found = training_pass(
+                self.train_set,
+                self._needs,
+                self._num_classes,
+                self.head,
+                self.arithmetic,
+                self.options,
+                self.progress,
+            )
         return self._found
-
-    def _pass(
-        self, needs: frozenset[Needs], options: ScoringOptions, float64: bool = False
-    ) -> TrainingStatistics:
-        return training_pass(
-            self.train_set,
-            needs,
-            self._num_classes,
-            self.head,
-            self.arithmetic,
-            options,
-            float64,
-            self.progress,
-        )
 
     @property
     def norms(self) -> Floats:
@@ -174,25 +165,14 @@ class Shared:
         if self._whitening is None:
             _asked_for(Needs.WITHIN_SCATTER in self._needs or None, Needs.WITHIN_SCATTER)
             found = self.statistics
-            single = not self.options.float64_throughout(found.count, found.dim)
-            try:
-                self._whitening = within_class_whitening(found, self.arithmetic, single)
-            except NeedsFloat64Error as error:
-                self._whitening = within_class_whitening(self._in_float64(error), self.arithmetic, single)
-            if self._fallback is not None:
-                self._whitening.notes.insert(0, self._fallback)
+            origin = found.means.mean(axis=0)
+            if found.residuals is not None:
+                self._whitening = EigenWhitening(eigen_of_rows(found.residuals), origin)
+            else:
+                degrees = found.count - len(found.counts)
+                within = _asked_for(found.within, Needs.WITHIN_SCATTER)
+                self._whitening = whitening_of(within, degrees, origin, self.arithmetic)
         return self._whitening
-
-    def _in_float64(self, reason: NeedsFloat64Error) -> TrainingStatistics:
-        """Sum the outer products again, in float64, from now on for all."""
-        found = self.statistics
-        again = self._pass(
-            frozenset({Needs.WITHIN_SCATTER}), replace(self.options, checked=True), float64=True
-        )
-        again.norms, again.largest_logit = found.norms, found.largest_logit
-        self._found = again
-        self._fallback = f"precision fallback: {reason}; they are summed in float64."
-        return again
 
     def covariance(self) -> Floats:
         """Return a new ``[D, D]`` second moment of the training rows around their mean (`Needs.SCATTER`)."""
@@ -208,15 +188,7 @@ class Shared:
         offset = self.mean - origin
         if self.statistics.residuals is not None:
             return leading_subspace_of_rows(self._rows_about_mean(), offset, size)
-        found = leading_subspace(self.covariance(), offset, size)
-        try:
-            require_residuals(self.statistics, found, origin, self.arithmetic)
-        except NeedsFloat64Error as error:
-            self._in_float64(error)
-            found = leading_subspace(self.covariance(), self.mean - origin, size)
-        if self._fallback is not None:
-            found.notes.append(self._fallback)
-        return found
+        return leading_subspace(self.covariance(), offset, size)
 
     def _between(self) -> Floats:
         found = self.statistics

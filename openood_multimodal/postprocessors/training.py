@@ -24,17 +24,12 @@ from scipy import sparse
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
-from ..linalg.moments import MomentSum, leading_directions
 from ..linalg.rows import block_slices, require_finite, row_norms
 from .inputs import check_labels
 from .options import ScoringOptions
 
 PILOT_ROWS = 1024
 """Rows of the pilot sample, besides one a class."""
-
-
-CHECK_ROWS = 512
-"""Rows that float32 products are checked on."""
 
 
 class Needs(Enum):
@@ -67,10 +62,6 @@ class TrainingStatistics:
         largest_logit: the mean over rows of the largest logit.
         within: float64 ``[D, D]`` mean outer product around the groups' means; where N > D.
         residuals: float64 ``[N, D]``, the rows minus their group's mean; where N <= D.
-        moment_type: precision of the products behind ``within``.
-        sample: float64, some hundred rows minus their group's mean, to check float32 products with; else None.
-        which_sampled: int64, the sample's groups.
-        directions: see `moments`.
     """
 
     count: int
@@ -83,10 +74,6 @@ class TrainingStatistics:
     largest_logit: float | None = None
     within: Floats | None = None
     residuals: Floats | None = None
-    moment_type: np.dtype[Any] | None = None
-    sample: Floats | None = None
-    which_sampled: NDArray[np.int64] | None = None
-    directions: NDArray[np.float32] | None = None
 
     @property
     def mean(self) -> Floats:
@@ -118,7 +105,6 @@ def training_pass(
     head: LinearHead | None,
     arithmetic: Arithmetic,
     options: ScoringOptions,
-    float64: bool = False,
     progress: Callable[[int], object] = lambda rows: None,
 ) -> TrainingStatistics:
     """Read the training rows once.
@@ -129,8 +115,7 @@ def training_pass(
         num_classes: C, where groups are to be classes; labels are checked by then.
         head: for `Needs.LARGEST_LOGIT`.
         arithmetic: where to compute.
-        options: block size, precision, whether the rows are known to be finite.
-        float64: insist on float64 products.
+        options: block size, whether the rows are known to be finite.
         progress: called with the number of rows after every block.
 
     Raises:
@@ -145,24 +130,15 @@ def training_pass(
     )
     squares = bool(needs & {Needs.WITHIN_SCATTER, Needs.SCATTER})
     centred = squares or Needs.CLASS_MEANS in needs
-    dtype = np.dtype(np.float64 if float64 or options.float64_throughout(count, dim) else np.float32)
-    if not squares or count <= dim:
-        dtype = np.dtype(np.float64)
-    pilots, sample = _pilots(train.features, which, groups, options) if centred else (None, None)
-    moment = None
-    if squares and count > dim:
-        if not options.float64_throughout(count, dim) and sample is not None:
-            found.directions = leading_directions(sample)
-        moment = MomentSum(dim, arithmetic, dtype, found.directions)
-        found.moment_type = dtype
-    del sample
+    pilots = _pilots(train.features, which, groups, options) if centred else None
+    moment = arithmetic.zeros(dim) if squares and count > dim else None
     if squares and count <= dim:
         found.residuals = np.empty((count, dim))
     if Needs.NORMS in needs:
         found.norms = np.empty(count)
     logit_sum = 0.0
     sums = np.zeros((groups, dim))
-    last: NDArray[Any] | None = None
+    last: Floats | None = None
     for where in block_slices(count, dim, options.chunk_rows):
         stored = np.asarray(train.features[where])
         if not options.checked:
@@ -171,13 +147,13 @@ def training_pass(
             found.norms[where] = row_norms(stored)
         if Needs.LARGEST_LOGIT in needs:
             assert head is not None
-            block = stored.astype(np.promote_types(dtype, np.float32), copy=False)
+            block = np.asarray(stored, dtype=np.float64)
             logit_sum += float(head.logits(block).max(axis=1).sum(dtype=np.float64))
         if pilots is not None:
-            last = _minus(stored, pilots, which[where], dtype, None if last is None else last)
+            last = _minus(stored, pilots, which[where], last)
             sums += _member(which[where], groups) @ last
             if moment is not None:
-                moment.add(last)
+                moment = arithmetic.add_gram(moment, arithmetic.put(last, np.float64))
             if found.residuals is not None:
                 found.residuals[where] = last
         progress(where.stop - where.start)
@@ -187,11 +163,9 @@ def training_pass(
         shift = sums / np.maximum(found.counts, 1)[:, None]
         found.means = pilots + shift
         if moment is not None:
-            total = moment.total(-0.5 * (shift * found.counts[:, None]).T, shift.T)
-            total /= count
-            found.within = total
-            if not options.float64_throughout(count, dim):
-                found.sample, found.which_sampled = _sample(train.features, found)
+            moment = arithmetic.add_outer(moment, -0.5 * (shift * found.counts[:, None]).T, shift.T)
+            found.within = arithmetic.symmetric(moment)
+            found.within /= count
         if found.residuals is not None:
             for where in block_slices(count, dim, options.chunk_rows):
                 found.residuals[where] -= shift[which[where]]
@@ -200,8 +174,8 @@ def training_pass(
 
 def _pilots(
     features: NDArray[Any], which: NDArray[np.int64], groups: int, options: ScoringOptions
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a centre for every group, ``[K, D]``, and the sample it comes from minus the centres."""
+) -> NDArray[Any]:
+    """Return a centre for every group, ``[K, D]``: the mean of a sample's rows."""
     count = len(features)
     spread = np.linspace(0, count - 1, min(count, PILOT_ROWS)).astype(np.int64)
     first = np.unique(which, return_index=True)[1]
@@ -213,38 +187,23 @@ def _pilots(
     member = which[chosen]
     sizes = np.bincount(member, minlength=groups)
     centres = (_member(member, groups) @ rows.astype(np.float64)) / np.maximum(sizes, 1)[:, None]
-    centres = centres.astype(rows.dtype)
-    about = centres[member]
-    alone = sizes[member] == 1
-    if alone.any():  # a row is no deviation from itself
-        about[alone] = rows.mean(axis=0)
-    return centres, rows - about
-
-
-def _sample(features: NDArray[Any], found: TrainingStatistics) -> tuple[Floats, NDArray[np.int64]]:
-    # between the pilot's rows, since those are what the directions were fitted to
-    chosen = np.linspace(0, found.count - 1, 2 * CHECK_ROWS + 1)[1::2].astype(np.int64)
-    which = found.which[chosen]
-    return np.asarray(features[chosen]) - found.means[which], which
+    return centres.astype(rows.dtype)
 
 
 def _minus(
     stored: NDArray[Any],
     centres: NDArray[Any],
     which: NDArray[np.int64],
-    dtype: np.dtype[Any],
-    room: NDArray[Any] | None,
-) -> NDArray[Any]:
-    """Return ``stored - centres[which]`` as ``dtype``, in ``room`` where it is large enough."""
+    room: Floats | None,
+) -> Floats:
+    """Return float64 ``stored - centres[which]``, in ``room`` where it is large enough."""
     out = room[: len(stored)] if room is not None and len(room) >= len(stored) else None
     if out is None:
-        out = np.empty(stored.shape, dtype=dtype)
+        out = np.empty(stored.shape)
     step = max(1, 2**18 // max(1, stored.shape[1]))  # a megabyte: stays in the cache
-    # float64 products get float64 differences, and float32 ones the difference rounded, not rounded operands
-    wide = np.float32 if dtype == np.float32 and stored.dtype.itemsize <= 4 else np.float64
     for start in range(0, len(stored), step):
         part = slice(start, start + step)
-        np.subtract(stored[part], centres[which[part]], out=out[part], dtype=wide, casting="unsafe")
+        np.subtract(stored[part], centres[which[part]], out=out[part], dtype=np.float64)
     return out
 
 

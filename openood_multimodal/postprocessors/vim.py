@@ -89,7 +89,6 @@ class ViM(Postprocessor):
             )
         self.subspace = shared.subspace(self.origin, dim)
         self.mean = shared.mean
-        self.notes += [f"vim: {note}" for note in self.subspace.notes]
         # the mean of norms is in no moment: it takes the rows a second time
         residual = sum(float(self.residual_norms(block).sum()) for block in shared.feature_blocks(train))
         residual /= len(train)

@@ -70,7 +70,7 @@ class ResultRecord:
         digests: ``manifest``, ``training`` (the settings of the training, seed and data apart), ``checkpoint``,
             ``store``, ``config``, ``inputs`` (embeddings and head that were given), ``scores`` (of every sample) →
             SHA-256 or None.
-        notes: precision fallback, skipped clips, modified lists, ...
+        notes: a covariance without full rank, skipped clips, modified lists, ...
         package_version: of this package.
         date: ISO 8601.
         source: ``"published"`` or ``"reproduced"``.

@@ -131,7 +131,7 @@ def evaluate(
         threads: threads to compute with; None: as many as the libraries take by themselves.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``, where the large products are computed.
         chunk_rows: rows of embeddings held at once; None: some 64 MB.
-        precision: ``"auto"``, ``"float32"`` or ``"float64"``: of the large products (``docs/scores.md``).
+        precision: ``"auto"``, ``"float32"`` or ``"float64"``; no effect (``docs/scores.md``).
         progress: show bars with rows per second, on a terminal.
         records: folder for result records, one a score and OOD set, which ``openood-mm leaderboard`` reads
             (``docs/leaderboard.md``); those of an earlier run of the same name are replaced.

@@ -1,4 +1,4 @@
-"""Mahalanobis distances in float32 and float64: against literal ones, and the way from one to the other."""
+"""Mahalanobis distances against literal ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from sklearn.covariance import EmpiricalCovariance
 
 from openood_multimodal.arrays import Embeddings, LinearHead
-from openood_multimodal.linalg import precision, whitening
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors import MDS, shared
 from openood_multimodal.postprocessors.options import ScoringOptions
@@ -36,67 +35,34 @@ def literal(train: Embeddings, test: Embeddings) -> np.ndarray:
     return -np.min(distances, axis=0)
 
 
-def mds(train: Embeddings, test: Embeddings, precision: str, **options: Any) -> tuple[MDS, np.ndarray]:
+def mds(train: Embeddings, test: Embeddings, **options: Any) -> tuple[MDS, np.ndarray]:
     head = LinearHead(np.ones((CLASSES, train.dim), "f4"), np.zeros(CLASSES, "f4"))
     score = MDS()
-    settings = ScoringOptions(precision=precision, **options)
+    settings = ScoringOptions(**options)
     fit_all([score], train, None, head, settings)
     return score, score_all([score], {"test": test}, settings)["test"][0].conf
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0, 1.5])
-def test_float32_is_good_enough_where_it_is_used(decay: float) -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0, 1.5, 2.5])
+def test_distances_are_scikit_learns(decay: float) -> None:
     train, test = draw(3000, 160, decay, 0), draw(400, 160, decay, 1)
-    score, conf = mds(train, test, "float32")
+    score, conf = mds(train, test)
     expected = literal(train, test)
-    assert score.whitening.single
     assert score.notes == []
-    assert np.abs(conf - expected).max() < 1e-4 * expected.std()
-    assert np.abs(conf - expected).std() < precision.TOLERANCE * expected.std()
+    # the condition takes digits from scikit-learn's inverse too
+    assert np.abs(conf - expected).max() < (1e-8 if decay < 2 else 1e-4) * expected.std()
 
 
 @pytest.mark.parametrize("chunk_rows", [37, 1000])
 def test_chunks_do_not_matter(chunk_rows: int) -> None:
     train, test = draw(3000, 160, 1.0, 0), draw(300, 160, 1.0, 1)
-    whole = mds(train, test, "float32")[1]
-    parts = mds(train, test, "float32", chunk_rows=chunk_rows)[1]
-    np.testing.assert_allclose(parts, whole, atol=precision.TOLERANCE * whole.std())
+    whole = mds(train, test)[1]
+    parts = mds(train, test, chunk_rows=chunk_rows)[1]
+    np.testing.assert_allclose(parts, whole, atol=1e-9 * whole.std())
 
 
-def test_an_ill_conditioned_covariance_falls_back_to_float64_and_says_so() -> None:
-    train, test = draw(3000, 160, 2.5, 0), draw(300, 160, 2.5, 1)
-    score, conf = mds(train, test, "float32")
-    expected = literal(train, test)
-    assert "mds: precision fallback: " in score.notes[0]
-    assert not score.whitening.single
-    # the condition takes digits from scikit-learn's inverse too
-    assert np.abs(conf - expected).max() < 1e-4 * expected.std()
-    double, same = mds(train, test, "float64")
-    assert double.notes == []
-    np.testing.assert_allclose(conf, same, rtol=1e-7)
-
-
-def test_a_refusal_of_either_half_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    train, test = draw(2000, 128, 1.0, 0), draw(100, 128, 1.0, 1)
-    expected = mds(train, test, "float64")[1]
-    monkeypatch.setattr(whitening, "distance_error", lambda *given: 1.0)
-    score, conf = mds(train, test, "float32")
-    assert score.notes == [
-        "mds: precision fallback: float32 products would move squared distances by 1.0e+00 of their spread; "
-        "they are summed in float64."
-    ]
-    np.testing.assert_allclose(conf, expected, atol=precision.TOLERANCE * expected.std())
-    monkeypatch.undo()
-    monkeypatch.setattr(whitening, "_relative_error", lambda found, right: 0.5)
-    score, conf = mds(train, test, "float32")
-    assert "rows are whitened in float64" in score.notes[0]
-    assert not score.whitening.single
-    np.testing.assert_allclose(conf, expected, atol=precision.TOLERANCE * expected.std())
-
-
-@pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["few rows", "just above", "dead columns", "twins"])
-def test_rank_deficient_covariances_have_scikit_learns_pseudo_inverse(kind: str, precision: str) -> None:
+def test_rank_deficient_covariances_have_scikit_learns_pseudo_inverse(kind: str) -> None:
     rows = {"few rows": 90, "just above": 122}.get(kind, 900)
     train, test = draw(rows, 120, 0.3, 0), draw(80, 120, 0.3, 1)
     rank = 120
@@ -108,7 +74,7 @@ def test_rank_deficient_covariances_have_scikit_learns_pseudo_inverse(kind: str,
         rank = 110
         for each in (train, test):
             each.features[:, 50:60] = 0.25 if kind == "dead columns" else each.features[:, 20:30]
-    score, conf = mds(train, test, precision)
+    score, conf = mds(train, test)
     assert score.whitening.rank == rank
     assert f"rank {rank} of 120" in score.notes[0]
     expected = literal(train, test)
@@ -119,8 +85,7 @@ def test_dead_columns_cost_no_precision() -> None:
     train, test = draw(2000, 128, 1.0, 0), draw(100, 128, 1.0, 1)
     for each in (train, test):
         each.features[:, 5:9] = 3.0
-    score, conf = mds(train, test, "float32")
-    assert score.whitening.single
+    score, conf = mds(train, test)
     assert score.notes == [
         "mds: the covariance of 2000 rows has rank 124 of 128; distances are taken within its range "
         "(pseudo-inverse)."
@@ -131,32 +96,21 @@ def test_dead_columns_cost_no_precision() -> None:
 
 def test_torch_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = draw(2000, 128, 1.0, 0), draw(100, 128, 1.0, 1)
-    for kind in ("float32", "float64"):
-        expected = mds(train, test, kind)[1]
-        monkeypatch.setattr(shared, "arithmetic_for", lambda device: TorchArithmetic("cpu"))
-        score, conf = mds(train, test, kind)
-        monkeypatch.undo()
-        assert score.whitening.single == (kind == "float32")
-        np.testing.assert_allclose(conf, expected, atol=precision.TOLERANCE * expected.std())
+    expected = mds(train, test)[1]
+    monkeypatch.setattr(shared, "arithmetic_for", lambda device: TorchArithmetic("cpu"))
+    np.testing.assert_allclose(mds(train, test)[1], expected, atol=1e-9 * expected.std())
 
 
-def test_the_map_whitens_and_is_the_same_in_both_precisions() -> None:
+def test_the_map_whitens() -> None:
     train = draw(3000, 160, 0.7, 0)
-    score, _ = mds(train, train, "float32")
-    map_ = score.whitening
-    about = map_.exact_rows(train.features) - map_.exact_rows(score.means[train.labels])
-    np.testing.assert_allclose(about.T @ about / 3000, np.eye(160), atol=1e-4)
-    assert map_.single
-    centres = map_.centres(score.means)
-    single = map_.nearest_squared_distance(train.features, centres)
-    map_.single = False
-    exact = map_.nearest_squared_distance(train.features, centres)
-    np.testing.assert_allclose(single, exact, atol=1e-4 * exact.std())
+    score, _ = mds(train, train)
+    about = score.whitening.exact_rows(train.features) - score.whitening.exact_rows(score.means[train.labels])
+    np.testing.assert_allclose(about.T @ about / 3000, np.eye(160), atol=1e-9)
 
 
 @pytest.mark.parametrize("apart", [1e2, 1e4])
 @pytest.mark.parametrize("arithmetic", ["blas", "torch"])
-def test_float32_does_not_cancel_where_classes_are_tight_and_far_apart(
+def test_nothing_cancels_where_classes_are_tight_and_far_apart(
     apart: float, arithmetic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if arithmetic == "torch":
@@ -164,7 +118,5 @@ def test_float32_does_not_cancel_where_classes_are_tight_and_far_apart(
     shift = apart * np.random.default_rng(7).standard_normal((CLASSES, 96))
     near = [draw(2000, 96, 0.5, 0), draw(300, 96, 0.5, 1)]
     train, test = (Embeddings(each.features + shift[each.labels], each.labels) for each in near)
-    score, conf = mds(train, test, "float32")
-    assert score.whitening.single
     expected = literal(train, test)
-    assert np.abs(conf - expected).std() < precision.TOLERANCE * expected.std()
+    assert np.abs(mds(train, test)[1] - expected).std() < 1e-7 * expected.std()

@@ -8,7 +8,6 @@ import torch
 
 from openood_multimodal.engines import build
 from openood_multimodal.errors import UserError
-from openood_multimodal.linalg import whitening
 from openood_multimodal.pipelines import TestPipeline, options
 from openood_multimodal.pipelines import test as module
 from openood_multimodal.postprocessors import MSP, Postprocessor
@@ -56,18 +55,6 @@ def test_each_set_is_scored_once_for_all(tiny, trained, monkeypatch):
     monkeypatch.setattr(Postprocessor, "inference", None)  # nothing is scored a second time
     pipeline(tiny, trained).run()
     assert asked == [[3, ["id", "nearood/synthetic_near"]]]
-
-
-def test_a_precision_fallback_is_noted_in_the_records(tiny, trained, monkeypatch):
-    plain = pipeline(tiny, trained).run()
-    monkeypatch.setattr(whitening, "distance_error", lambda *given: 0.25)
-    found = pipeline(tiny, trained, precision="float32").run()
-    for record in found:
-        noted = [
-            note for note in record.notes if note.startswith("mds: precision fallback: float32 products")
-        ]
-        assert len(noted) == (record.postprocessor == "mds")
-    assert values(found) == pytest.approx(values(plain), abs=1e-4)
 
 
 def own(monkeypatch, **methods):

@@ -12,8 +12,6 @@ from sklearn.covariance import EmpiricalCovariance
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.errors import UserError
 from openood_multimodal.postprocessors import MDS, ViM
-from openood_multimodal.postprocessors.options import ScoringOptions
-from openood_multimodal.postprocessors.plan import fit_all, score_all
 
 
 def literal_mds(train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
@@ -171,36 +169,21 @@ def test_vim_refuses_a_subspace_that_holds_all_training_rows(make_problem: Any, 
         ViM(dim=32).fit(repeated, None, problem.head)
 
 
-@pytest.mark.parametrize(("dim", "keep", "decay"), [(60, 20, 3.0), (200, 100, 3.0), (60, 59, 2.0)])
-def test_vim_falls_back_to_float64_where_float32_products_are_too_coarse(
-    dim: int, keep: int, decay: float
+@pytest.mark.parametrize(
+    ("dim", "keep", "decay", "close"),  # squaring costs the second one half of its digits
+    [(60, 20, 3.0, 1e-7), (200, 100, 3.0, 1e-2), (60, 59, 2.0, 1e-7)],
+)
+def test_vim_of_an_ill_conditioned_spectrum_is_the_literal_one(
+    dim: int, keep: int, decay: float, close: float
 ) -> None:
     rng = np.random.default_rng(0)
     turn, _ = np.linalg.qr(rng.standard_normal((dim, dim)))
     rows = (rng.standard_normal((3000, dim)) * np.arange(1, dim + 1) ** -decay) @ turn
     head = LinearHead(rng.standard_normal((7, dim)), rng.standard_normal(7))
     train, test = Embeddings(rows, np.arange(3000) % 7), Embeddings(1.2 * rows[:100], np.full(100, -1))
-    found = {}
-    for precision in ("float32", "float64"):
-        score, options = ViM(dim=keep), ScoringOptions(precision=precision)
-        fit_all([score], train, None, head, options)
-        found[precision] = score_all([score], {"test": test}, options)["test"][0].conf
-        assert [note[:25] for note in score.notes] == (
-            ["vim: precision fallback: "] if precision == "float32" else []
-        )
-    np.testing.assert_allclose(found["float32"], found["float64"], atol=1e-6 * found["float64"].std())
-
-
-def test_both_scores_say_that_the_products_were_made_again() -> None:
-    rng = np.random.default_rng(0)
-    turn, _ = np.linalg.qr(rng.standard_normal((60, 60)))
-    rows = (rng.standard_normal((3000, 60)) * np.arange(1, 61) ** -3.0) @ turn
-    head = LinearHead(rng.standard_normal((7, 60)), rng.standard_normal(7))
-    for scores in ([MDS(), ViM(dim=20)], [ViM(dim=20), MDS()]):
-        fit_all(
-            scores, Embeddings(rows, np.arange(3000) % 7), None, head, ScoringOptions(precision="float32")
-        )
-        assert all("summed in float64" in score.notes[0] for score in scores)
+    conf = ViM(dim=keep).fit(train, None, head).score(test).conf
+    expected = literal_vim(rows, test.features, head, keep)
+    np.testing.assert_allclose(conf, expected, atol=close * expected.std())
 
 
 def test_vim_says_when_its_directions_are_rounding() -> None:

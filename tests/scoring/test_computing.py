@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_info
 from openood_multimodal import evaluate
 from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
-from openood_multimodal.postprocessors import options
 from openood_multimodal.scoring import run
 from openood_multimodal.vocabulary import METRICS
 
@@ -30,29 +29,8 @@ def test_results_do_not_depend_on_how_they_are_computed(arrays: Any) -> None:
         pd.testing.assert_frame_equal(
             found[["postprocessor", "dataset"]], expected[["postprocessor", "dataset"]]
         )
-        np.testing.assert_allclose(found[list(METRICS)], expected[list(METRICS)], atol=1e-2)
-
-
-def test_an_ill_conditioned_problem_above_the_threshold_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    turn, _ = np.linalg.qr(rng.standard_normal((60, 60)))
-    scale = np.arange(1, 61) ** -3.0
-    draw = lambda rows, spread: (spread * rng.standard_normal((rows, 60)) * scale) @ turn  # noqa: E731
-    sets = (
-        (draw(3000, 1.0), np.arange(3000) % 4),
-        (draw(200, 1.0), np.arange(200) % 4),
-        {"far": draw(200, 1.1)},
-    )
-    more: dict[str, Any] = {"postprocessors": "mds,vim", "parameters": {"vim": {"dim": 20}}}
-    head = (rng.standard_normal((4, 60)), np.zeros(4))
-    expected = evaluate(*sets, head, **more)
-    assert expected.attrs["notes"] == []
-    monkeypatch.setattr(options, "SMALL_WORK", 0.0)
-    found = evaluate(*sets, head, **more)
-    notes = found.attrs["notes"]
-    assert {note.split(":")[0] for note in notes} == {"mds", "vim"}
-    assert all(": precision fallback: " in note for note in notes)
-    np.testing.assert_allclose(found[list(METRICS)], expected[list(METRICS)], atol=1e-6)
+        atol = 0.0 if "precision" in more else 1e-2  # accepted, and without effect
+        np.testing.assert_allclose(found[list(METRICS)], expected[list(METRICS)], rtol=0.0, atol=atol)
 
 
 def test_settings_reach_the_computation(arrays: Any, monkeypatch: pytest.MonkeyPatch) -> None:
