@@ -9,10 +9,10 @@ import pytest
 from openood_multimodal.config import load_config
 from openood_multimodal.datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
 from openood_multimodal.networks.clips.published_weights import ENCODER_WEIGHTS
-from openood_multimodal.pipelines.reproduce import ReproduceJob, Roots, plan
-from openood_multimodal.pipelines.reproduce_check import check_job, data_sections
-from openood_multimodal.pipelines.reproduce_compare import printed_cells
-from openood_multimodal.pipelines.reproduce_tables import available_tables, load_scale, load_table
+from openood_multimodal.pipelines.checks import data_sections
+from openood_multimodal.pipelines.compare import printed_cells
+from openood_multimodal.pipelines.table_runs import Roots, TableRun, plan_table
+from openood_multimodal.pipelines.tables import available_tables, load_scale, load_table
 from openood_multimodal.plugin.preflight import _STRICT, PIPELINE_KEYS
 from openood_multimodal.registry import CLIP_LAYOUTS
 from openood_multimodal.resources import configs_dir
@@ -32,12 +32,12 @@ COMMANDS = {
 }
 
 
-def jobs_of(name: str) -> list[ReproduceJob]:
-    return plan(load_table(name), ROOTS)
+def jobs_of(name: str) -> list[TableRun]:
+    return plan_table(load_table(name), ROOTS)
 
 
-def benchmark_of(job: ReproduceJob) -> str:
-    return job.run.benchmark.rpartition("/")[2]
+def benchmark_of(job: TableRun) -> str:
+    return job.id_set
 
 
 def test_every_table_has_a_config():
@@ -47,16 +47,18 @@ def test_every_table_has_a_config():
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_binds(name: str):
     for job in jobs_of(name):
-        check_job(job)
-    for job in plan(load_table(name), ROOTS, scale=load_scale("moving_shapes")):
-        check_job(job)
+        job.check()
+    for job in plan_table(load_table(name), ROOTS, scale=load_scale("moving_shapes")):
+        job.check()
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_printed_cell_has_one_answer(name: str):
     table = load_table(name)
     printed = table.published()
-    answered = [tuple(cell.values()) for job in plan(table, ROOTS) for cell in printed_cells(job, printed)]
+    answered = [
+        tuple(cell.values()) for job in plan_table(table, ROOTS) for cell in printed_cells(job, printed)
+    ]
     without = [
         tuple(row.values())
         for row in printed
@@ -66,7 +68,7 @@ def test_every_printed_cell_has_one_answer(name: str):
         )
     ]
     assert sorted(answered + without) == sorted(tuple(row.values()) for row in printed)
-    assert all(printed_cells(job, printed) for job in plan(table, ROOTS))
+    assert all(printed_cells(job, printed) for job in plan_table(table, ROOTS))
 
 
 def test_a_run_that_two_tables_share_is_the_same_in_both():
@@ -74,7 +76,7 @@ def test_a_run_that_two_tables_share_is_the_same_in_both():
     shared = 0  # rows that stand in an earlier table too
     for name in TABLES:
         for job in jobs_of(name):
-            effective = job.effective()
+            effective = job.settings()
             shared += job.folder in found
             assert found.setdefault(job.folder, effective) == effective, (name, job.name)
     assert shared == 14
@@ -85,7 +87,7 @@ def test_settings_are_those_of_the_authors_commands(name: str):
     for job in jobs_of(name):
         training, test = job.configs()
         trainer, optimizer = training["trainer"], training["optimizer"]
-        benchmark, audio = benchmark_of(job), "audio" in job.run.modalities
+        benchmark, audio = benchmark_of(job), "audio" in job.group.modalities
         base, a2d, npmix, gamma = COMMANDS[benchmark]
         kind = job.row.training.removesuffix("_logitnorm")
         epochs = {"a2d": a2d, "a2d_npmix": npmix}.get(kind, base)
@@ -106,8 +108,8 @@ def test_settings_are_those_of_the_authors_commands(name: str):
         assert training["preprocessor"]["protocol"] == test["preprocessor"]["protocol"] == "multiood-code"
         assert (test["preset"], test["engine"]) == ("multiood", "native")
         assert test["fit_on"] == load_clip_benchmark(benchmark).fit_on
-        assert list(training["network"]["modalities"]) == job.run.modalities
-        assert set(job.run.modalities) <= set(load_clip_benchmark(benchmark).modalities)
+        assert list(training["network"]["modalities"]) == job.group.modalities
+        assert set(job.group.modalities) <= set(load_clip_benchmark(benchmark).modalities)
 
 
 def test_starting_weights_are_published_ones_of_that_encoder():

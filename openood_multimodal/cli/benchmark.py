@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .main import subparser
+
+if TYPE_CHECKING:
+    from ..pipelines.suites import SuiteRun
 
 EXAMPLES = """  # the demo: two real data sets, four trainings, one to six modalities, on a CPU
   openood-mm benchmark --suite demo
@@ -24,43 +27,36 @@ EXAMPLES = """  # the demo: two real data sets, four trainings, one to six modal
 
 
 def main(argv: Sequence[str]) -> int:
-    """Plan the jobs, run those that are not done, print the table and the paths of what was written."""
+    """Plan the runs, do those that are not done, print the table and the paths of what was written."""
     parser = _parser()
     options, rest = parser.parse_known_args(list(argv))
-
-    run_and_report(_suite(options), rest, Path(options.output_dir), options.workers, options.keep_checkpoints)
+    run_and_report(_suite(options), rest, options)
     return 0
 
 
-def run_and_report(
-    suite: dict[str, Any],
-    overrides: list[str],
-    output_dir: Path,
-    workers: int,
-    keep_checkpoints: bool = False,
-) -> None:
-    """Run a suite's jobs, print the report and the paths of what was written."""
-    from ..errors import UserError
-    from ..pipelines.benchmark import run_jobs
-    from ..pipelines.jobs import check_jobs, job_settings, plan_from_mapping
+def run_and_report(suite: dict[str, Any], overrides: list[str], options: argparse.Namespace) -> None:
+    """Do a suite's runs, print the report and the paths of what was written.
 
-    if overrides and not overrides[0].startswith("--"):
-        raise UserError(
-            f"'{overrides[0]}' is no option; overrides are written --key value, e.g. --optimizer.lr 0.001"
-        )
-    suite["settings"] = {**(suite.get("settings") or {}), **job_settings(overrides)}
-    jobs = plan_from_mapping(suite)
-    if not jobs:
-        raise UserError("nothing to run: no trainings, partitions or seeds.")
-    check_jobs(jobs)
-    count = len({(job.benchmark, job.modalities, job.training) for job in jobs})
+    Args:
+        suite: see `pipelines.suites.Suite`.
+        overrides: words of the command line that are none of its options.
+        options: with ``output_dir``, ``workers`` and perhaps ``keep_checkpoints``.
+    """
+    from ..pipelines.benchmark import run_in_parallel
+    from ..pipelines.run import check_runs
+    from ..pipelines.suites import plan_suite, settings_of
+
+    suite["settings"] = {**(suite.get("settings") or {}), **settings_of(overrides)}
+    runs = plan_suite(suite, options.output_dir, getattr(options, "keep_checkpoints", False))
+    check_runs(runs)
+    count = len({(run.benchmark, run.modalities, run.training) for run in runs})
     print(
-        f"{len(jobs)} trainings ({count} settings x {suite['partitions']} partitions x {suite['seeds']} seeds) "
-        f"in {workers} processes, into {output_dir}",
+        f"{len(runs)} trainings ({count} settings x {suite['partitions']} partitions x {suite['seeds']} seeds) "
+        f"in {options.workers} processes, into {options.output_dir}",
         flush=True,
     )
-    run_jobs(jobs, output_dir, workers, keep_checkpoints)
-    _report(jobs, output_dir)
+    run_in_parallel(runs, options.workers)
+    _report(runs, Path(options.output_dir))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,49 +124,24 @@ def _suite(options: argparse.Namespace) -> dict[str, Any]:
         value = getattr(options, key)
         if value is not None:
             suite[key] = value
-    _check_suite(suite)
     return suite
 
 
-def _check_suite(suite: Mapping[str, Any]) -> None:
-    from ..errors import UserError
-    from ..naming import did_you_mean
-
-    known = {
-        "runs",
-        "partitions",
-        "seeds",
-        "network",
-        "evaluator",
-        "postprocessors",
-        "postprocessor_args",
-        "preset",
-        "settings",
-        "description",
-    }
-    for key in suite:
-        if key not in known:
-            raise UserError(f"a suite has no key '{key}'.{did_you_mean(key, known)}")
-    missing = {"runs", "partitions", "seeds"} - set(suite)
-    if missing:
-        raise UserError(f"the suite lacks {', '.join(sorted(missing))}.")
-
-
-def _report(jobs: Sequence[Any], output_dir: Path) -> None:
+def _report(runs: Sequence[SuiteRun], output_dir: Path) -> None:
     from ..reporting.benchmark import write_report
 
-    report = write_report([output_dir / job.folder for job in jobs], output_dir)
+    report = write_report([run.folder for run in runs], output_dir)
     print(f"\n{report.text}\n")
     print("Written:")
     for path in report.files:
         print(f"  {path}")
-    for job in jobs:
-        for line in _outputs(output_dir / job.folder, job.evaluators):
+    for run in runs:
+        for line in _outputs(run.folder, run.evaluators):
             print(f"  {line}")
 
 
 def _outputs(folder: Path, evaluators: Sequence[str]) -> list[str]:
-    """Return what is worth naming of a job that keeps its embedding stores, one line each; else nothing."""
+    """Return what is worth naming of a run that keeps its embedding stores, one line each; else nothing."""
     stores = folder / "embeddings"
     if not stores.is_dir():
         return []

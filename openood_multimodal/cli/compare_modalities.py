@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from .benchmark import run_and_report
 from .main import subparser
@@ -80,5 +79,5 @@ def main(argv: Sequence[str]) -> int:
         "postprocessors": options.postprocessors
         or ["msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim"],
     }
-    run_and_report(suite, rest, Path(options.output_dir), options.workers)
+    run_and_report(suite, rest, options)
     return 0

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from .main import subparser
 
 if TYPE_CHECKING:
-    from ..pipelines.reproduce import ReproduceJob
-    from ..pipelines.reproduce_compare import RowResult
-    from ..pipelines.reproduce_missing import Missing
-    from ..pipelines.reproduce_tables import Table
+    from ..pipelines.compare import RowResult
+    from ..pipelines.missing import Missing
+    from ..pipelines.table_runs import TableRun
+    from ..pipelines.tables import Table
 
 EXAMPLES = """  # what Table 1 consists of, the commands that it runs, what is missing for them, what the paper prints
   openood-mm reproduce table1 --data-root /data --dry-run
@@ -45,34 +45,35 @@ def main(argv: Sequence[str]) -> int:
     words, overrides = _split(list(argv))
     options = _parser().parse_args(words)
 
-    from ..pipelines.jobs import job_settings
-    from ..pipelines.reproduce import Roots, plan
-    from ..pipelines.reproduce_check import check_job
-    from ..pipelines.reproduce_missing import find_missing
-    from ..pipelines.reproduce_tables import load_scale, load_table
+    from ..pipelines.missing import find_missing
+    from ..pipelines.run import check_runs
+    from ..pipelines.suites import settings_of
+    from ..pipelines.table_runs import Roots, plan_table
+    from ..pipelines.tables import load_scale, load_table
 
     table = load_table(options.table)
-    jobs = plan(
+    runs = plan_table(
         table,
         Roots(options.data_root, options.splits, options.weights, options.output_dir, options.checkpoints),
         options.seeds,
         options.rows,
         load_scale(options.scale) if options.scale else None,
-        job_settings(overrides),
+        settings_of(overrides),
         options.num_workers,
     )
-    for job in {job.name: job for job in jobs}.values():
-        check_job(job)
-    missing = {job: find_missing(job) for job in jobs}
-    _print_heading(table, jobs, overrides)
+    check_runs(runs)
+    missing = {run: find_missing(run) for run in runs}
+    _print_heading(table, runs, overrides)
+    for run in runs if options.dry_run else ():
+        print(run.plan([each.kind for each in missing[run]]))
     if options.dry_run:
-        _print_plan(jobs, missing)
-    left_out = {} if options.dry_run else _run(jobs, missing, options.keep_going)
-    _finish(table, jobs, Path(options.output_dir), options.dry_run)
+        print()
+    left_out = {} if options.dry_run else _run(runs, missing, options.keep_going)
+    _finish(table, runs, Path(options.output_dir), options.dry_run)
     if options.dry_run or left_out:
         _print_missing(missing)
-    for job, reason in left_out.items():
-        print(f"Not run: {job.name}, seed {job.seed}: {reason}")
+    for run, reason in left_out.items():
+        print(f"Not run: {run}: {reason}")
     return 1 if left_out else 0
 
 
@@ -138,20 +139,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print_heading(table: Table, jobs: Sequence[ReproduceJob], overrides: Sequence[str]) -> None:
-    from ..pipelines.reproduce_compare import not_implemented_cells
+def _print_heading(table: Table, runs: Sequence[TableRun], overrides: Sequence[str]) -> None:
+    from ..pipelines.compare import not_implemented_cells
 
-    rows = len({job.name for job in jobs})
+    rows = len({run.name for run in runs})
     of = sum(len(run.rows) for run in table.runs)
-    seeds = len({job.seed for job in jobs})
+    seeds = len({run.seed for run in runs})
     print(f"{table.heading}\n{rows} of {of} rows, {seeds} {'seed' if seeds == 1 else 'seeds'} each")
     for what, why, cells in not_implemented_cells(table):
         print(f"Not implemented here: {what} ({cells} printed cells): {why}.")
     for each in table.unknown:
         print(f"Unknown: {each.rstrip('.')}.")
-    if jobs[0].scale:
+    if runs[0].scale:
         print(
-            f"Scale: {jobs[0].scale.benchmark} with {jobs[0].scale.network} in place of the rows' data and networks; "
+            f"Scale: {runs[0].scale.benchmark} with {runs[0].scale.network} in place of the rows' data and networks; "
             "the figures say nothing of the paper's."
         )
     if overrides:
@@ -159,30 +160,11 @@ def _print_heading(table: Table, jobs: Sequence[ReproduceJob], overrides: Sequen
     print(flush=True)
 
 
-def _state(job: ReproduceJob, missing: Sequence[Missing]) -> str:
-    from ..pipelines.reproduce import is_begun, is_done, is_trained
-
-    if is_done(job):
-        return "done"
-    begun = "trained" if is_trained(job) else "begun" if is_begun(job) else "not begun"
-    lacking = ", ".join(dict.fromkeys(each.kind for each in missing))
-    return f"{begun}; missing: {lacking}" if missing else f"{begun}; can run"
-
-
-def _print_plan(jobs: Sequence[ReproduceJob], missing: dict[ReproduceJob, list[Missing]]) -> None:
-    for job in jobs:
-        print(f"{job.name}, seed {job.seed}: {_state(job, missing[job])}")
-        training = [] if job.checkpoints else [job.train_command()]
-        for files, words in (*training, job.test_command()):
-            print(f"  openood-mm run {shlex.join(['--config', *files, *words])}")
-    print()
-
-
-def _print_missing(missing: dict[ReproduceJob, list[Missing]]) -> None:
+def _print_missing(missing: dict[TableRun, list[Missing]]) -> None:
     rows: dict[Missing, set[str]] = {}
-    for job, things in missing.items():
+    for run, things in missing.items():
         for each in things:
-            rows.setdefault(each, set()).add(job.name)
+            rows.setdefault(each, set()).add(run.name)
     if rows:
         print("Missing:")
     for each, names in rows.items():
@@ -190,51 +172,48 @@ def _print_missing(missing: dict[ReproduceJob, list[Missing]]) -> None:
 
 
 def _run(
-    jobs: Sequence[ReproduceJob], missing: dict[ReproduceJob, list[Missing]], keep_going: bool
-) -> dict[ReproduceJob, str]:
-    """Run what can be run; return the jobs left out, with the reason."""
+    runs: Sequence[TableRun], missing: dict[TableRun, list[Missing]], keep_going: bool
+) -> dict[TableRun, str]:
+    """Run what can be run; return the runs left out, with the reason."""
     from ..errors import UserError
-    from ..pipelines.reproduce import check_folder, is_done, run_job
 
-    left_out: dict[ReproduceJob, str] = {}
-    lacking = [job for job in jobs if missing[job]]
+    left_out: dict[TableRun, str] = {}
+    lacking = [run for run in runs if missing[run]]
     if lacking and not keep_going:
         _print_missing(missing)
-        rows = len({job.name for job in lacking})
+        rows = len({run.name for run in lacking})
         raise UserError(
-            f"{rows} of {len({job.name for job in jobs})} rows can't run: {missing[lacking[0]][0].what}"
-            f"{', among others' if len({each for job in lacking for each in missing[job]}) > 1 else ''}. "
+            f"{rows} of {len({run.name for run in runs})} rows can't run: {missing[lacking[0]][0].what}"
+            f"{', among others' if len({each for run in lacking for each in missing[run]}) > 1 else ''}. "
             "Nothing was run; --keep-going runs the other rows, --rows chooses some."
         )
-    for job in jobs:
-        if not is_done(job) and not missing[job] and not keep_going:
-            check_folder(job)
-    for place, job in enumerate(jobs, start=1):
-        if missing[job]:
-            left_out[job] = "missing: " + "; ".join(each.what for each in missing[job])
+    for run in runs:
+        if not run.is_done() and not missing[run] and not keep_going:
+            run.check_folder()
+    for place, run in enumerate(runs, start=1):
+        if missing[run]:
+            left_out[run] = "missing: " + "; ".join(each.what for each in missing[run])
             continue
-        done = is_done(job)
-        print(
-            f"[{place}/{len(jobs)}] {job.name}, seed {job.seed}{': done already' if done else ''}", flush=True
-        )
+        done = run.is_done()
+        print(f"[{place}/{len(runs)}] {run}{': done already' if done else ''}", flush=True)
         try:
-            run_job(job)
+            run.run()
         except UserError as error:
             if not keep_going:
-                raise UserError(f"{job.name}, seed {job.seed}: {error}") from error
-            print(f"openood-mm: {job.name}, seed {job.seed}: {error}", file=sys.stderr)
-            left_out[job] = str(error)
+                raise UserError(f"{run}: {error}") from error
+            print(f"openood-mm: {run}: {error}", file=sys.stderr)
+            left_out[run] = str(error)
     return left_out
 
 
-def _finish(table: Table, jobs: Sequence[ReproduceJob], output_dir: Path, dry_run: bool) -> None:
-    from ..pipelines.reproduce_compare import compare, write_comparison
+def _finish(table: Table, runs: Sequence[TableRun], output_dir: Path, dry_run: bool) -> None:
+    from ..pipelines.compare import compare, write_comparison
 
-    rows = compare(table, jobs)
+    rows = compare(table, runs)
     for row in rows:
         _print_row(row)
     if not dry_run:
-        root = output_dir / (jobs[0].scale.benchmark.rpartition("/")[2] if jobs[0].scale else "")
+        root = output_dir / (runs[0].scale.benchmark.rpartition("/")[2] if runs[0].scale else "")
         name = f"table{table.table}.csv" if table.table is not None else "table.csv"
         path = write_comparison(root / name, rows)
         print(f"Written: {path}; records in {root}/<row>/s<seed>/test/records")

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..config import bind
+from ..datasets.benchmarks import load_benchmark
+from ..datasets.clips import ClipRequest
 from ..errors import UserError
+from ..registry import (
+    DATASETS,
+    DISCREPANCIES,
+    EVALUATORS,
+    NETWORKS,
+    PIPELINES,
+    PREPROCESSORS,
+    SYNTHESES,
+    TRAINERS,
+)
+from ..trainers.mixed import training_options
+from ..trainers.optim import optimizer_params
+from ..vocabulary import FILE_GROUPS, LOADER_GROUPS, OOD_VAL
+from .options import TestOptions
 
 LEAST = {"batch_size": 1, "num_workers": 0, "seed": 0, "state_interval": 0}
 """Key → the least value that it may have, wherever it stands in the sections that a pipeline reads."""
@@ -58,3 +75,85 @@ def check_trained(network: Mapping[str, Any]) -> None:
             "network.pretrained is off, so a network of random weights would be tested; "
             "set network.pretrained: True and --network.checkpoint <run>/best.ckpt."
         )
+
+
+def check_run(training: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> None:
+    """Check all that the configs of a training and its tests name, without looking at data or weights.
+
+    Args:
+        training: the training's config.
+        tests: each test's config.
+
+    Raises:
+        UserError: naming the key.
+    """
+    for config in (training, *tests):
+        sections = ("dataset", "network", "evaluator", *(("ood_dataset",) if config is not training else ()))
+        check_config(config, sections)
+        name = (config.get("pipeline") or {}).get("name")
+        if name:
+            PIPELINES.get(name)
+        EVALUATORS.get(config["evaluator"]["name"])
+        _check_network(config["network"])
+        if config["dataset"].get("benchmark"):
+            load_benchmark(str(config["dataset"]["benchmark"])).partition(int(config["dataset"]["partition"]))
+        if config.get("preprocessor"):
+            for split in ("train", "test"):
+                PREPROCESSORS.get(config["preprocessor"]["name"])(config, split)
+        for _, data in data_sections(config):
+            _check_data(data)
+    _check_training(training)
+    for test in tests:
+        check_trained(test["network"])
+        TestOptions.from_config(test).build_postprocessors()
+
+
+def data_sections(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (``train`` or ``nearood_<set>``, section) for every set of clips of a config."""
+    for split in config["dataset"]["split_names"]:
+        yield split, config["dataset"][split]
+    ood = config.get("ood_dataset") or {}
+    for group in ood.get("split_names") or ():
+        part, kind = ood[group], {"dataset_class": ood["dataset_class"]}
+        if group == LOADER_GROUPS[OOD_VAL]:
+            yield FILE_GROUPS[OOD_VAL], {**kind, **part}
+        else:
+            for name in part["datasets"]:
+                yield f"{group}_{name}", {**kind, **part[name]}
+
+
+def _check_data(section: Mapping[str, Any]) -> None:
+    DATASETS.get(section["dataset_class"])
+    if section["dataset_class"] == "MultimodalClipDataset":
+        bind(section["imglist_pth"], ClipRequest, where="imglist_pth", ignore=())
+
+
+def _check_training(config: Mapping[str, Any]) -> None:
+    check_config(config, ("trainer", "optimizer"))
+    section = config["trainer"]
+    trainer = TRAINERS.get(section["name"])
+    if not hasattr(trainer, "Params"):  # not ours: what it takes is not declared
+        return
+    optimizer_params(config["optimizer"])
+    training_options(config)
+    params: Any = bind(section, trainer.Params, where="trainer", ignore=("name",))
+    if getattr(params, "discrepancy", None):
+        DISCREPANCIES.get(params.discrepancy)
+    if getattr(params, "synthesis", None):
+        SYNTHESES.get(params.synthesis)
+
+
+def _check_network(section: Mapping[str, Any]) -> None:
+    """Check the network's section; encoders of clips are checked without being built."""
+    NETWORKS.get(section["name"])
+    if section["name"] != "clip_fusion":
+        return
+    from ..networks.clips.fusion import bind_encoder
+
+    for modality in section["modalities"]:
+        where = f"network.encoders.{modality}"
+        if modality not in section["encoders"]:
+            raise UserError(f"{where} is not set, and the row uses {modality}.")
+        encoder, component, _ = bind_encoder(section["encoders"][modality], where)
+        if component.modality != modality:
+            raise UserError(f"{where}.name: {encoder.name} is an encoder of {component.modality}.")

@@ -116,6 +116,7 @@ class TrainPipeline:
             within = f" and {progress['batches']} batches of the next" if progress else ""
             self._say(f"Resuming after epoch {state['epoch_idx']}{within}: {self.folder}")
 
+        self._last_state = time.monotonic()
         epochs = int(config["optimizer"]["num_epochs"])
         steps = len(loaders["train"])
         with tqdm(
@@ -180,13 +181,10 @@ class TrainPipeline:
         self, finished: int, net: Any, trainer: Any, best: Mapping[str, Any], log: TrainingLog
     ) -> Callable[[], None]:
         """Return what is called after every step: it saves a state when the last one is old."""
-        due = time.monotonic() + self.state_seconds
 
         def save() -> None:
-            nonlocal due
-            if time.monotonic() >= due:
+            if time.monotonic() >= self._last_state + self.state_seconds:
                 self._write_state(finished, net, trainer, best, log)
-                due = time.monotonic() + self.state_seconds
 
         return save
 
@@ -205,6 +203,7 @@ class TrainPipeline:
                 "log": log.rows,
             },
         )
+        self._last_state = time.monotonic()
 
     def _previous_state(self) -> Mapping[str, Any] | None:
         path = self.folder / FILE

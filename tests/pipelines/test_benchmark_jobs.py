@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,18 +17,25 @@ import pytest
 
 from openood_multimodal.config import find_config, load_config
 from openood_multimodal.errors import UserError
-from openood_multimodal.pipelines import benchmark
-from openood_multimodal.pipelines.benchmark import run_jobs
-from openood_multimodal.pipelines.jobs import Job, is_done, job_settings, plan_from_mapping, run_job
+from openood_multimodal.pipelines import TestPipeline, benchmark
+from openood_multimodal.pipelines.benchmark import run_in_parallel
+from openood_multimodal.pipelines.state import read_state
+from openood_multimodal.pipelines.suites import SuiteRun, plan_suite, settings_of
 from openood_multimodal.reporting.records import load_records
+from openood_multimodal.trainers import MultimodalTrainer
+from openood_multimodal.version import __version__
 
+FIELDS_OF_OLD_MARKS = (
+    *("benchmark", "training", "partition", "seed", "modalities", "network", "evaluator", "postprocessors"),
+    *("preset", "postprocessor_args", "settings"),
+)
 SETTINGS = {
     "optimizer.num_epochs": "2",
     "optimizer.lr": "0.01",
     "network.hidden_dim": "8",
     "network.embedding_dim": "6",
 }
-JOB = Job("synthetic/synthetic_far", "a2d", 0, 0, postprocessors=("ebo",), settings=SETTINGS)
+JOB = SuiteRun("synthetic/synthetic_far", "a2d", 0, seed=0, postprocessors=("ebo",), overrides=SETTINGS)
 TRAININGS = ("multimodal_baseline", "a2d")
 SUITE = {
     "runs": [
@@ -49,7 +57,7 @@ def results(folder):
 
 
 def test_plan():
-    jobs = plan_from_mapping({**SUITE, "seeds": 3})
+    jobs = plan_suite({**SUITE, "seeds": 3})
     assert len(jobs) == len({job.folder for job in jobs}) == len({job.digest() for job in jobs}) == 2 * 2 * 3
     assert [(j.partition, j.seed, j.training) for j in jobs[:3]] == [
         (0, 0, "multimodal_baseline"),
@@ -59,9 +67,9 @@ def test_plan():
     assert jobs[0].modalities == ("a", "b")
     assert str(jobs[0]) == os.path.join("synthetic_far", "a+b", "multimodal_baseline", "p0_s0")
     assert (
-        plan_from_mapping(
-            {"runs": [{"benchmark": "x/y", "trainings": ["a2d"]}], "partitions": 1, "seeds": 1}
-        )[0].modalities
+        plan_suite({"runs": [{"benchmark": "x/y", "trainings": ["a2d"]}], "partitions": 1, "seeds": 1})[
+            0
+        ].modalities
         == ()
     )
 
@@ -72,9 +80,9 @@ def test_settings_of_a_suite_may_be_nested():
     dotted = {"optimizer.num_epochs": 3, "optimizer.lr": 0.001, "dataset.modalities": ["a", "b"]}
     expected = {"optimizer.num_epochs": "3", "optimizer.lr": "0.001", "dataset.modalities": "a,b"}
     for settings in (nested, dotted):
-        assert plan_from_mapping({**SUITE, "settings": settings})[0].settings == expected
+        assert plan_suite({**SUITE, "settings": settings})[0].overrides == expected
     both = {**nested, "optimizer.num_epochs": "5"}  # as when --optimizer.num_epochs 5 follows a suite
-    assert plan_from_mapping({**SUITE, "settings": both})[0].settings["optimizer.num_epochs"] == "5"
+    assert plan_suite({**SUITE, "settings": both})[0].overrides["optimizer.num_epochs"] == "5"
 
 
 @pytest.mark.parametrize(
@@ -90,21 +98,22 @@ def test_settings_of_a_suite_may_be_nested():
 )
 def test_mistakes_in_a_suite(change, message):
     with pytest.raises(UserError, match=message):
-        plan_from_mapping({**SUITE, **change})
+        plan_suite({**SUITE, **change})
 
 
-def test_job_settings():
+def test_settings_of():
     words = ["--a.b", "1", "--c=x y", "--d", "p", "q", "--e", "-3"]
-    assert job_settings(words) == {"a.b": "1", "c": "x y", "d": "p,q", "e": "-3"}
+    assert settings_of(words) == {"a.b": "1", "c": "x y", "d": "p,q", "e": "-3"}
 
 
 def test_a_job_leaves_records_and_nothing_large(tmp_path):
-    assert not is_done(JOB, tmp_path)
-    run_job(JOB, tmp_path)
-    folder = tmp_path / JOB.folder
-    assert is_done(JOB, tmp_path)
-    assert not is_done(replace(JOB, seed=1), tmp_path)
-    assert not is_done(replace(JOB, settings={**SETTINGS, "optimizer.lr": "0.02"}), tmp_path)
+    job = replace(JOB, output=str(tmp_path))
+    assert not job.is_done()
+    job.run()
+    folder = job.folder
+    assert job.is_done()
+    assert not replace(job, seed=1).is_done()
+    assert not replace(job, overrides={**SETTINGS, "optimizer.lr": "0.02"}).is_done()
     assert not [
         *folder.rglob("*.ckpt"),
         *folder.rglob("*.npy"),
@@ -117,9 +126,9 @@ def test_a_job_leaves_records_and_nothing_large(tmp_path):
     assert trained_with["network"]["hidden_dim"] == 8
     assert trained_with["optimizer"] == {"name": "adam", "num_epochs": 2, "lr": 0.01, "weight_decay": 0.0001}
     (folder / "done.json").write_text("[]")
-    assert not is_done(JOB, tmp_path)
+    assert not job.is_done()
     (folder / "stray.txt").write_text("left by a run that was killed")
-    run_job(JOB, tmp_path, keep_checkpoints=True)
+    replace(job, keep_checkpoints=True).run()
     assert not (folder / "stray.txt").exists()
     assert (folder / "training" / "best.ckpt").is_file()
     assert load_records(folder)[0].metrics == record.metrics
@@ -134,20 +143,21 @@ class InThisProcess(ThreadPoolExecutor):
 
 def test_a_failing_job_is_named_and_finished_ones_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "ProcessPoolExecutor", InThisProcess)
-    bad = replace(JOB, training="a2d_npmix", settings={**SETTINGS, "trainer.synthesis": "nmpix"})
+    good = replace(JOB, output=str(tmp_path))
+    bad = replace(good, training="a2d_npmix", overrides={**SETTINGS, "trainer.synthesis": "nmpix"})
     with pytest.raises(UserError, match=r"a2d_npmix.p0_s0: there is no synthesis called 'nmpix'"):
-        run_jobs([JOB, bad], tmp_path, workers=1)
-    assert is_done(JOB, tmp_path)
+        run_in_parallel([good, bad], workers=1)
+    assert good.is_done()
     with pytest.raises(UserError, match="at least 1"):
-        run_jobs([bad], tmp_path, workers=0)
+        run_in_parallel([bad], workers=0)
 
-    def died(*_):
+    def died(_):
         raise BrokenProcessPool
 
-    monkeypatch.setattr(benchmark, "run_job", died)
-    assert run_jobs([JOB], tmp_path, workers=1) == 0
+    monkeypatch.setattr(SuiteRun, "run", died)
+    assert run_in_parallel([good], workers=1) == 0
     with pytest.raises(UserError, match="worker process died"):
-        run_jobs([JOB, bad], tmp_path, workers=1)
+        run_in_parallel([good, bad], workers=1)
 
 
 def children(pid):
@@ -212,12 +222,100 @@ def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(tmp_path, enviro
     assert again.out.splitlines()[1:] == done.out.splitlines()[1:]
 
     # those of the two worker processes, one after the other and in this process
-    jobs = [job for job in plan_from_mapping(content) if out / job.folder / "done.json" in kept]
-    for job in jobs:
-        run_job(job, tmp_path / "alone")
+    for job in plan_suite(content, out):
+        if job.folder / "done.json" in kept:
+            replace(job, output=str(tmp_path / "alone")).run()
     everything = results(out)
     assert len(everything) == 4
     assert results(tmp_path / "alone").items() <= everything.items()
+
+
+def test_killed_in_a_training_it_resumes_to_the_same_results(tmp_path, environment, monkeypatch):
+    """SIGKILL in the middle of a training: the next process takes up its state, and the results are the same."""
+    overrides = {**SETTINGS, "optimizer.num_epochs": "6", "recorder.state_seconds": "0.000000001"}
+    job = replace(JOB, overrides=overrides, output=str(tmp_path / "killed"))
+    slow = (
+        "import time\n"
+        "from openood_multimodal.pipelines.suites import SuiteRun\n"
+        "from openood_multimodal.trainers import MultimodalTrainer\n"
+        "epoch = MultimodalTrainer.train_epoch\n"
+        "def late(self, number):\n"
+        "    time.sleep(30 if number == 4 else 0)\n"
+        "    return epoch(self, number)\n"
+        "MultimodalTrainer.train_epoch = late\n"
+        f"SuiteRun('synthetic/synthetic_far', 'a2d', 0, seed=0, postprocessors=('ebo',), overrides={overrides!r}, "
+        f"output={job.output!r}).run()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", slow], env=environment, stderr=subprocess.PIPE)
+    state = job.folder / "training" / "state.pt"
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        if state.is_file() and read_state(state)["epoch_idx"] == 2:  # the third epoch's last step wrote it
+            break
+        time.sleep(0.05)
+    time.sleep(0.3)  # it may still write that epoch's other steps
+    process.kill()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL, err.decode()[-2000:]
+    assert (job.is_begun(), job.is_trained(), job.is_done()) == (True, False, False)
+
+    epochs = []
+    original = MultimodalTrainer.train_epoch
+
+    def noted(self, number):
+        epochs.append(number)
+        return original(self, number)
+
+    monkeypatch.setattr(MultimodalTrainer, "train_epoch", noted)
+    job.run()
+    assert epochs == [3, 4, 5, 6]  # the third, whose steps are all done, is only closed
+    assert not state.exists()
+    whole = replace(job, output=str(tmp_path / "whole"))
+    whole.run()
+    assert results(job.folder) == results(whole.folder)
+
+
+def test_killed_in_the_test_it_does_not_train_again(tmp_path, monkeypatch):
+    job = replace(JOB, output=str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(TestPipeline, "run", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            job.run()
+    assert job.state() == "trained; can run"
+    monkeypatch.setattr(MultimodalTrainer, "train_epoch", lambda *_: pytest.fail("it trained again"))
+    job.run()
+    assert job.is_done()
+
+
+def test_what_was_begun_with_other_settings_starts_again(tmp_path, monkeypatch):
+    job = replace(JOB, output=str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(TestPipeline, "run", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            job.run()
+    replace(job, overrides={**SETTINGS, "optimizer.num_epochs": "1"}).run()
+    assert len((job.folder / "training" / "log.csv").read_text().splitlines()) == 2
+
+
+def test_marks_of_older_versions_are_recognised(tmp_path):
+    """Until 0.1.0's redesign ``done.json`` called the digest ``job``; what it is the digest of has not changed."""
+    job = replace(JOB, output=str(tmp_path))
+    job.folder.mkdir(parents=True)
+    (job.folder / "done.json").write_text(json.dumps({"job": job.digest(), **job.about()}))
+    assert job.is_done()
+    version, about, training, test, *_ = job.settings()
+    assert (version, sorted(about)) == (__version__, sorted(FIELDS_OF_OLD_MARKS))
+    assert test["network"]["checkpoint"] == "training/best.ckpt"
+    assert training["trainer"]["name"] == "a2d"
+
+
+def test_the_printed_commands_of_a_suite_are_what_runs(tmp_path):
+    for command in replace(
+        JOB, output=str(tmp_path), postprocessor_args={"ebo": {"temperature": 2}}
+    ).commands():
+        words = shlex.split(str(command))[3:]
+        place = next(number for number, word in enumerate(words) if word.startswith("--"))
+        assert load_config(words[:place], words[place:]) == command.config()
 
 
 def test_a_changed_config_is_run_again(tmp_path, monkeypatch):
@@ -236,7 +334,7 @@ def test_a_changed_config_is_run_again(tmp_path, monkeypatch):
 
 def test_two_runs_in_one_folder_are_refused():
     with pytest.raises(UserError, match="asked for twice"):
-        plan_from_mapping({**SUITE, "runs": SUITE["runs"] * 2})
+        plan_suite({**SUITE, "runs": SUITE["runs"] * 2})
 
 
 @pytest.mark.parametrize(

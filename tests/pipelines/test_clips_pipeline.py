@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,14 +19,8 @@ from openood_multimodal.datasets.clips import MultimodalClipDataset
 from openood_multimodal.errors import UserError
 from openood_multimodal.files import atomic
 from openood_multimodal.pipelines import TrainPipeline
-from openood_multimodal.pipelines.jobs import (
-    Job,
-    check_jobs,
-    is_done,
-    job_configs,
-    plan_from_mapping,
-    run_job,
-)
+from openood_multimodal.pipelines.run import check_runs
+from openood_multimodal.pipelines.suites import SuiteRun, plan_suite
 from openood_multimodal.reporting.benchmark import write_report
 from openood_multimodal.reporting.records import load_records
 from openood_multimodal.trainers import MultimodalTrainer
@@ -159,7 +154,7 @@ SUITE = {
 
 
 @pytest.fixture
-def jobs(clips) -> list[Job]:
+def jobs(clips) -> list[SuiteRun]:
     settings: dict[str, str] = {"data_root": str(clips.data)}
     key = ""
     for word in clips.train("multimodal_multihead"):  # --key value value
@@ -170,7 +165,7 @@ def jobs(clips) -> list[Job]:
         ):
             settings[key] = word
     del settings["dataset.modalities"]
-    return plan_from_mapping({**SUITE, "settings": settings})
+    return plan_suite({**SUITE, "settings": settings}, clips.folder)
 
 
 def test_a_benchmark_of_clips(clips, jobs, monkeypatch, capsys):
@@ -183,15 +178,15 @@ def test_a_benchmark_of_clips(clips, jobs, monkeypatch, capsys):
         load(self, place, out)
 
     monkeypatch.setattr(MultimodalClipDataset, "_read", counting)
-    check_jobs(jobs)
+    check_runs(jobs)
     for job in jobs:
-        assert not is_done(job, clips.folder)
-        run_job(job, clips.folder)
-        assert is_done(job, clips.folder)
+        assert not job.is_done()
+        job.run()
+        assert job.is_done()
         tested = [each for each in read if not each[0].endswith("_val")]
         assert len(tested) == len(set(tested)) == 16 + 8 + 4 + 4
         read.clear()
-        folder = clips.folder / job.folder
+        folder = job.folder
         names = ("train", "val", "test", "ood_val", "moving_shapes_near", "moving_shapes_far")
         assert {path.name for path in (folder / "embeddings").iterdir()} == {*names, "head.npz"}
         for evaluator, setting in (("near_ood", "near"), ("far_ood", "far")):
@@ -200,7 +195,7 @@ def test_a_benchmark_of_clips(clips, jobs, monkeypatch, capsys):
             assert {record.setting for record in records} == {setting}
             assert (folder / evaluator / "results.csv").is_file()
             assert {record.parameters.get("dim") for record in records} == {None, 8}
-    report = write_report([clips.folder / job.folder for job in jobs], clips.folder)
+    report = write_report([job.folder for job in jobs], clips.folder)
     assert "moving_shapes near-OOD, video+flow: AUROC by training" in report.text
     assert "moving_shapes far-OOD, video+flow: AUROC by training" in report.text
     rows = pd.read_csv(clips.folder / "leaderboard.csv")
@@ -212,7 +207,7 @@ def test_other_clips_are_another_job(clips, jobs, tmp_path):
     before = jobs[0].digest()
     data = tmp_path / "data"
     shutil.copytree(clips.data, data)
-    moved = [type(job)(**{**vars(job), "settings": {**job.settings, "data_root": str(data)}}) for job in jobs]
+    moved = [replace(job, overrides={**job.overrides, "data_root": str(data)}) for job in jobs]
     same_clips = moved[0].digest()
     lines = (data / "test.csv").read_text().splitlines(keepends=True)
     (data / "test.csv").write_text("".join(lines[:-1]))
@@ -220,32 +215,32 @@ def test_other_clips_are_another_job(clips, jobs, tmp_path):
 
 
 def test_device_and_workers_hold_in_training_and_tests(jobs):
-    for config in job_configs(jobs[0], Path("out")):
+    for config in [each.config() for each in jobs[0].commands()]:
         assert (config["num_gpus"], config["dataset.num_workers"]) == (0, 0)
 
 
 def test_one_evaluator_keeps_no_stores(jobs):
-    one = type(jobs[0])(**{**vars(jobs[0]), "evaluator": "far_ood"})
-    (test,) = job_configs(one, Path("out"))[1:]
+    one = replace(jobs[0], evaluator="far_ood")
+    test = one.test_commands()[0].config()
     assert test["recorder"]["save_embeddings"] is False
     assert test["evaluator"]["name"] == "far_ood"
     assert test["exp_name"] == "test"
-    none = type(jobs[0])(**{**vars(jobs[0]), "evaluator": ""})
+    none = replace(jobs[0], evaluator="")
     with pytest.raises(UserError, match="evaluator is empty"):
-        check_jobs([none])
+        check_runs([none])
 
 
 def test_the_packaged_suite():
     """What `make demo` runs: ten methods, two evaluators, outliers that begin before the training ends."""
     from openood_multimodal.config import find_config, read_config
 
-    planned = plan_from_mapping(read_config(find_config("suites/clips_demo.yml")))
-    check_jobs(planned)
+    planned = plan_suite(read_config(find_config("suites/clips_demo.yml")))
+    check_runs(planned)
     scores = {(job.training, score) for job in planned for score in job.postprocessors}
     assert len({score for training, score in scores if training == "a2d_npmix"}) == 9
     assert ("a2d_npmix_logitnorm", "msp") in scores
     for job in planned:
         assert job.evaluators == ("near_ood", "far_ood")
-        training, *_ = job_configs(job, Path("out"))
+        training = job.training_command().config()
         if "npmix" in job.training:
             assert training["trainer"]["start_epoch"] < training["optimizer"]["num_epochs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,17 +14,16 @@ from openood_multimodal.config import load_config
 from openood_multimodal.datasets.clip_benchmarks import load_clip_benchmark
 from openood_multimodal.errors import UserError
 from openood_multimodal.files.atomic import write_json
-from openood_multimodal.pipelines import reproduce
-from openood_multimodal.pipelines.reproduce import ReproduceJob, Roots, digest, is_done, plan, run_job
-from openood_multimodal.pipelines.reproduce_check import check_job
-from openood_multimodal.pipelines.reproduce_compare import (
+from openood_multimodal.pipelines import run as run_module
+from openood_multimodal.pipelines.compare import (
     compare,
     not_implemented_cells,
     printed_cells,
     write_comparison,
 )
-from openood_multimodal.pipelines.reproduce_missing import find_missing
-from openood_multimodal.pipelines.reproduce_tables import load_scale, load_table, published_rows
+from openood_multimodal.pipelines.missing import find_missing
+from openood_multimodal.pipelines.table_runs import Roots, TableRun, plan_table
+from openood_multimodal.pipelines.tables import load_scale, load_table, published_rows
 from openood_multimodal.reporting.published import published_records
 from openood_multimodal.reporting.records import ResultRecord
 from openood_multimodal.vocabulary import METRICS
@@ -31,16 +31,16 @@ from openood_multimodal.vocabulary import METRICS
 HMDB = "hmdb51_25_26/video+flow/clip_fusion"
 
 
-def jobs(tmp_path: Path, table: str = "table1", pattern: str = "", **more) -> list[ReproduceJob]:
+def jobs(tmp_path: Path, table: str = "table1", pattern: str = "", **more) -> list[TableRun]:
     roots = Roots(
         str(tmp_path / "data"), str(tmp_path / "splits"), str(tmp_path / "weights"), str(tmp_path / "out")
     )
-    return plan(load_table(table), roots, pattern=pattern, **more)
+    return plan_table(load_table(table), roots, pattern=pattern, **more)
 
 
-def finish(job: ReproduceJob, values: dict[tuple[str, str], float], **fields) -> None:
+def finish(job: TableRun, values: dict[tuple[str, str], float], **fields) -> None:
     """Leave what a finished run leaves: records with these AUROCs (FPR@95 and ACC: 0.5), and the mark."""
-    benchmark = job.run.benchmark.rpartition("/")[2]
+    benchmark = job.id_set
     template = published_records()[0].to_dict()
     known = load_clip_benchmark(benchmark).manifest_digests[0]
     for (score, ood_set), auroc in values.items():
@@ -57,7 +57,7 @@ def finish(job: ReproduceJob, values: dict[tuple[str, str], float], **fields) ->
             **fields,
         }
         ResultRecord.from_json(record).write(job.folder / "test" / "records")
-    write_json(job.folder / "done.json", {"digest": digest(job)})
+    write_json(job.folder / "done.json", {"digest": job.digest()})
 
 
 def test_plan_and_patterns(tmp_path):
@@ -85,7 +85,7 @@ def test_overrides_reach_the_configs_that_have_the_key(tmp_path):
         pattern="hmdb51*/a2d",
         overrides={"optimizer.num_epochs": "3", "dataset.test.batch_size": "4", "evaluator.ood_scheme": "x"},
     )[0]
-    training, test = job.configs()
+    training, test = (each.config() for each in job.commands())
     assert training["optimizer"]["num_epochs"] == 3
     assert training["dataset"]["test"]["batch_size"] == test["dataset"]["test"]["batch_size"] == 4
     assert test["evaluator"]["ood_scheme"] == "x"
@@ -99,7 +99,7 @@ def test_overrides_reach_the_configs_that_have_the_key(tmp_path):
 
 def test_a_wrong_parameter_shows_before_anything_runs(tmp_path):
     job = jobs(tmp_path, pattern="hmdb51*/a2d")[0]
-    check_job(job)
+    job.check()
     for key, value, message in (
         ("network.encoders.video.name", "slowfast_r11", "Did you mean 'slowfast_r101'"),
         ("network.encoders.video.name", "slowonly_r50_flow", "is an encoder of flow"),
@@ -110,19 +110,19 @@ def test_a_wrong_parameter_shows_before_anything_runs(tmp_path):
         ("training.precision", "float8", "precision"),
     ):
         with pytest.raises(UserError, match=message):
-            check_job(replace(job, overrides={key: value}))
+            replace(job, overrides={key: value}).check()
 
 
 def test_settings_count_and_places_do_not(tmp_path):
     job = jobs(tmp_path, pattern="hmdb51*/a2d")[0]
     elsewhere = replace(job, roots=Roots("/d", "/s", "/w", "/o"), num_workers=7)
-    assert digest(elsewhere) == digest(job)
-    assert digest(replace(job, seed=1)) != digest(job)
-    assert digest(replace(job, overrides={"optimizer.lr": "0.1"})) != digest(job)
+    assert elsewhere.digest() == job.digest()
+    assert replace(job, seed=1).digest() != job.digest()
+    assert replace(job, overrides={"optimizer.lr": "0.1"}).digest() != job.digest()
 
 
 def test_the_test_takes_the_training_network_and_no_starting_weights(tmp_path):
-    training, test = jobs(tmp_path, pattern="hmdb51*/a2d")[0].configs()
+    training, test = (each.config() for each in jobs(tmp_path, pattern="hmdb51*/a2d")[0].commands())
     assert test["network"]["checkpoint"] == f"{training['output_dir']}/best.ckpt"
     assert [test["network"]["encoders"][each]["checkpoint"] for each in ("video", "flow")] == ["", ""]
     assert training["network"]["encoders"]["video"]["checkpoint"].startswith(str(tmp_path / "weights"))
@@ -215,7 +215,7 @@ def test_another_scale_has_nothing_of_the_papers_beside_it(tmp_path):
     assert printed_cells(job, published_rows(1))
     assert compare(load_table("table1"), [job])[0].cells == []
     assert job.folder != real.folder
-    assert digest(job) != digest(real)
+    assert job.digest() != real.digest()
 
 
 def test_what_is_not_implemented_is_counted():
@@ -248,28 +248,31 @@ class Steps:
 
 def test_a_row_goes_on_where_it_stopped_and_refuses_other_settings(tmp_path, monkeypatch):
     job = jobs(tmp_path, pattern="hmdb51*/a2d_npmix")[0]
-    monkeypatch.setattr(reproduce, "PIPELINES", Steps(fail="multimodal_test"))
+    monkeypatch.setattr(run_module, "PIPELINES", Steps(fail="multimodal_test"))
     with pytest.raises(UserError, match="stopped"):
-        run_job(job)
-    assert not is_done(job)
+        job.run()
+    assert not job.is_done()
     with pytest.raises(UserError, match=r"of other settings \(training.*lr: 0.0001 there, 0.1 here"):
-        run_job(replace(job, overrides={"optimizer.lr": "0.1"}))
+        replace(job, overrides={"optimizer.lr": "0.1"}).run()
     steps = Steps()
-    monkeypatch.setattr(reproduce, "PIPELINES", steps)
-    run_job(job)
+    monkeypatch.setattr(run_module, "PIPELINES", steps)
+    job.run()
     assert steps.ran == ["multimodal_train", "multimodal_test"]
-    assert is_done(job)
+    assert job.is_done()
     assert find_missing(job) == []  # data and weights of a finished row may be gone
-    run_job(job)
+    job.run()
     assert len(steps.ran) == 2
     assert json.loads((job.folder / "job.json").read_text())["row"] == job.name
 
 
 def test_the_printed_commands_are_what_runs(tmp_path):
     job = jobs(tmp_path, pattern="epic*/a2d_npmix")[0]
-    training, test = job.configs()
-    assert load_config(*job.train_command()) == training
-    assert load_config(*job.test_command()) == test
+    training, test = (each.config() for each in job.commands())
+    for command, config in zip(job.commands(), (training, test), strict=True):
+        program, run, first, *words = shlex.split(str(command))
+        assert (program, run, first) == ("openood-mm", "run", "--config")
+        place = next(number for number, word in enumerate(words) if word.startswith("--"))
+        assert load_config(words[:place], words[place:]) == config
     assert training["output_dir"] == str(job.folder / "training")
     assert (test["output_dir"], test["preset"], test["fit_on"]) == (
         str(job.folder / "test"),
@@ -285,7 +288,7 @@ def test_the_authors_checkpoints_are_found_by_their_names(tmp_path):
     names = set()
     for table in ("table1", "table3", "table4", "table7", "table8"):
         roots = Roots("data", checkpoints=str(tmp_path / "weights"), output=str(tmp_path / "out"))
-        for job in plan(load_table(table), roots, seeds=2):
+        for job in plan_table(load_table(table), roots, seeds=2):
             authors = [each.name for each in job.checkpoints if each.suffix == ".pt"]
             assert len(authors) <= (1 if job.seed == 0 else 0)
             assert "logitnorm" not in job.row.training or not authors
@@ -300,15 +303,15 @@ def test_the_authors_checkpoints_are_found_by_their_names(tmp_path):
     file = tmp_path / "weights" / "HMDB_near_ood_a2d_npmix.pt"
     file.write_bytes(b"one")
     assert job.checkpoint == file
-    assert job.configs()[1]["network.checkpoint"] == str(file)
-    before = digest(job)
+    assert job.test_commands()[0].config()["network.checkpoint"] == str(file)
+    before = job.digest()
     file.write_bytes(b"two")
-    assert digest(job) != before  # another network is another result
+    assert job.digest() != before  # another network is another result
 
 
 def jobs_with(tmp_path, pattern):
     roots = Roots("data", checkpoints=str(tmp_path / "weights"), output=str(tmp_path / "out"))
-    [job] = plan(load_table("table1"), roots, pattern=pattern)
+    [job] = plan_table(load_table("table1"), roots, pattern=pattern)
     return job
 
 

@@ -32,7 +32,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class TableRun:
+class RowGroup:
     """Rows on the same data.
 
     Attributes:
@@ -84,7 +84,7 @@ class Table:
 
     title: str
     network: str
-    runs: list[TableRun]
+    runs: list[RowGroup]
     postprocessors: list[str]
     table: int | None = None
     encoders: Mapping[str, str] = field(default_factory=dict)

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import load_config
 from ..files.atomic import write_csv
 from ..reporting.claims import known_manifest_digests
 from ..reporting.records import ResultRecord, load_records
 from ..vocabulary import AVERAGE, PAPER_METRICS
-from .reproduce import ReproduceJob, is_done
-from .reproduce_tables import Table
+from .table_runs import TableRun
+from .tables import Table
 
 COLUMNS = (
     *("row", "postprocessor", "ood_set"),
@@ -74,33 +73,31 @@ class RowResult:
     notes: list[str]
 
 
-def compare(table: Table, jobs: Sequence[ReproduceJob]) -> list[RowResult]:
-    """Return the rows of ``jobs``, those that have not run with the paper's figures alone."""
+def compare(table: Table, runs: Sequence[TableRun]) -> list[RowResult]:
+    """Return the rows of ``runs``, those that have not run with the paper's figures alone."""
     printed = table.published()
-    rows: dict[str, list[ReproduceJob]] = {}
-    for job in jobs:
-        rows.setdefault(job.name, []).append(job)
+    rows: dict[str, list[TableRun]] = {}
+    for run in runs:
+        rows.setdefault(run.name, []).append(run)
     return [_row(name, seeds, printed) for name, seeds in rows.items()]
 
 
-def printed_cells(job: ReproduceJob, printed: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Return the published rows that ``job`` answers to, in their order.
+def printed_cells(run: TableRun, printed: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the published rows that ``run`` answers to, in their order.
 
     A row of the paper is one ID set, modalities, encoders, training, synthesis and discrepancy; it is looked for by
-    what the job's configs say.
+    what the run's configs say.
     """
-    files, words = job.train_command()
-    training = load_config(files, words)
-    trainer = training["trainer"]
+    trainer = run.training_command().config()["trainer"]
     wanted = {
-        "id_set": job.run.benchmark.rpartition("/")[2],
-        "modalities": "+".join(job.run.modalities),
-        "networks": "+".join(job.table.encoders.get(each, "?") for each in job.run.modalities),
-        "training": job.row.training,
+        "id_set": run.id_set,
+        "modalities": "+".join(run.group.modalities),
+        "networks": "+".join(run.table.encoders.get(each, "?") for each in run.group.modalities),
+        "training": run.row.training,
         "synthesis": trainer.get("synthesis") or "",
         "discrepancy": trainer.get("discrepancy") or "",
     }
-    scores = set(job.postprocessors)
+    scores = set(run.postprocessors)
     return [
         row
         for row in printed
@@ -123,25 +120,29 @@ def not_implemented_cells(table: Table) -> list[tuple[str, str, int]]:
     return found
 
 
-def _row(name: str, jobs: Sequence[ReproduceJob], printed: Sequence[dict[str, str]]) -> RowResult:
-    runs = [load_records(job.folder / "test" / "records") for job in jobs if is_done(job)]
+def _row(name: str, runs: Sequence[TableRun], printed: Sequence[dict[str, str]]) -> RowResult:
+    results = [load_records(run.folder / "test" / "records") for run in runs if run.is_done()]
     # another scale is other data: nothing of the paper's stands beside it
-    paper = [] if jobs[0].scale else printed_cells(jobs[0], printed)
+    paper = [] if runs[0].scale else printed_cells(runs[0], printed)
     wanted = [(row["postprocessor"], row["ood_set"]) for row in paper]
     if not wanted:
-        order = {score: place for place, score in enumerate(jobs[0].postprocessors)}
-        both = {(record.postprocessor, record.ood_set) for run in runs for record in run}
+        order = {score: place for place, score in enumerate(runs[0].postprocessors)}
+        both = {(record.postprocessor, record.ood_set) for each in results for record in each}
         wanted = sorted(both, key=lambda cell: (order.get(cell[0], len(order)), cell[0], cell[1]))
     by_cell = {(row["postprocessor"], row["ood_set"]): row for row in paper}
-    benchmark = jobs[0].run.benchmark.rpartition("/")[2]
+    benchmark = runs[0].id_set
     sets = {ood_set for _, ood_set in wanted} - {AVERAGE}
     cells = [
         _cell(
-            score, sets if ood_set == AVERAGE else {ood_set}, runs, benchmark, by_cell.get((score, ood_set))
+            score,
+            sets if ood_set == AVERAGE else {ood_set},
+            results,
+            benchmark,
+            by_cell.get((score, ood_set)),
         )
         for score, ood_set in wanted
     ]
-    notes = dict.fromkeys(note for run in runs for record in run for note in record.notes)
+    notes = dict.fromkeys(note for each in results for record in each for note in record.notes)
     return RowResult(name, cells, list(notes))
 
 

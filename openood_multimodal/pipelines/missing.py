@@ -1,4 +1,4 @@
-"""What a row needs and is not there: split lists, folders of clips, weights, packages; and where each comes from."""
+"""What a table's run lacks: split lists, folders of clips, weights, packages; and where each comes from."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benc
 from ..datasets.manifest import Manifest
 from ..errors import UserError
 from ..vocabulary import CORPORA
-from .reproduce import ReproduceJob, is_done, is_trained
-from .reproduce_check import data_sections
+from .checks import data_sections
+from .table_runs import TableRun
 
 PACKAGES = {"av": "reading clips", "cv2": "reading clips", "mmaction": "networks of clips"}
 
@@ -35,21 +35,21 @@ class Missing(NamedTuple):
     remedy: str
 
 
-def find_missing(job: ReproduceJob) -> list[Missing]:
-    """Return what ``job`` still needs and is not there; nothing for a finished one.
+def find_missing(run: TableRun) -> list[Missing]:
+    """Return what ``run`` still needs and is not there; nothing for a finished one.
 
     Of each set of clips only the first is looked for; ``openood-mm prepare`` looks for all.
     """
-    if is_done(job):
+    if run.is_done():
         return []
-    training, test = job.configs()
-    found = [*_data(test, job), *_packages(training)]
-    if not is_trained(job):
-        found += _checkpoint(job) if job.checkpoints else _weights(training)
+    training, [test] = run.training_command().config(), run.test_commands()
+    found = [*_data(test.config(), run), *_packages(training)]
+    if not run.is_trained():
+        found += _weights(training) if run.trains else _checkpoint(run)
     return list(dict.fromkeys(found))
 
 
-def _data(config: Mapping[str, Any], job: ReproduceJob) -> Iterator[Missing]:
+def _data(config: Mapping[str, Any], run: TableRun) -> Iterator[Missing]:
     without: list[Path] = []
     looked: set[Path] = set()
     lacking: list[Missing] = []
@@ -72,7 +72,7 @@ def _data(config: Mapping[str, Any], job: ReproduceJob) -> Iterator[Missing]:
             words += ["--manifests", str(manifest.parent)] if dataset in CORPORA else []
             lacking.append(Missing("data", what, f"openood-mm {shlex.join(words)}"))
     if without:
-        yield _no_splits(config, without, job)
+        yield _no_splits(config, without, run)
     yield from lacking
 
 
@@ -84,12 +84,12 @@ def _dataset_of(config: Mapping[str, Any], key: str) -> str:
     return name
 
 
-def _no_splits(config: Mapping[str, Any], manifests: Sequence[Path], job: ReproduceJob) -> Missing:
+def _no_splits(config: Mapping[str, Any], manifests: Sequence[Path], run: TableRun) -> Missing:
     name = str(config["dataset"]["name"])
     if name in available_clip_benchmarks():
-        words = ["splits", "import", "--from", "MultiOOD", "--benchmark", name, "--out", job.roots.splits]
+        words = ["splits", "import", "--from", "MultiOOD", "--benchmark", name, "--out", run.roots.splits]
     else:
-        words = ["prepare", name, "--root", job.roots.data]
+        words = ["prepare", name, "--root", run.roots.data]
     names = ", ".join(each.name for each in manifests)
     return Missing("splits", f"no {names} in {manifests[0].parent}", f"openood-mm {shlex.join(words)}")
 
@@ -131,12 +131,12 @@ def _weights(config: Mapping[str, Any]) -> Iterator[Missing]:
             yield Missing("weights", f"no weights {checkpoint} ({modality})", url or "openood-mm weights")
 
 
-def _checkpoint(job: ReproduceJob) -> Iterator[Missing]:
+def _checkpoint(run: TableRun) -> Iterator[Missing]:
     from ..networks.clips.published_weights import AUTHORS
 
-    names = [str(each.relative_to(job.roots.checkpoints)) for each in job.checkpoints]
+    names = [str(each.relative_to(run.roots.checkpoints)) for each in run.checkpoints]
     remedy = AUTHORS if len(names) > 1 else "leave --checkpoints out for rows that are to be trained"
-    yield Missing("checkpoint", f"no {' or '.join(names)} in {job.roots.checkpoints}", remedy)
+    yield Missing("checkpoint", f"no {' or '.join(names)} in {run.roots.checkpoints}", remedy)
 
 
 def _packages(config: Mapping[str, Any]) -> Iterator[Missing]:

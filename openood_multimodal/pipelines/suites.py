@@ -1,0 +1,294 @@
+"""Suites: trainings x partitions x seeds, each cell a run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..config import Config, bind
+from ..errors import UserError
+from ..files import file_sha256
+from ..files.paths import file_name, remove
+from ..resources import benchmark_splits_dir
+from ..version import __version__
+from .digest import effective_config
+from .run import TRAINING, Command, Run, words_of
+from .state import FILE
+from .tables import flat
+
+SHARED_SECTIONS = (
+    "data_root",
+    "dataset",
+    "ood_dataset",
+    "network",
+    "preprocessor",
+    "num_gpus",
+    "num_workers",
+)
+"""Settings of these keys hold in a suite's trainings and in their tests."""
+
+VARIED = {"dataset.partition": "--partitions", "seed": "--seeds", "dataset.modalities": "--modalities"}
+"""Keys that are no settings of a suite, and the option that varies them."""
+
+STATE_SECONDS = 60.0
+"""A training of a suite keeps a state to resume from at most this often: many are over in less."""
+
+
+@dataclass(frozen=True, eq=False)
+class SuiteRun(Run):
+    """One cell of a suite.
+
+    Attributes:
+        benchmark: config of the benchmark below ``datasets/``, without ``.yml``: ``htad/htad_4_3``.
+        training: a trainer's config below ``pipelines/train/``, without ``.yml``.
+        partition: class partition.
+        modalities: in the order of the concatenated embedding; empty for the benchmark's own choice.
+        network: config of the network below ``networks/``.
+        evaluator: ``near_ood`` or ``far_ood``; or both with a comma, from one extraction.
+        postprocessors: names.
+        preset: of the postprocessors' parameters.
+        postprocessor_args: postprocessor → parameters that differ from the preset's.
+        settings: overrides of the training config, dotted key → text.
+        output: folder of the suite's outputs.
+        keep_checkpoints: whether the trained networks are kept.
+    """
+
+    benchmark: str
+    training: str
+    partition: int
+    modalities: tuple[str, ...] = ()
+    network: str = "mlp_fusion"
+    evaluator: str = "near_ood"
+    postprocessors: tuple[str, ...] = ("msp", "ebo", "mls")
+    preset: str = "openood"
+    postprocessor_args: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    output: str = ""
+    keep_checkpoints: bool = False
+
+    replaces_other_settings: ClassVar[bool] = True
+
+    @property
+    def evaluators(self) -> tuple[str, ...]:
+        """The evaluators, in order."""
+        return tuple(part.strip() for part in self.evaluator.split(",") if part.strip())
+
+    @property
+    def name(self) -> str:
+        """``<benchmark>/<modalities>/<training>/p<partition>``."""
+        return f"{self._cell.as_posix()}/p{self.partition}"
+
+    @property
+    def folder(self) -> Path:
+        """``<output>/<benchmark>/<modalities>/<training>/p<partition>_s<seed>``."""
+        return Path(self.output, self._cell, f"p{self.partition}_s{self.seed}")
+
+    @property
+    def _cell(self) -> Path:
+        which = "+".join(self.modalities) or "default"
+        names = {self.benchmark.rpartition("/")[2]: "benchmark", which: "modalities"}
+        names |= dict.fromkeys(self.training.split("/"), "training")
+        return Path(*(file_name(*each) for each in names.items()))
+
+    def training_command(self) -> Command:
+        """Return the training; its states are rare, and nothing is printed."""
+        recorder = {
+            "quiet": True,
+            "tensorboard": False,
+            "state_interval": 10**9,
+            "state_seconds": STATE_SECONDS,
+        }
+        words = [*self._common(TRAINING), "--recorder", json.dumps(recorder), *words_of(self.overrides)]
+        return Command([*self._files(), f"pipelines/train/{self.training}.yml"], words, "multimodal_train")
+
+    def test_commands(self) -> list[Command]:
+        """Return a test for each evaluator; several share one folder of embedding stores, a single one keeps none."""
+        # the network and its data are the training's, whatever was overridden there
+        alike = {
+            key: value for key, value in self.overrides.items() if key.partition(".")[0] in SHARED_SECTIONS
+        }
+        chosen = {name: args for name, args in self.postprocessor_args.items() if name in self.postprocessors}
+        shared = len(self.evaluators) > 1
+        recorder = {
+            **{"quiet": True, "save_scores": False, "save_csv": True, "save_embeddings": shared},
+            "embeddings": str(self.folder / "embeddings") if shared else "",
+        }
+        return [
+            Command(
+                [*self._files(), f"pipelines/test/{evaluator}.yml"],
+                [
+                    *(*self._common(evaluator if shared else "test"), *words_of(alike)),
+                    *("--network.checkpoint", str(self.checkpoint), "--preset", self.preset),
+                    *("--postprocessors", *self.postprocessors),
+                    *(("--postprocessor_args", json.dumps(chosen)) if chosen else ()),
+                    *("--recorder", json.dumps(recorder)),
+                ],
+            )
+            for evaluator in self.evaluators
+        ]
+
+    def settings(self) -> list[Any]:
+        """Return the run's own fields, this package's version, and the content of configs, benchmark and manifests."""
+        training, *tests = [each.config() for each in self.commands()]
+        effective = [effective_config(each) for each in (training, *tests)]
+        for each in effective[1:]:
+            each["network"]["checkpoint"] = f"{TRAINING}/best.ckpt"  # wherever the run's folder is
+        digests = [_benchmark_digest(training), *_manifest_digests(tests[0])]
+        return [__version__, self.about(), *effective, *digests]
+
+    def about(self) -> dict[str, Any]:
+        """Return the fields, but for those that don't decide the results."""
+        fields = asdict(self)
+        del fields["output"], fields["keep_checkpoints"]
+        fields["settings"] = fields.pop("overrides")  # as marks have always called them
+        return fields
+
+    def check(self) -> None:
+        """Check the configs, and that no setting is what the suite varies."""
+        for key in VARIED.keys() & self.overrides.keys():
+            raise UserError(f"--{key} is what {VARIED[key]} varies; give {VARIED[key]} alone.")
+        if not self.evaluators:
+            raise UserError("evaluator is empty; set near_ood, far_ood, or both: near_ood,far_ood.")
+        super().check()
+
+    def tidy(self) -> None:
+        """Remove the training's state and, unless they are to be kept, the networks."""
+        training = self.folder / TRAINING
+        remove(training, FILE)
+        for path in () if self.keep_checkpoints else training.glob("*.ckpt"):
+            remove(training, path.name)
+
+    def _files(self) -> list[str]:
+        data = f"datasets/{self.benchmark}"
+        return [f"{data}.yml", f"{data}_ood.yml", f"networks/{self.network}.yml"]
+
+    def _common(self, exp_name: str) -> list[str]:
+        words = ["--dataset.partition", str(self.partition), "--seed", str(self.seed)]
+        words += ["--dataset.modalities", *self.modalities] if self.modalities else []
+        return [*words, "--output_dir", str(self.folder), "--exp_name", exp_name]
+
+    def __str__(self) -> str:
+        return str(self._cell / self.folder.name)
+
+
+def _benchmark_digest(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the benchmark's own file, or ``""`` where the config names none."""
+    name = str(config["dataset"].get("benchmark") or "")
+    path = Path(name) if name.endswith((".yml", ".yaml")) else benchmark_splits_dir() / f"{name}.yml"
+    return file_sha256(path) if path.is_file() else ""
+
+
+def _manifest_digests(config: Mapping[str, Any]) -> list[str]:
+    """Return the SHA-256 of the manifest files that a config names, where they exist: clips can be prepared again."""
+    return [
+        f"{key} {file_sha256(str(value))}"
+        for section in (config["dataset"], config.get("ood_dataset") or {})
+        for key, value in Config(section).leaves()
+        if key.endswith("imglist_pth.manifest") and Path(str(value)).is_file()
+    ]
+
+
+@dataclass(frozen=True)
+class SuiteEntry:
+    """One entry of a suite's ``runs``: every training on every set of modalities.
+
+    Its ``postprocessors`` take the place of the suite's; its ``settings`` hold beside the suite's, which win.
+    """
+
+    benchmark: str
+    trainings: list[str]
+    modalities: list[list[str]] = field(default_factory=list)
+    postprocessors: list[str] = field(default_factory=list)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Runs x partitions x seeds; the attributes are those of `SuiteRun`, in common to all."""
+
+    runs: list[SuiteEntry]
+    partitions: int
+    seeds: int
+    network: str = "mlp_fusion"
+    evaluator: str | list[str] = "near_ood"
+    postprocessors: list[str] = field(default_factory=lambda: ["msp", "ebo", "mls"])
+    postprocessor_args: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = "openood"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+
+
+def plan_suite(
+    suite: Mapping[str, Any], output: str | Path = "", keep_checkpoints: bool = False
+) -> list[SuiteRun]:
+    """Return a suite's runs, ordered so that every setting fills evenly.
+
+    Args:
+        suite: the fields of `Suite`; those that have a default may be left out.
+        output: folder of the outputs.
+        keep_checkpoints: whether the trained networks are kept.
+
+    Raises:
+        UserError: for a key that is unknown or missing, a value of the wrong kind, a run that is asked for twice, or
+            when there is nothing to run.
+    """
+    plan = bind(suite, Suite, where="suite", ignore=())
+    evaluator = plan.evaluator if isinstance(plan.evaluator, str) else ",".join(plan.evaluator)
+    runs = [
+        SuiteRun(
+            benchmark=entry.benchmark,
+            training=training,
+            partition=partition,
+            seed=seed,
+            modalities=tuple(modalities),
+            network=plan.network,
+            evaluator=evaluator,
+            postprocessors=tuple(entry.postprocessors or plan.postprocessors),
+            preset=plan.preset,
+            postprocessor_args=plan.postprocessor_args,
+            overrides=flat({**entry.settings, **plan.settings}),
+            output=str(output),
+            keep_checkpoints=keep_checkpoints,
+        )
+        for partition in range(plan.partitions)
+        for seed in range(plan.seeds)
+        for entry in plan.runs
+        for modalities in entry.modalities or [[]]
+        for training in entry.trainings
+    ]
+    if not runs:
+        raise UserError("nothing to run: no trainings, partitions or seeds.")
+    twice = next((run for run, count in Counter(map(str, runs)).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"the run {twice} is asked for twice; name each benchmark, training and set of modalities once."
+        )
+    return runs
+
+
+def settings_of(words: Sequence[str]) -> dict[str, str]:
+    """Turn ``--key value`` words into settings; the values are typed later, by the config that they change.
+
+    Raises:
+        UserError: when the first word is no key.
+    """
+    if words and not words[0].startswith("--"):
+        raise UserError(
+            f"'{words[0]}' is no option; overrides are written --key value, e.g. --optimizer.lr 0.001"
+        )
+    settings: dict[str, str] = {}
+    key = ""
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("--") and equals:
+            settings[name[2:]], key = value, ""
+        elif word.startswith("--"):
+            key = word[2:]
+            settings[key] = ""
+        elif key:
+            settings[key] = f"{settings[key]},{word}" if settings[key] else word
+    return settings
