@@ -85,7 +85,7 @@ def test_a_run_that_two_tables_share_is_the_same_in_both():
 @pytest.mark.parametrize("name", TABLES)
 def test_settings_are_those_of_the_authors_commands(name: str):
     for job in jobs_of(name):
-        training, test = job.configs()
+        training, test = (each.config() for each in job.commands())
         trainer, optimizer = training["trainer"], training["optimizer"]
         benchmark, audio = benchmark_of(job), "audio" in job.group.modalities
         base, a2d, npmix, gamma = COMMANDS[benchmark]

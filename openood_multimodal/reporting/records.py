@@ -9,21 +9,27 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 import numpy as np
+from pydantic import ValidationError, field_validator, model_validator
+from pydantic.dataclasses import dataclass
 
 from ..errors import UserError
 from ..files import atomic, listed, read_text
 from ..files.folders import reading_together
 from ..files.paths import resolve_inside
+from ..files.text import parse_json
 from ..version import __version__
+from ..vocabulary import FIT_SETS, METRICS, SETTINGS, SOURCES, TRACKS
 from . import schema
 from .claims import Known, check_multiood_claim, known_manifest_digests
+
+Text = schema.Text
 
 SUFFIX = ".record.json"
 """How the names of record files end."""
@@ -33,7 +39,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=schema.EXACT)
 class ResultRecord:
     """One result, checked when it is made: a record that breaks the schema can't exist.
 
@@ -81,41 +87,58 @@ class ResultRecord:
     """
 
     schema_version: int = schema.SCHEMA_VERSION
-    run_id: str
-    benchmark: str
-    partition: str
-    track: str
-    setting: str | None
-    id_set: str
-    ood_set: str
-    modalities: Sequence[str] | None
-    networks: Mapping[str, Any] | str | None
-    training: str | None
-    protocol: str | None
-    synthesis: str | None
-    discrepancy: str | None
-    postprocessor: str
-    parameters: Mapping[str, Any]
-    parameters_from: str | None = None
-    preset: str | None
-    fit_on: str | None
-    engine: Mapping[str, str | None]
-    seed: int | None
-    best_epoch: int | None
-    metrics: Mapping[str, Any]
-    n_id: int | None
-    n_ood: int | None
-    unseen_recordings: Mapping[str, Any] | None = None
-    digests: Mapping[str, str | None]
-    notes: Sequence[str] = ()
-    package_version: str = __version__
-    date: str = field(default_factory=_now)
-    source: str = "reproduced"
+    run_id: Text
+    benchmark: Text
+    partition: Text
+    track: Annotated[str, schema.shape(Literal[TRACKS])]
+    setting: Annotated[str | None, schema.shape(Literal[(*SETTINGS, None)])]
+    id_set: Text
+    ood_set: Text
+    modalities: Annotated[Sequence[str] | None, schema.shape(schema.Modalities | None)]
+    networks: Annotated[Mapping[str, Any] | str | None, schema.shape(schema.Networks | None)]
+    training: Text | None
+    protocol: Text | None
+    synthesis: Text | None
+    discrepancy: Text | None
+    postprocessor: Text
+    parameters: Annotated[Mapping[str, Any], schema.shape(schema.Plain)]
+    parameters_from: Annotated[str | None, schema.shape(Literal["preset", "given", "searched", None])] = None
+    preset: Text | None
+    fit_on: Annotated[str | None, schema.shape(Literal[(*FIT_SETS, None)])]
+    engine: Annotated[Mapping[str, str | None], schema.shape(schema.Engine)]
+    seed: schema.NotNegative | None
+    best_epoch: schema.NotNegative | None
+    metrics: Annotated[Mapping[str, Any], schema.shape(schema.Metrics)]
+    n_id: schema.Positive | None
+    n_ood: schema.Positive | None
+    unseen_recordings: Annotated[Mapping[str, Any] | None, schema.shape(schema.Unseen | None)] = None
+    digests: Annotated[Mapping[str, str | None], schema.shape(schema.Digests)]
+    notes: Annotated[Sequence[str], schema.shape(list[Text])] = field(default_factory=list)
+    package_version: Text = __version__
+    date: schema.Date = field(default_factory=_now)
+    source: Annotated[str, schema.shape(Literal[SOURCES])] = "reproduced"
 
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            object.__setattr__(self, each.name, _plain(getattr(self, each.name)))
-        self.validate()
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_json(cls, value: Any) -> Any:
+        return _plain(value)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        """Check fields whose values depend on others."""
+        if self.schema_version != schema.SCHEMA_VERSION:
+            raise schema.wrong("schema_version", f"must be {schema.SCHEMA_VERSION}")
+        published = self.source == "published"
+        lacking = None if published else next((name for name in METRICS if name not in self.metrics), None)
+        if lacking:
+            raise schema.wrong(f"metrics.{lacking}", "is missing; only a published record may lack metrics")
+        for name in () if self.track == "own" else schema.OPEN_ON_OWN:
+            if getattr(self, name) is None:
+                raise schema.wrong(name, "is null; only a record of track 'own' may leave it open")
+        for name in () if published else ("n_id", "n_ood"):
+            if getattr(self, name) is None:
+                raise schema.wrong(name, "is null; only a published record may leave it open")
+        return self
 
     @classmethod
     def from_json(cls, value: str | Mapping[str, Any], where: str = "record") -> ResultRecord:
@@ -128,22 +151,22 @@ class ResultRecord:
         Raises:
             UserError: naming ``where`` and the field.
         """
-        raw = schema.parse(value, where) if isinstance(value, str) else value
-        migrated = schema.migrate(raw, where)
-        schema.validate(migrated, where)
-        return cls(**migrated)
-
-    def validate(self, where: str = "record") -> None:
-        """Check every field against the schema.
-
-        Raises:
-            UserError: naming ``where`` and the field.
-        """
-        schema.validate(self.to_dict(), where)
+        if isinstance(value, str):
+            value = parse_json(value, where, "a result record", "Delete it, or write it again.")
+            if not isinstance(value, dict):
+                raise UserError(f"{where}: a record is a JSON object, this is a {type(value).__name__}.")
+        try:
+            migrated = schema.migrate(value)
+            for name in FIELDS:
+                if name not in migrated:
+                    raise schema.FieldError(name, "is missing")
+            return cls(**migrated)
+        except schema.FieldError as error:
+            raise schema.FieldError(error.name, error.problem, where) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object, fields in the schema's order."""
-        return {name: _plain(getattr(self, name)) for name in schema.FIELDS}
+        return {name: _plain(getattr(self, name)) for name in FIELDS}
 
     def to_json(self) -> str:
         """Return the JSON text of `to_dict`."""
@@ -168,6 +191,22 @@ class ResultRecord:
         check_multiood_claim(self.to_dict(), where=str(path))
         atomic.write_text(path, self.to_json())
         return path
+
+
+FIELDS = tuple(each.name for each in fields(ResultRecord))
+"""Names of a record's fields, in the order in which they are written."""
+
+_pydantics_init = ResultRecord.__init__
+
+
+def _init(self: ResultRecord, /, **values: Any) -> None:
+    try:
+        _pydantics_init(self, **values)
+    except ValidationError as error:
+        raise schema.field_error(error, FIELDS) from None
+
+
+ResultRecord.__init__ = _init  # type: ignore[method-assign,assignment]
 
 
 def read_record(path: str | os.PathLike[str], known: Known | None = None) -> ResultRecord:

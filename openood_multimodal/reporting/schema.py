@@ -1,20 +1,30 @@
-"""The JSON schema of result records: the type and range of every field, and migrations of older versions.
+"""The schema of result records: shapes of their fields, migrations of older versions, and messages.
 
-`docs/records.md` lists the fields.  To add one: raise `SCHEMA_VERSION`, add the field to `FIELDS` and to
-`ResultRecord`, and register in `MIGRATIONS` how a record of the version before gets it.
+`docs/records.md` lists the fields.  To add one: raise `SCHEMA_VERSION`, add the field to `records.ResultRecord`, and
+register in `MIGRATIONS` how a record of the version before gets it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    ValidationError,
+    with_config,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+from typing_extensions import TypedDict
 
 from ..errors import UserError
-from ..files.text import parse_json
 from ..naming import did_you_mean
-from ..vocabulary import FIT_SETS, METRICS, SETTINGS, SOURCES, TRACKS
+from ..vocabulary import METRICS
 
 SCHEMA_VERSION = 3
 
@@ -46,243 +56,221 @@ MIGRATIONS: dict[int, Migration] = {1: _add_unseen_recordings, 2: _add_what_own_
 """Version → function that takes a record's JSON object of that version and returns one of the next."""
 
 
-def migrate(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+def migrate(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``raw`` as a record of the present schema version.
 
     Raises:
-        UserError: when its version is missing, later than this package knows, or no longer migrated.
+        FieldError: when its version is missing, later than this package knows, or no longer migrated.
     """
     record = dict(raw)
     version = record.get("schema_version")
     if type(version) is not int:
-        fail(where, "schema_version", f"must be an integer, is {version!r}")
+        raise FieldError("schema_version", f"must be an integer, is {version!r}")
     while version != SCHEMA_VERSION:
         if version not in MIGRATIONS:
             hint = (
                 "update openood-multimodal to read it" if version > SCHEMA_VERSION else "it can't be migrated"
             )
-            fail(where, "schema_version", f"is {version}; this package reads {SCHEMA_VERSION}: {hint}")
+            raise FieldError("schema_version", f"is {version}; this package reads {SCHEMA_VERSION}: {hint}")
         record = MIGRATIONS[version](record)
         version += 1
         record["schema_version"] = version
     return record
 
 
-def parse(text: str, where: str) -> dict[str, Any]:
-    """Return the JSON object in ``text``, which may hold neither NaN nor a key twice.
+class FieldError(UserError):
+    """A field of a record that is missing, unknown or wrong."""
 
-    Raises:
-        UserError: when it is not that.
+    def __init__(self, name: str, problem: str, where: str = "record") -> None:
+        super().__init__(f"{where}: field '{name}' {problem}{'' if problem[-1] in '.?' else '.'}")
+        self.name = name
+        self.problem = problem
+
+
+def field_error(error: ValidationError, fields: Sequence[str]) -> FieldError:
+    """Return pydantic's first error as one of ours; an unknown name before anything else.
+
+    Args:
+        error: of a record.
+        fields: names of the record's fields.
     """
-    value = parse_json(text, where, "a result record", "Delete it, or write it again.")
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: a record is a JSON object, this is a {type(value).__name__}.")
+    found = error.errors(include_url=False)
+    first = next((each for each in found if each["type"] in _UNKNOWN), found[0])
+    place = [str(part) for part in first["loc"] if part != "[key]"]
+    name = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in place).lstrip(".")
+    if first["type"] in _UNKNOWN:
+        known = fields if len(place) == 1 else KEYS.get(place[-2], BOUNDS)
+        what = "is not a field of records" if len(place) == 1 else "is unknown"
+        return FieldError(name, f"{what}.{did_you_mean(place[-1], known)}")
+    if first["type"] == "field":
+        context = first["ctx"]
+        return FieldError(".".join(filter(None, (name, context["field"]))), context["problem"])
+    return FieldError(name, _problem(first))
+
+
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+_MUST_BE = {
+    "string_type": "a string that is not empty",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "list_type": "a list of strings",
+    "dict_type": "a JSON object",
+}
+
+
+def _problem(error: ErrorDetails) -> str:
+    if error["type"].startswith("missing"):
+        return "is missing"
+    if error["type"] == "literal_error":
+        expected = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"must be one of {expected}, is {error['input']!r}"
+    if error["type"] == "value_error":
+        return f"{error['ctx']['error']}, is {error['input']!r}"
+    must = _MUST_BE.get(error["type"])
+    return f"must be {must}, is {error['input']!r}" if must else f"{error['msg']}, is {error['input']!r}"
+
+
+def wrong(field: str, problem: str) -> PydanticCustomError:
+    """Return what a validator raises about a field, or a part of its own, with a message of ours."""
+    return PydanticCustomError("field", "{problem}", {"field": field, "problem": problem})
+
+
+def shape(of: Any) -> Any:
+    """Return what makes pydantic check an annotated field as ``of``."""
+    return GetPydanticSchema(lambda _, handler: handler.generate_schema(of))
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must be a string that is not empty")
     return value
 
 
-def validate(record: Mapping[str, Any], where: str) -> None:
-    """Check a record's JSON object of the present version.
-
-    Raises:
-        UserError: naming ``where`` and the field, for a field that is unknown, missing, of a wrong type or
-            out of range.
-    """
-    for name in record:
-        if name not in FIELDS:
-            fail(where, name, f"is not a field of records.{did_you_mean(name, FIELDS)}")
-    for name, check in FIELDS.items():
-        if name not in record:
-            fail(where, name, "is missing")
-        check(record[name], where, name)
-    published = record["source"] == "published"
-    missing = [] if published else [name for name in METRICS if name not in record["metrics"]]
-    if missing:
-        fail(where, f"metrics.{missing[0]}", "is missing; only a published record may lack metrics")
-    for name in () if record["track"] == "own" else OPEN_ON_OWN:
-        if record[name] is None:
-            fail(where, name, "is null; only a record of track 'own' may leave it open")
-    for name in () if published else ("n_id", "n_ood"):
-        if record[name] is None:
-            fail(where, name, "is null; only a published record may leave it open")
+def _fraction(value: float) -> float:
+    if not 0 <= value <= 1:  # NaN fails too
+        raise ValueError("must be a fraction from 0 to 1")
+    return value
 
 
-def fail(where: str, name: str, problem: str) -> NoReturn:
-    """Raise the one kind of error that this module knows."""
-    raise UserError(f"{where}: field '{name}' {problem}.")
+def _date(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be an ISO 8601 date") from None
+    return value
 
 
-Check = Callable[[Any, str, str], None]
-
-
-def _text(value: Any, where: str, name: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        fail(where, name, f"must be a string that is not empty, is {value!r}")
-
-
-def _one_of(*choices: str) -> Check:
-    def check(value: Any, where: str, name: str) -> None:
-        if value not in choices:
-            fail(where, name, f"must be one of {', '.join(choices)}, is {value!r}")
-
-    return check
-
-
-def _count(least: int) -> Check:
-    def check(value: Any, where: str, name: str) -> None:
-        if type(value) is not int or value < least:
-            fail(where, name, f"must be an integer of at least {least}, is {value!r}")
-
-    return check
-
-
-def _or_null(inner: Check) -> Check:
-    def check(value: Any, where: str, name: str) -> None:
-        if value is not None:
-            inner(value, where, name)
-
-    return check
-
-
-def _texts(value: Any, where: str, name: str) -> None:
-    if not isinstance(value, list):
-        fail(where, name, f"must be a list of strings, is {value!r}")
-    for index, item in enumerate(value):
-        _text(item, where, f"{name}[{index}]")
-
-
-def _modalities(value: Any, where: str, name: str) -> None:
-    _texts(value, where, name)
+def _distinct(value: list[str]) -> list[str]:
     if not value or len(set(value)) != len(value):
-        fail(where, name, f"must name at least one modality and none twice, is {value!r}")
+        raise ValueError("must name at least one modality and none twice")
+    return value
 
 
-def _plain(value: Any, where: str, name: str) -> None:
+def _known_metric(value: str) -> str:
+    if value not in METRICS:
+        raise wrong("", f"is not a metric.{did_you_mean(value, METRICS)}")
+    return value
+
+
+def _any_metric(value: dict[str, Any]) -> dict[str, Any]:
+    if not value:
+        raise ValueError("must be a JSON object with at least one metric")
+    return value
+
+
+def _within(bounds: Bounds) -> Bounds:
+    value, low, high = bounds["value"], bounds["ci_low"], bounds["ci_high"]
+    if (low is None) != (high is None):
+        raise wrong("", "has one bound of its interval; give both or neither")
+    if low is not None and high is not None and not low <= value <= high:
+        raise wrong("", f"is {value}, outside its own interval {low} to {high}")
+    return bounds
+
+
+def _plain(value: Any) -> Any:
     """Check a free JSON value: its numbers are finite, its keys are strings."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                fail(where, name, f"has the key {key!r}, which is not a string")
-            _plain(item, where, f"{name}.{key}")
+                raise ValueError(f"has the key {key!r}, which is not a string")
+            _plain(item)
     elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _plain(item, where, f"{name}[{index}]")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            fail(where, name, f"must be finite, is {value!r}")
-    elif value is not None and type(value) not in (str, int, bool):
-        fail(where, name, f"must be plain JSON, is a {type(value).__name__}")
+        for item in value:
+            _plain(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must hold finite numbers")
+    elif value is not None and type(value) not in (str, int, bool, float):
+        raise ValueError("must be plain JSON")
+    return value
 
 
-def _mapping(value: Any, where: str, name: str) -> None:
-    if not isinstance(value, Mapping):
-        fail(where, name, f"must be a JSON object, is {value!r}")
-    _plain(value, where, name)
+def _networks(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a string that is not empty, or a JSON object")
+    return value
 
 
-def _networks(value: Any, where: str, name: str) -> None:
-    (_mapping if isinstance(value, Mapping) else _text)(value, where, name)
+EXACT = ConfigDict(extra="forbid", strict=True)
+
+Text = Annotated[str, AfterValidator(_not_blank)]
+Date = Annotated[Text, AfterValidator(_date)]
+Fraction = Annotated[float, AfterValidator(_fraction)]
+Modalities = Annotated[list[Text], AfterValidator(_distinct)]
+Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+Networks = Annotated[Any, AfterValidator(_networks)]
+NotNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
 
 
-def _exactly(value: Any, keys: tuple[str, ...], where: str, name: str) -> None:
-    if not isinstance(value, Mapping):
-        fail(where, name, f"must be a JSON object, is {value!r}")
-    for key in value:
-        if key not in keys:
-            fail(where, f"{name}.{key}", f"is unknown.{did_you_mean(key, keys)}")
-    for key in keys:
-        if key not in value:
-            fail(where, f"{name}.{key}", "is missing")
+@with_config(EXACT)
+class Bounds(TypedDict):
+    """A metric."""
+
+    value: Fraction
+    ci_low: Fraction | None
+    ci_high: Fraction | None
 
 
-def _engine(value: Any, where: str, name: str) -> None:
-    _exactly(value, ("name", "version"), where, name)
-    _text(value["name"], where, f"{name}.name")
-    _or_null(_text)(value["version"], where, f"{name}.version")
+Metrics = Annotated[
+    dict[Annotated[str, AfterValidator(_known_metric)], Annotated[Bounds, AfterValidator(_within)]],
+    AfterValidator(_any_metric),
+]
 
 
-def _digests(value: Any, where: str, name: str) -> None:
-    _exactly(value, DIGEST_NAMES, where, name)
-    for key in DIGEST_NAMES:
-        _or_null(_text)(value[key], where, f"{name}.{key}")
+@with_config(EXACT)
+class Unseen(TypedDict):
+    """Metrics on clips of unseen recordings."""
+
+    metrics: Metrics | None
+    n_id: NotNegative
+    n_ood: NotNegative
 
 
-def _fraction(value: Any, where: str, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        fail(where, name, f"must be a number, is {value!r}")
-    if not 0 <= value <= 1:  # NaN fails too
-        fail(where, name, f"must be a fraction from 0 to 1, is {value!r}")
+@with_config(EXACT)
+class Engine(TypedDict):
+    """What computed the scores."""
+
+    name: Text
+    version: Text | None
 
 
-def _metrics(value: Any, where: str, name: str) -> None:
-    if not isinstance(value, Mapping) or not value:
-        fail(where, name, f"must be a JSON object with at least one metric, is {value!r}")
-    for metric, entry in value.items():
-        label = f"{name}.{metric}"
-        if metric not in METRICS:
-            fail(where, label, f"is not a metric.{did_you_mean(metric, METRICS)}")
-        _exactly(entry, BOUNDS, where, label)
-        _fraction(entry["value"], where, f"{label}.value")
-        low, high = entry["ci_low"], entry["ci_high"]
-        if (low is None) != (high is None):
-            fail(where, label, "has one bound of its interval; give both or neither")
-        if low is not None:
-            _fraction(low, where, f"{label}.ci_low")
-            _fraction(high, where, f"{label}.ci_high")
-            if not low <= entry["value"] <= high:
-                fail(where, label, f"is {entry['value']}, outside its own interval {low} to {high}")
+@with_config(EXACT)
+class Digests(TypedDict):
+    """SHA-256 of what a result rests on."""
+
+    manifest: Text | None
+    training: Text | None
+    checkpoint: Text | None
+    store: Text | None
+    config: Text | None
+    inputs: Text | None
+    scores: Text | None
 
 
-def _unseen(value: Any, where: str, name: str) -> None:
-    _exactly(value, ("metrics", "n_id", "n_ood"), where, name)
-    _or_null(_metrics)(value["metrics"], where, f"{name}.metrics")
-    for key in ("n_id", "n_ood"):
-        _count(0)(value[key], where, f"{name}.{key}")
-
-
-def _version(value: Any, where: str, name: str) -> None:
-    if type(value) is not int or value != SCHEMA_VERSION:
-        fail(where, name, f"must be {SCHEMA_VERSION}, is {value!r}")
-
-
-def _date(value: Any, where: str, name: str) -> None:
-    _text(value, where, name)
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        fail(where, name, f"must be an ISO 8601 date, is {value!r}")
-
-
-FIELDS: dict[str, Check] = {
-    "schema_version": _version,
-    "run_id": _text,
-    "benchmark": _text,
-    "partition": _text,
-    "track": _one_of(*TRACKS),
-    "setting": _or_null(_one_of(*SETTINGS)),
-    "id_set": _text,
-    "ood_set": _text,
-    "modalities": _or_null(_modalities),
-    "networks": _or_null(_networks),
-    "training": _or_null(_text),
-    "protocol": _or_null(_text),
-    "synthesis": _or_null(_text),
-    "discrepancy": _or_null(_text),
-    "postprocessor": _text,
-    "parameters": _mapping,
-    "parameters_from": _or_null(_one_of("preset", "given", "searched")),
-    "preset": _or_null(_text),
-    "fit_on": _or_null(_one_of(*FIT_SETS)),
-    "engine": _engine,
-    "seed": _or_null(_count(0)),
-    "best_epoch": _or_null(_count(0)),
-    "metrics": _metrics,
-    "n_id": _or_null(_count(1)),
-    "n_ood": _or_null(_count(1)),
-    "unseen_recordings": _or_null(_unseen),
-    "digests": _digests,
-    "notes": _texts,
-    "package_version": _text,
-    "date": _date,
-    "source": _one_of(*SOURCES),
+KEYS: dict[str, Sequence[str]] = {
+    "engine": ("name", "version"),
+    "digests": DIGEST_NAMES,
+    "unseen_recordings": ("metrics", "n_id", "n_ood"),
 }
-"""Field → check of its value, in the order in which records are written."""
