@@ -22,6 +22,7 @@ MOVED = {
     "datasets.recordings": "corpora.recordings",
     "datasets.store": "embeddings.store",
     "paths": "files.paths",
+    "plugin.hosted": "plugin.several_inputs",  # named in pickles of OpenOOD's scripts/eval_ood.py
     "preprocessors.writing": "making.writing",
     "reporting.show": "making.show",
 }

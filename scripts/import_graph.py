@@ -56,9 +56,9 @@ FORBIDDEN: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
 )
 """(rooms, rooms that they may not import, why): the design's table."""
 
-LAZY = ("cli", "__main__", "plugin.__main__")
-"""Rooms and modules that may import inside functions, for a quick start: the command line, and what launches OpenOOD's
-scripts.  A package's ``__getattr__`` may, too."""
+LAZY = ("cli", "__main__", "plugin.__main__", "plugin.registering")
+"""Rooms and modules that may import inside functions, for a quick start: the command line, and what prepares OpenOOD
+for its scripts.  A package's ``__getattr__`` may, too."""
 HEAVY = {
     "torch": "seconds to import; arrays work without it",
     "pandas": "half a second; only tables need it",
@@ -84,8 +84,6 @@ HEAVY = {
 
 KNOWN: frozenset[str] = frozenset(
     {
-        "circle of modules: plugin.components, plugin.launching, plugin.registering",
-        "circle of modules: plugin.own, plugin.recipes",
         "circle of modules: postprocessors.base, postprocessors.plan",
         "circle of rooms: corpora, datasets",
         "circle of rooms: engines, pipelines, plugin",
@@ -112,24 +110,6 @@ KNOWN: frozenset[str] = frozenset(
         "inside a function: pipelines.jobs -> pipelines.train",
         "inside a function: pipelines.reproduce_check -> networks.clips.fusion",
         "inside a function: pipelines.reproduce_missing -> networks.clips.published_weights",
-        "inside a function: plugin.components -> files.folders",
-        "inside a function: plugin.components -> plugin.adapters",
-        "inside a function: plugin.components -> plugin.recipes",
-        "inside a function: plugin.components -> plugin.wrappers",
-        "inside a function: plugin.components -> reporting.records",
-        "inside a function: plugin.launching -> plugin.registering",
-        "inside a function: plugin.own -> plugin.recipes",
-        "inside a function: plugin.own -> plugin.source",
-        "inside a function: plugin.registering -> plugin.components",
-        "inside a function: plugin.registering -> plugin.cpu",
-        "inside a function: plugin.registering -> plugin.finding",
-        "inside a function: plugin.registering -> plugin.names",
-        "inside a function: plugin.registering -> plugin.placeholders",
-        "inside a function: plugin.registering -> plugin.rebind",
-        "inside a function: plugin.registering -> plugin.seams",
-        "inside a function: plugin.registering -> plugin.version",
-        "inside a function: plugin.wrappers -> networks",
-        "inside a function: plugin.wrappers -> plugin.source",
         "inside a function: postprocessors.base -> postprocessors.plan",
         "inside a function: postprocessors.base -> postprocessors.protocol",
         "inside a function: postprocessors.base -> postprocessors.shared",

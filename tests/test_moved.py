@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from importlib import import_module
@@ -27,6 +28,12 @@ def test_a_module_below_a_moved_package_is_not_loaded_twice() -> None:
         "assert old is new; assert new.__name__ == 'openood_multimodal.moving_shapes.settings'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_pickles_of_postprocessors_find_what_they_name() -> None:
+    saved = b"copenood_multimodal.plugin.hosted\n_restore\n."  # as in those that OpenOOD's eval_ood.py wrote
+    assert pickle.loads(saved).__name__ == "_restore"
 
 
 def test_a_path_that_never_existed_is_not_found() -> None:

@@ -99,7 +99,7 @@ def _print_openood() -> str:
 
     None at all is nothing wrong, unless ``OPENOOD_ROOT`` names one.
     """
-    from ..plugin.finding import VARIABLE, find_openood
+    from ..plugin.host import VARIABLE, find_openood
     from ..plugin.placeholders import PACKAGES, state_of
     from ..plugin.version import openood_version
 
@@ -125,7 +125,7 @@ def _print_openood() -> str:
 def _try_openood() -> str:
     """Register with OpenOOD and take it back; return what went wrong, or ""."""
     from ..plugin import is_registered, register, unregister
-    from ..plugin.calling import silent
+    from ..plugin.surroundings import silent
 
     before = is_registered()
     try:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from .finding import VARIABLE, find_openood
+from .host import VARIABLE, find_openood
 
 EXAMPLES = """examples (in the folder of an OpenOOD checkout):
   python -m openood_multimodal.plugin main.py --config configs/datasets/htad/htad_4_3.yml \\

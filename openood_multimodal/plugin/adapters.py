@@ -25,12 +25,11 @@ from ..postprocessors.inputs import check_labels
 from ..postprocessors.params import ScoreInfo
 from ..registry import POSTPROCESSORS
 from .batches import ConvertedLoader, as_image, as_it_is
-from .calling import OnCpu, seeded, silent
-from .defaults import openood_defaults
+from .host import describe_openood, openood_class, openood_module
 from .native import openood_postprocessors
-from .recipes import Recipe, missing_in, recipe_of
+from .recipes import Recipe, missing_in, openood_defaults, recipe_of
 from .several_inputs import BELOW_WIDTH, accept_several_inputs, limits_of
-from .source import describe_openood, openood_class, openood_module
+from .surroundings import OnCpu, seeded, silent
 from .wrappers import ImageShapedHead, RectifiedHead, wrap
 
 __all__ = ["OpenOODPostprocessor", "openood_defaults", "openood_postprocessors"]
@@ -43,7 +42,7 @@ class OpenOODPostprocessor:
 
     Attributes:
         name: as it stands in results; OpenOOD's name.
-        info: its paper, or None where OpenOOD names none.
+        info: its paper, where the score is native, too; else None.
         engine: ``{"name": "openood", "version": <OpenOOD's commit or version>}``.
         inner: the object of OpenOOD's class.
         args_dict: the sweep, for the automatic parameter search; {} where it has none.
@@ -82,9 +81,12 @@ class OpenOODPostprocessor:
     ) -> None:
         self.recipe: Recipe = recipe_of(name)
         self.name = self.openood_name = name
-        self.info: ScoreInfo | None = self.recipe.paper or getattr(_native(name), "info", None)
+        native = POSTPROCESSORS.get(name) if name in POSTPROCESSORS else None
+        self.info: ScoreInfo | None = getattr(native, "info", None)
         self.engine = {"name": "openood", "version": describe_openood()}
+        self._kind: Any = self.recipe.kind or openood_class("postprocessors", self.recipe.class_name)
         default_args, default_sweep = openood_defaults(name)
+        self._searched = [key.removesuffix("_list") for key in default_sweep]
         for key in args or {}:
             if key not in default_args:
                 raise UserError(
@@ -107,8 +109,7 @@ class OpenOODPostprocessor:
 
     def _make(self) -> Any:
         """Return a fresh object of OpenOOD's class, with its tables asked for this number of classes."""
-        kind = self.recipe.kind or openood_class("postprocessors", self.recipe.class_name)
-        missing = missing_in(self.openood_name, kind)
+        missing = missing_in(self.openood_name, self._kind)
         if missing:
             raise UserError(
                 f"this OpenOOD's '{self.openood_name}' can't run here: {missing}. Use OpenOOD's main."
@@ -132,7 +133,7 @@ class OpenOODPostprocessor:
             silent(),
             seeded(self.seed),
         ):
-            inner = kind(config)
+            inner = self._kind(config)
         accept_several_inputs(inner, self.openood_name, self.seed)
         return inner
 
@@ -312,8 +313,7 @@ class OpenOODPostprocessor:
         with self._surroundings(net):
             self.inner.setup(net, converted, ood_loaders)
             if self.recipe.apply_args:
-                names = [key.removesuffix("_list") for key in self.recipe.sweep]
-                self.inner.set_hyperparam([self._args[name] for name in names])
+                self.inner.set_hyperparam([self._args[name] for name in self._searched])
         self.notes += self.inner.notes
         self.setup_flag = True
 
@@ -365,10 +365,6 @@ class OpenOODPostprocessor:
     def limits(self) -> dict[str, int]:
         """Parameter → the largest value that goes with what it was fitted to, where there is one."""
         return limits_of(self.inner, self.openood_name, self._dim)
-
-
-def _native(name: str) -> Any:
-    return POSTPROCESSORS.get(name) if name in POSTPROCESSORS else None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.batch import ModalityBatch
-from .calling import undisturbed
+from .surroundings import undisturbed
 
 Convert = Callable[[Any], Any]
 

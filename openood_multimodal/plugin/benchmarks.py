@@ -13,7 +13,7 @@ from ..config.load import HOST_DEFAULTS
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..resources import configs_dir
-from .saved_config import FILE, read_saved_config
+from .trained import FILE, read_saved_config
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ from ..config import Config
 from ..datasets.loaders import build_loaders, build_ood_loaders
 from ..errors import UserError
 from ..vocabulary import LOADER_GROUPS, SETTING_OF
-from . import cpu, hosted
 from .benchmarks import benchmark_of, benchmarks
-from .calling import seeded
-from .defaults import openood_defaults
 from .native import PREFIX, openood_postprocessors
 from .rebind import rebind
-from .recipes import RECIPES, UNSUITABLE
+from .recipes import RECIPES, UNSUITABLE, openood_defaults
 from .seams import Seam, check_seams
+from .several_inputs import name_of, settle
+from .surroundings import cuda_means_cpu, seeded
 from .wrappers import wrap
 
 if TYPE_CHECKING:
@@ -158,8 +157,8 @@ class EvaluationAPI:
         self._count_classes(given["id_name"])
         seed = int(self._config.get("seed") or 0)
         if given["postprocessor"] is not None:
-            given["postprocessor"] = hosted.host(given["postprocessor"], name, seed)
-            name = name or hosted.name_of(given["postprocessor"])
+            given["postprocessor"] = settle(given["postprocessor"], name, seed)
+            name = name or name_of(given["postprocessor"])
         by_name = {each for each in original.__code__.co_consts if each}  # those that OpenOOD wraps itself
         if given["postprocessor_name"] not in by_name:
             given["net"] = _wrapped(net, str(name))
@@ -211,14 +210,14 @@ class EvaluationAPI:
         ours = openood_postprocessors().get(postprocessor_name)
         if ours is not None:
             return ours({"postprocessor": {}})
-        with cpu.cuda_means_cpu():
+        with cuda_means_cpu():
             found = original(config_root, postprocessor_name, id_data_name)
         sets = config["ood_dataset.split_names"]
         if found.APS_mode and not ("val" in sets and getattr(found, "args_dict", None)):
             why = "nothing to search" if "val" in sets else f"'{id_data_name}' has no OOD validation set"
             print(f"Note: no parameters are searched for {postprocessor_name}: {why}.", flush=True)
             found.APS_mode = False
-        return hosted.host(found, postprocessor_name, int(config.get("seed") or 0))
+        return settle(found, postprocessor_name, int(config.get("seed") or 0))
 
     def evaluator_eval_ood(
         self, original: Callable[..., Any], evaluator: Any, fsood: bool = False, progress: bool = True

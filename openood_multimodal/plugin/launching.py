@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from ..errors import UserError
 
 
@@ -28,30 +30,26 @@ class ChildMain:
         name: its qualified name.
         script: path of the script, where ``module`` is ``__main__``.
         package: what the script's relative imports start from.
-        root: folder of OpenOOD.
-        cpu: as in `register`.
+        register: called first; to be pickled, as everything here.
     """
 
     module: str
     name: str
     script: str | None
     package: str | None
-    root: str
-    cpu: bool
+    register: Callable[[], None]
 
     @classmethod
-    def of(cls, function: Callable[..., Any], root: str, cpu: bool) -> ChildMain:
+    def of(cls, function: Callable[..., Any], register: Callable[[], None]) -> ChildMain:
         """Describe ``function``."""
         main = sys.modules["__main__"]
         script = getattr(main, "__file__", None) if function.__module__ == "__main__" else None
         package = getattr(main, "__package__", None)
-        return cls(function.__module__, function.__qualname__, script, package, root, cpu)
+        return cls(function.__module__, function.__qualname__, script, package, register)
 
     def __call__(self, *args: Any) -> Any:
         """Register, then call the function; runs in the child."""
-        from .registering import register
-
-        register(cpu=self.cpu, root=self.root)
+        self.register()
         module = importlib.import_module(self.module) if self.script is None else self._script(self.script)
         return operator.attrgetter(self.name)(module)(*args)
 
@@ -84,8 +82,7 @@ def hidden_main() -> Iterator[None]:
 
 def launch(
     original: Callable[..., Any],
-    root: str,
-    cpu: bool,
+    register: Callable[[], None],
     main_func: Callable[..., Any],
     num_gpus_per_machine: int,
     num_machines: int = 1,
@@ -100,14 +97,12 @@ def launch(
     if num_gpus_per_machine * num_machines <= 1:
         return original(main_func, num_gpus_per_machine, num_machines, *args, **kwargs)
     _check_gpus(original, num_gpus_per_machine)
-    child = ChildMain.of(main_func, root, cpu)
+    child = ChildMain.of(main_func, register)
     with hidden_main():
         return original(child, num_gpus_per_machine, num_machines, *args, **kwargs)
 
 
 def _check_gpus(original: Callable[..., Any], asked: int) -> None:
-    import torch
-
     there = torch.cuda.device_count()
     if asked > there and "_distributed_worker" in getattr(original, "__globals__", {}):
         raise UserError(

@@ -22,9 +22,10 @@ from ..pipelines.card import card_path, check_same_data
 from ..pipelines.checks import check_trained
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
 from ..vocabulary import EVALUATOR_GROUPS, ID_SETS, TEST_GROUPS
-from .calling import undisturbed
 from .frames import described, frames_of
+from .names import at
 from .several_inputs import BELOW_WIDTH
+from .surroundings import undisturbed
 from .trained import trained_on
 
 LAUNCH_KEYS = ("exp_name", "output_dir", "num_gpus", "num_machines", "machine_rank", "pipeline.name")
@@ -68,23 +69,23 @@ def is_multimodal(config: Mapping[str, Any]) -> bool:
     """Whether a config names a dataset, network, trainer, evaluator, pipeline or preprocessor of ours."""
     named = (
         (DATASETS, dataset_classes(config)),
-        (NETWORKS, [_at(config, "network.name"), _at(config, "network.backbone.name")]),
-        (TRAINERS, [_at(config, "trainer.name")]),
-        (EVALUATORS, [_at(config, "evaluator.name")]),
-        (PREPROCESSORS, [_at(config, "preprocessor.name")]),
+        (NETWORKS, [at(config, "network.name"), at(config, "network.backbone.name")]),
+        (TRAINERS, [at(config, "trainer.name")]),
+        (EVALUATORS, [at(config, "evaluator.name")]),
+        (PREPROCESSORS, [at(config, "preprocessor.name")]),
     )
     if any(isinstance(name, str) and name in registry for registry, names in named for name in names):
         return True
-    if _at(config, "dataset.frames") is not None:  # images of our clips
+    if at(config, "dataset.frames") is not None:  # images of our clips
         return True
-    pipeline = _at(config, "pipeline.name")
+    pipeline = at(config, "pipeline.name")
     return isinstance(pipeline, str) and pipeline.startswith("multimodal_") and pipeline in PIPELINES
 
 
 def dataset_classes(config: Mapping[str, Any]) -> list[str]:
     """Return the names of all data set classes in a config."""
-    sections = [_at(config, "ood_dataset")]
-    dataset = _at(config, "dataset")
+    sections = [at(config, "ood_dataset")]
+    dataset = at(config, "dataset")
     sections += [part for part in dataset.values()] if isinstance(dataset, Mapping) else []
     found = (part.get("dataset_class") for part in sections if isinstance(part, Mapping))
     return [name for name in found if isinstance(name, str)]
@@ -354,12 +355,3 @@ def _width(section: Mapping[str, Any]) -> int | None:
         net = bare_network({**section, "pretrained": False})
     width = getattr(net, "feature_size", None)
     return width if isinstance(width, int) else None
-
-
-def _at(config: Any, key: str) -> Any:
-    """Return ``config[a][b]``, or None where anything on the way is missing; for any kind of dict."""
-    for part in key.split("."):
-        if not isinstance(config, dict) or not dict.__contains__(config, part):
-            return None
-        config = dict.__getitem__(config, part)
-    return config

@@ -1,23 +1,34 @@
-"""OpenOOD's postprocessors as data: which class, which network around ours, which inputs, whose defaults.
+"""OpenOOD's postprocessors as data: which class, which network around ours, which inputs; and users' own classes.
 
-The classes themselves stay OpenOOD's.  What stands here is what OpenOOD leaves to its YAML files and its
-reader: that ReAct wants a ``ReactNet``, that GRAM listens to ReLUs, that AdaSCALE perturbs something with
-pixels.  `UNSUITABLE` says of the rest why it can't run on embeddings.
+The classes stay OpenOOD's, and their parameters are read from its YAML files.  What is here is what OpenOOD leaves to
+its reader: that ReAct wants a ``ReactNet``, that GRAM listens to ReLUs, that AdaSCALE perturbs something with pixels.
+`UNSUITABLE` says of the rest why it can't run on embeddings.  Importing this module imports neither OpenOOD nor torch.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_yaml
 from ..naming import did_you_mean
-from ..postprocessors.params import ScoreInfo
-from .own import OPENOOD_POSTPROCESSORS, own_recipe
+from ..registry import PREFIX, Registry
+from .host import VARIABLE, find_openood, importable
 
-Values = Mapping[str, Any]
+OPENOOD_POSTPROCESSORS = Registry(
+    "OpenOOD postprocessor", f"{PREFIX}openood_postprocessors", ("setup", "postprocess", "inference")
+)
+"""Postprocessors that users wrote for OpenOOD, under names of their own; their classes need not know this package.
+
+A class is registered by decorator (``@OPENOOD_POSTPROCESSORS.register("margin")``) or by an entry point in the group
+``openood_multimodal.openood_postprocessors``.  It is then a ``postprocessor.name`` inside OpenOOD, and one of
+``engine: openood``.  It is constructed with OpenOOD's config, and may declare ``postprocessor_args`` and
+``postprocessor_sweep`` (its defaults, as in OpenOOD's YAML files) and ``reads``, the in-distribution splits that its
+``setup`` iterates over."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +37,6 @@ class Recipe:
 
     Attributes:
         class_name: its class in ``openood.postprocessors``.
-        args: ``postprocessor_args`` of OpenOOD's YAML, for where there is no checkout to read it from.
-        sweep: ``postprocessor_sweep`` of OpenOOD's YAML, likewise.
-        paper: where it comes from; None for the nine scores that are native too, and where OpenOOD names none.
         reads: the splits that its ``setup`` iterates over.
         wrapper: which of OpenOOD's networks goes around ours: a key of `wrappers.WRAPPERS`, or None.
         shape: ``"plain"``; ``"image"`` where it asks for ``[B, D, 1, 1]``; ``"relu"`` where it listens to
@@ -45,9 +53,6 @@ class Recipe:
     """
 
     class_name: str
-    args: Values = field(default_factory=dict)
-    sweep: Values = field(default_factory=dict)
-    paper: ScoreInfo | None = None
     reads: tuple[str, ...] = ()
     wrapper: str | None = None
     shape: str = "plain"
@@ -67,231 +72,79 @@ class Recipe:
         return (self.perturbs or self.shape == "relu") and not self.no_network
 
 
-def _paper(title: str, authors: str, venue: str, year: int, url: str) -> ScoreInfo:
-    return ScoreInfo(title=title, authors=authors, venue=venue, year=year, url=url)
+def _adascale(wrapper: str) -> Recipe:
+    return Recipe(
+        "AdaScalePostprocessor", reads=("val",), wrapper=wrapper, shape="image", perturbs=True, apply_args=True,
+        no_network=_PIXELS, note="perturbs the embedding, which stands in for the image",
+    )  # fmt: skip
 
 
-_ADASCALE_ARGS = {"num_samples": 5000, "percentile": [75, 85], "k1": 5, "k2": 1, "lmbda": 10, "o": 0.05}
-_ADASCALE_SWEEP = {
-    "percentile_list": [
-        [low, high]
-        for low in (60, 65, 70, 75, 80, 85, 90, 95)
-        for high in (65, 70, 75, 80, 85, 90, 95, 99)
-        if high > low
-    ],
-    "k1_list": [5],
-    "k2_list": [1],
-    "lmbda_list": [10],
-    "o_list": [0.05],
-}
-_ADASCALE = _paper(
-    "AdaSCALE: Adaptive Scaling for OOD Detection", "Sudarshan Regmi", "arXiv", 2025,
-    "https://github.com/sudarshanregmi/adascale",
-)  # fmt: skip
 _PIXELS = "perturbs the pixels of one image tensor [B, C, H, W]; a batch of several inputs is not one"
+_TRAIN, _VAL = ("train",), ("val",)
 
 RECIPES: Mapping[str, Recipe] = {
     "msp": Recipe("BasePostprocessor"),
-    "ebo": Recipe("EBOPostprocessor", {"temperature": 1}, {"temperature_list": [1]}),
+    "ebo": Recipe("EBOPostprocessor"),
     "mls": Recipe("MaxLogitPostprocessor"),
-    "gen": Recipe(
-        "GENPostprocessor", {"gamma": 0.1, "M": 100},
-        {"gamma_list": [0.01, 0.1, 0.5, 1, 2, 5, 10], "M_list": [10, 50, 100, 200, 500, 1000]},
-    ),
-    "mds": Recipe("MDSPostprocessor", reads=("train",), needs_classes=True),
-    "knn": Recipe(
-        "KNNPostprocessor", {"K": 50}, {"K_list": [50, 100, 200, 500, 1000]}, reads=("train",)
-    ),
-    "vim": Recipe("VIMPostprocessor", {"dim": 256}, {"dim_list": [256, 1000]}, reads=("train",)),
-    "react": Recipe(
-        "ReactPostprocessor", {"percentile": 90}, {"percentile_list": [85, 90, 95, 99]},
-        reads=("val",), wrapper="react",
-    ),
-    "ash": Recipe(
-        "ASHPostprocessor", {"percentile": 90}, {"percentile_list": [65, 70, 75, 80, 85, 90, 95]},
-        wrapper="ash",
-    ),
-    "scale": Recipe(
-        "ScalePostprocessor", {"percentile": 85}, {"percentile_list": [65, 70, 75, 80, 85, 90, 95]},
-        _paper(
-            "Scaling for Training Time and Post-hoc Out-of-distribution Detection Enhancement",
-            "Kai Xu et al.", "ICLR", 2024, "https://github.com/kai422/SCALE",
-        ),
-        wrapper="scale",
-    ),
-    "adascale_a": Recipe(
-        "AdaScalePostprocessor", _ADASCALE_ARGS, _ADASCALE_SWEEP, _ADASCALE, reads=("val",),
-        wrapper="adascale_a", shape="image", perturbs=True, apply_args=True, no_network=_PIXELS,
-        note="perturbs the embedding, which stands in for the image",
-    ),
-    "adascale_l": Recipe(
-        "AdaScalePostprocessor", _ADASCALE_ARGS, _ADASCALE_SWEEP, _ADASCALE, reads=("val",),
-        wrapper="adascale_l", shape="image", perturbs=True, apply_args=True, no_network=_PIXELS,
-        note="perturbs the embedding, which stands in for the image",
-    ),
+    "gen": Recipe("GENPostprocessor"),
+    "mds": Recipe("MDSPostprocessor", reads=_TRAIN, needs_classes=True),
+    "knn": Recipe("KNNPostprocessor", reads=_TRAIN),
+    "vim": Recipe("VIMPostprocessor", reads=_TRAIN),
+    "react": Recipe("ReactPostprocessor", reads=_VAL, wrapper="react"),
+    "ash": Recipe("ASHPostprocessor", wrapper="ash"),
+    "scale": Recipe("ScalePostprocessor", wrapper="scale"),
+    "adascale_a": _adascale("adascale_a"),
+    "adascale_l": _adascale("adascale_l"),
     "odin": Recipe(
-        "ODINPostprocessor", {"temperature": 1000, "noise": 0.0014},
-        {"temperature": [1, 10, 100, 1000], "noise": [0.0014, 0.0028]},
-        _paper(
-            "Enhancing The Reliability of Out-of-distribution Image Detection in Neural Networks",
-            "Shiyu Liang, Yixuan Li, R. Srikant", "ICLR", 2018, "https://openreview.net/forum?id=H1VGkIxRZ",
-        ),
-        perturbs=True,
+        "ODINPostprocessor", perturbs=True,
         note="perturbs the embedding, without the division by image deviations",
         network_note="perturbs every input of the network, without the division by image deviations",
     ),
     "iodin": Recipe(
-        "IODINPostprocessor", {"temperature": 1000, "noise": 0.0014},
-        {"temperature": [1, 10, 100, 1000], "noise": [0.0014, 0.0028]},
-        _paper(
-            "Going Beyond Conventional OOD Detection", "Sudarshan Regmi", "arXiv", 2024,
-            "https://github.com/sudarshanregmi/ASCOOD",
-        ),
-        shape="image", perturbs=True, no_network=_PIXELS,
+        "IODINPostprocessor", shape="image", perturbs=True, no_network=_PIXELS,
         note="perturbs the one column of the embedding with the largest gradient",
     ),
-    "rmds": Recipe(
-        "RMDSPostprocessor",
-        paper=_paper(
-            "A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection", "Jie Ren et al.",
-            "arXiv", 2021, "https://arxiv.org/abs/2106.09022",
-        ),
-        reads=("train",), needs_classes=True,
-    ),
+    "rmds": Recipe("RMDSPostprocessor", reads=_TRAIN, needs_classes=True),
     "residual": Recipe(
-        "ResidualPostprocessor", {"dim": 512},
-        paper=_paper(
-            "ViM: Out-Of-Distribution with Virtual-logit Matching", "Haoqi Wang et al.", "CVPR", 2022,
-            "https://arxiv.org/abs/2203.10807",
-        ),
-        reads=("val", "test"),
+        "ResidualPostprocessor", reads=("val", "test"),
         note="OpenOOD estimates its subspace from the validation set, not from the training set",
     ),
-    "klm": Recipe(
-        "KLMatchingPostprocessor",
-        paper=_paper(
-            "Scaling Out-of-Distribution Detection for Real-World Settings", "Dan Hendrycks et al.", "ICML",
-            2022, "https://arxiv.org/abs/1911.11132",
-        ),
-        reads=("val",),
-    ),
-    "she": Recipe(
-        "SHEPostprocessor", {"metric": "inner_product"},
-        paper=_paper(
-            "Out-of-Distribution Detection based on In-Distribution Data Patterns Memorization with Modern "
-            "Hopfield Energy", "Jinsong Zhang et al.", "ICLR", 2023, "https://github.com/zjs975584714/SHE",
-        ),
-        reads=("train",), needs_classes=True,
-    ),
+    "klm": Recipe("KLMatchingPostprocessor", reads=_VAL),
+    "she": Recipe("SHEPostprocessor", reads=_TRAIN, needs_classes=True),
     "dice": Recipe(
-        "DICEPostprocessor", {"p": 90}, {"p_list": [90]},
-        _paper(
-            "DICE: Leveraging Sparsification for Out-of-Distribution Detection", "Yiyou Sun, Yixuan Li",
-            "ECCV", 2022, "https://github.com/deeplearning-wisc/dice",
-        ),
-        reads=("train",),
-        note="a sweep over p changes nothing: OpenOOD keeps the first mask",
+        "DICEPostprocessor", reads=_TRAIN, note="a sweep over p changes nothing: OpenOOD keeps the first mask"
     ),
-    "gradnorm": Recipe(
-        "GradNormPostprocessor",
-        paper=_paper(
-            "On the Importance of Gradients for Detecting Distributional Shifts in the Wild",
-            "Rui Huang, Andrew Geng, Yixuan Li", "NeurIPS", 2021,
-            "https://github.com/deeplearning-wisc/gradnorm_ood",
-        ),
-    ),
+    "gradnorm": Recipe("GradNormPostprocessor"),
     "gram": Recipe(
-        "GRAMPostprocessor", {"powers": [1, 2, 3, 4, 5]}, {"powers_list": [[1, 2, 3, 4, 5]]},
-        _paper(
-            "Detecting Out-of-Distribution Examples with Gram Matrices",
-            "Chandramouli Shama Sastry, Sageev Oore", "ICML", 2020,
-            "https://github.com/VectorInstitute/gram-ood-detection",
-        ),
-        reads=("train",), shape="relu", needs_classes=True,
+        "GRAMPostprocessor", reads=_TRAIN, shape="relu", needs_classes=True,
         since_main=("FeatureExtractor", "at v1.5 it asks for the feature maps of five convolutional layers"),
-        note="sees the positive part of the embedding",
-        network_note="sees every ReLU of the network",
+        note="sees the positive part of the embedding", network_note="sees every ReLU of the network",
     ),
-    "nci": Recipe(
-        "NCIPostprocessor", {"alpha": 0.0001}, {"alpha_list": [0.0001, 0.001, 0.01, 0.1]},
-        _paper(
-            "Detecting Out-of-Distribution Through the Lens of Neural Collapse", "Litian Liu, Yao Qin",
-            "CVPR", 2025, "https://arxiv.org/abs/2311.01479",
-        ),
-        reads=("train",),
-    ),
-    "fdbd": Recipe(
-        "fDBDPostprocessor", {"distance_as_normalizer": True}, {"distance_as_normalizer_list": [True, False]},
-        _paper(
-            "Fast Decision Boundary based Out-of-Distribution Detector", "Litian Liu, Yao Qin", "ICML", 2024,
-            "https://github.com/litianliu/fDBD-OOD",
-        ),
-        reads=("train",),
-    ),
+    "nci": Recipe("NCIPostprocessor", reads=_TRAIN),
+    "fdbd": Recipe("fDBDPostprocessor", reads=_TRAIN),
     "nnguide": Recipe(
-        "NNGuidePostprocessor", {"alpha": 0.01, "K": 100}, {"K_list": [100], "alpha_list": [0.01]},
-        _paper(
-            "Nearest Neighbor Guidance for Out-of-Distribution Detection", "Jaewoo Park et al.", "ICCV", 2023,
-            "https://arxiv.org/abs/2309.14888",
-        ),
-        reads=("train",),
+        "NNGuidePostprocessor", reads=_TRAIN,
         note="its bank is whole batches until alpha of the training set is passed, so it depends on batch_size",
     ),
-    "relation": Recipe(
-        "RelationPostprocessor", {"pow": 1}, {"pow_list": [1, 2, 4, 6, 8]},
-        _paper(
-            "Neural Relation Graph: A Unified Framework for Identifying Label Noise and Outlier Data",
-            "Jang-Hyun Kim et al.", "NeurIPS", 2023, "https://arxiv.org/abs/2301.12321",
-        ),
-        reads=("train",),
-    ),
+    "relation": Recipe("RelationPostprocessor", reads=_TRAIN),
     "openmax": Recipe(
-        "OpenMax",
-        paper=_paper(
-            "Towards Open Set Deep Networks", "Abhijit Bendale, Terrance Boult", "CVPR", 2016,
-            "https://arxiv.org/abs/1511.06233",
-        ),
-        reads=("train",), needs_classes=True,
+        "OpenMax", reads=_TRAIN, needs_classes=True,
         note="predicts the last class for samples that it takes as unknown",
     ),
-    "vra": Recipe(
-        "VRAPostprocessor", {"percentile_high": 90, "percentile_low": 10},
-        {"percentile_high_list": [85, 90, 95, 99], "percentile_low_list": [1, 5, 10, 15]},
-        _paper(
-            "VRA: Variational Rectified Activation for Out-of-distribution Detection", "Mingyu Xu et al.",
-            "NeurIPS", 2023, "https://github.com/zeroQiaoba/VRA",
-        ),
-        reads=("val",),
-    ),
+    "vra": Recipe("VRAPostprocessor", reads=_VAL),
     "cfood": Recipe(
-        "CFOODPostprocessor", {"alpha": 0.1, "k": 0.01, "avg_topk": False},
-        {"list": [[alpha, k] for alpha in (0.1, 0.5, 1) for k in (0.001, 0.005, 0.01, 0.05)]},
-        reads=("train",),
+        "CFOODPostprocessor", reads=_TRAIN,
         note="few distinct values, so many ties; OpenOOD's sweep can't be set by its own set_hyperparam",
     ),
     "dropout": Recipe(
-        "DropoutPostProcessor", {"dropout_p": 0.5, "dropout_times": 5},
-        paper=_paper(
-            "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning",
-            "Yarin Gal, Zoubin Ghahramani", "ICML", 2016, "https://arxiv.org/abs/1506.02142",
-        ),
-        wrapper="dropout",
+        "DropoutPostProcessor", wrapper="dropout",
         note="dropout on the embedding, which the network wasn't trained with",
     ),
     "temperature_scaling": Recipe(
-        "TemperatureScalingPostprocessor",
-        paper=_paper(
-            "On Calibration of Modern Neural Networks", "Chuan Guo et al.", "ICML", 2017,
-            "https://proceedings.mlr.press/v70/guo17a.html",
-        ),
-        reads=("val",), config_file="temp_scaling.yml",
+        "TemperatureScalingPostprocessor", reads=_VAL, config_file="temp_scaling.yml"
     ),
     "mcm": Recipe(
-        "MCMPostprocessor", {"tau": 1}, {"tau_list": [0.01, 1, 10]},
-        _paper(
-            "Delving into Out-of-Distribution Detection with Vision-Language Representations",
-            "Yifei Ming et al.", "NeurIPS", 2022, "https://arxiv.org/abs/2211.13445",
-        ),
+        "MCMPostprocessor",
         note="meant for CLIP's similarities; on logits it is MSP at temperature tau",
     ),
 }  # fmt: skip
@@ -353,7 +206,36 @@ def find_recipe(name: str) -> Recipe | None:
     """Return the recipe of OpenOOD's postprocessor ``name``, or of a user's own class, or None."""
     if name in RECIPES or name not in OPENOOD_POSTPROCESSORS:
         return RECIPES.get(name)
-    return own_recipe(name)
+    with importable("openood.postprocessors"):
+        kind: Any = OPENOOD_POSTPROCESSORS.get(name)
+    return Recipe(kind.__name__, reads=tuple(getattr(kind, "reads", ("train", "val"))), kind=kind)
+
+
+def postprocessor_config(name: str) -> Path | None:
+    """Return OpenOOD's own YAML file of the postprocessor ``name``; None where it has none."""
+    recipe = RECIPES.get(name)
+    path = find_openood() / "configs" / "postprocessors" / ((recipe and recipe.config_file) or f"{name}.yml")
+    return path if path.is_file() else None
+
+
+def openood_defaults(name: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Return ``postprocessor_args`` and ``postprocessor_sweep`` of OpenOOD's YAML for ``name``, or of a user's class.
+
+    Raises:
+        UserError: as `recipe_of`; when OpenOOD was installed without its configs, or has none for ``name``.
+    """
+    kind, path = recipe_of(name).kind, postprocessor_config(name)
+    if kind is not None:
+        section = {key: getattr(kind, key, None) for key in ("postprocessor_args", "postprocessor_sweep")}
+    elif path is None:
+        raise UserError(
+            f"the parameters of OpenOOD's '{name}' are in its configs/postprocessors/, and {find_openood()} has no "
+            f"such file; name a checkout that has it: {VARIABLE}=/path/to/OpenOOD."
+        )
+    else:
+        section = read_yaml(path, "a config of OpenOOD's")["postprocessor"]
+    sweep = section.get("postprocessor_sweep") or {}
+    return dict(section.get("postprocessor_args") or {}), {key: list(each) for key, each in sweep.items()}
 
 
 def _as_verb(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""What OpenOOD's ``test_ood`` leaves beside its own files: the OOD table on the terminal, and result records."""
+"""What OpenOOD's ``test_ood`` leaves: its own files in a folder a postprocessor, the OOD table, and result records."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from torch.utils.data import SequentialSampler
 
 from ..engines import engine_of
 from ..evaluators import MultimodalOODEvaluator
-from ..evaluators.outputs import ID_NAME, OODResult, SetScores
+from ..evaluators.outputs import ID_NAME, OODResult, SetScores, write_scores
 from ..evaluators.recordings import unseen_sets
-from ..files.paths import remove
+from ..files.paths import file_name, remove
 from ..pipelines.card import read_card
 from ..pipelines.extract import skipped_clips
 from ..pipelines.recording import Scored, TestedRun, print_results
 from ..reporting.records import SUFFIX, ResultRecord
 from ..vocabulary import EVALUATOR_GROUPS
-from .defaults import openood_defaults
 from .frames import described, frames_of
+from .host import describe_openood
 from .native import NativePostprocessor
-from .recipes import RECIPES
-from .source import describe_openood
+from .recipes import RECIPES, openood_defaults, postprocessor_config
 
 
 class HostRecorder:
@@ -182,7 +181,7 @@ def _scored(config: Mapping[str, Any], postprocessor: Any) -> Scored:
             score.name, score.parameters, given, preset, score.fit_on, engine_of(score), score.notes
         )
     name, args = str(section["name"]), dict(section.get("postprocessor_args") or {})
-    defaults = openood_defaults(name)[0] if name in RECIPES else {}
+    defaults = openood_defaults(name)[0] if name in RECIPES and postprocessor_config(name) else {}
     parameters = {**defaults, **args}
     for key, value in parameters.items():
         now = getattr(postprocessor, key, value)  # a search sets the attribute
@@ -205,3 +204,40 @@ def _unseen(id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]) -> di
             return {}
     recordings = {name: list(loader.dataset.manifest.groups) for name, loader in loaders.items()}
     return unseen_sets(recordings, id_loaders["train"].dataset.manifest.groups)
+
+
+CSV = "ood.csv"
+
+
+def file_by_postprocessor(evaluator: Any, postprocessor: str, id_name: str) -> None:
+    """Let one of OpenOOD's OOD evaluators write ``<postprocessor>/ood.csv`` and ``scores/<postprocessor>/``.
+
+    OpenOOD appends to one ``ood.csv`` a folder, which doesn't say whose results it holds, and overwrites ``scores/``.
+
+    Args:
+        evaluator: OpenOOD's, just made; changed in place.
+        postprocessor: its name in the config.
+        id_name: the in-distribution dataset's name.
+    """
+    config = evaluator.config
+    folder = Path(config["output_dir"])
+    own = folder / file_name(postprocessor, "postprocessor")
+    evaluator.config = type(config)(config)
+    evaluator.config["output_dir"] = str(own)
+    save_csv = evaluator._save_csv
+    started = False
+
+    def replacing(*args: Any, **kwargs: Any) -> Any:
+        nonlocal started
+        if not started:
+            own.mkdir(parents=True, exist_ok=True)
+            remove(own, CSV)
+            started = True
+        return save_csv(*args, **kwargs)
+
+    def save_scores(pred: Any, conf: Any, label: Any, name: str) -> None:
+        write_scores(
+            folder, postprocessor, ID_NAME if name == id_name else name, SetScores(pred, conf, label)
+        )
+
+    evaluator._save_csv, evaluator._save_scores = replacing, save_scores

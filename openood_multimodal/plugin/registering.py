@@ -1,28 +1,26 @@
-"""`register` and `unregister`: OpenOOD with our components, and as it was."""
+"""`register` and `unregister`: OpenOOD with our components, and as it was.
+
+Importing this module imports neither OpenOOD nor torch; registering does.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingPackageError, UserError
+from .placeholders import after_import, stop_watching, watch_imports
+from .rebind import rebind, restore_all
+from .seams import check_seams
 
 if TYPE_CHECKING:
     from .components import Components
 
-
-@dataclass
-class _Registered:
-    components: Components
-    root: Path
-    use_cpu: bool
-
-
-_state: _Registered | None = None
+_registered: Components | None = None
 _added_path: str | None = None
 EVALUATION_API = "openood.evaluation_api"
 _CORE = ("openood.pipelines", "openood.postprocessors", "openood.utils.launch")
@@ -30,7 +28,7 @@ _CORE = ("openood.pipelines", "openood.postprocessors", "openood.utils.launch")
 
 def is_registered() -> bool:
     """Whether OpenOOD knows this package's components just now."""
-    return _state is not None
+    return _registered is not None
 
 
 def register(cpu: bool = True, root: str | os.PathLike[str] | None = None) -> None:
@@ -48,15 +46,13 @@ def register(cpu: bool = True, root: str | os.PathLike[str] | None = None) -> No
     Raises:
         UserError: when OpenOOD is not found, or is a version whose seams have moved; nothing is changed then.
     """
-    global _state, _added_path
-    from . import cpu as cpu_mode
-    from .finding import find_openood
+    from .components import Components
+    from .host import find_openood
     from .names import check_collisions
-    from .placeholders import after_import, watch_imports
-    from .rebind import rebind
-    from .seams import check_seams
+    from .surroundings import switch_off, switch_on
     from .version import openood_version
 
+    global _registered, _added_path
     folder = find_openood(root)
     try:
         if "openood" not in sys.modules and str(folder) not in sys.path:
@@ -70,23 +66,21 @@ def register(cpu: bool = True, root: str | os.PathLike[str] | None = None) -> No
         found = check_seams(str(host))
         check_collisions({key: each.names for key, each in found.items() if each.seam.picks})
 
-        from .components import Components
-
-        components = Components(found, host, cpu)
-        if _state is not None:  # what the first registration put into OpenOOD is still to be taken out again
-            components.injected = _state.components.injected
-            components.added_counts = _state.components.added_counts
-            _state.components.evaluation.uninstall()
-        _state = _Registered(components, folder, cpu)
+        components = Components(found, host, functools.partial(register, cpu, str(folder)))
+        if _registered is not None:  # what it put into OpenOOD is still to be taken out again
+            components.injected = _registered.injected
+            components.added_counts = _registered.added_counts
+            _registered.evaluation.uninstall()
+        _registered = components
         for key, each in found.items():
             if each.seam.rebound:
                 rebind(key, each.value, getattr(components, key))
         _replace_test_preprocessor(components)
         after_import(EVALUATION_API, components.evaluation.install)
         if cpu:
-            cpu_mode.switch_on()
+            switch_on()
         else:
-            cpu_mode.switch_off()
+            switch_off()
     except BaseException:
         unregister()
         raise
@@ -94,16 +88,14 @@ def register(cpu: bool = True, root: str | os.PathLike[str] | None = None) -> No
 
 def unregister() -> None:
     """Put OpenOOD, torch's ``.cuda()`` and the import system back as they were; a no-op where they are."""
-    global _state, _added_path
-    from .placeholders import stop_watching
-    from .rebind import restore_all
+    from .surroundings import switch_off
 
+    global _registered, _added_path
     stop_watching()
     restore_all()
-    if "openood_multimodal.plugin.cpu" in sys.modules:
-        sys.modules["openood_multimodal.plugin.cpu"].switch_off()
-    if _state is not None:
-        components = _state.components
+    switch_off()
+    if _registered is not None:
+        components = _registered
         reach = vars(components.found["get_dataloader"].module)
         for name in components.injected:
             reach.pop(name, None)
@@ -112,7 +104,7 @@ def unregister() -> None:
         components.evaluation.uninstall()
         for name in components.added_counts:
             components.found["num_classes_dict"].value.pop(name, None)
-    _state = None
+    _registered = None
     if _added_path in sys.path:
         sys.path.remove(str(_added_path))
     _added_path = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from ..postprocessors.mds import MDS
 from ..postprocessors.sweeps import within_limits
 from ..postprocessors.vim import ViM
 from .batches import UndisturbingLoader, as_it_is, perturbable
-from .calling import seeded
-from .recipes import Recipe, find_recipe
+from .native import NativePostprocessor
+from .recipes import RECIPES, Recipe, find_recipe
+from .surroundings import seeded, spare_cuda
 
 BELOW_WIDTH = ("vim", "residual")
 """Whose ``dim`` must be less than the embedding's width, or nothing is left to score."""
@@ -222,3 +224,53 @@ _RANK_MATTERS: Mapping[str, tuple[str, Callable[..., list[str]]]] = {
     "residual": ("val", _rank_beyond_subspace),
 }
 """Postprocessor → the split whose embeddings it decomposes, and what looks at their rank."""
+
+
+def settle(postprocessor: Any, name: str | None = None, seed: int = 0) -> Any:
+    """Make one of OpenOOD's postprocessors ready for networks of several inputs; the same object is returned.
+
+    Args:
+        postprocessor: an object of OpenOOD's class, or of a class written for OpenOOD; one of ours stays as it is.
+        name: OpenOOD's name for it; None: by its class.
+        seed: of what it draws.
+    """
+    if isinstance(postprocessor, NativePostprocessor) or hasattr(postprocessor, "hosted_as"):
+        return postprocessor
+    name = name or name_of(postprocessor)
+    kind: Any = type(postprocessor)
+    postprocessor.__class__ = _picklable(kind)
+    postprocessor.hosted_as = (name, seed)
+    spare_cuda(postprocessor, ("setup", "inference", "postprocess"))
+    accept_several_inputs(postprocessor, name, seed, bool(getattr(postprocessor, "APS_mode", False)))
+    return postprocessor
+
+
+def name_of(postprocessor: Any) -> str:
+    """Return OpenOOD's name for a postprocessor, else its class's name."""
+    if isinstance(postprocessor, NativePostprocessor):
+        return postprocessor.name
+    kind = type(postprocessor).__name__
+    return next((name for name, recipe in RECIPES.items() if recipe.class_name == kind), kind)
+
+
+@cache
+def _picklable(kind: Any) -> Any:
+    """Return a subclass that looks like ``kind``, and whose objects are pickled as ``kind`` and hosted again."""
+    looks = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind,), {**looks, "__reduce__": _reduce})
+
+
+def _reduce(self: Any) -> tuple[Any, ...]:
+    kind = type(self).__mro__[1]
+    state = {
+        key: value
+        for key, value in vars(self).items()
+        if key != "hosted_as" and not (callable(value) and callable(getattr(kind, key, None)))
+    }
+    return _restore, (kind, state, *self.hosted_as)
+
+
+def _restore(kind: Any, state: dict[str, Any], name: str, seed: int) -> Any:
+    postprocessor = kind.__new__(kind)
+    vars(postprocessor).update(state)
+    return settle(postprocessor, name, seed)

@@ -1,20 +1,25 @@
 """What OpenOOD's ``train`` trained on: cards beside its checkpoints, as our own training writes them.
 
 A run that was stopped leaves none, nor did earlier versions of this package; its ``config.yml`` says what it read.
+That file is YAML with a tag of OpenOOD's own class, and is read without the class.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..datasets.loaders import build_loaders
+from ..errors import UserError
+from ..files.text import StrictLoader, parse_yaml, read_text
 from ..pipelines.card import CheckpointCard, TrainedOn, describe_checkpoint, read_card
 from ..registry import DATASETS
 from .frames import described, frames_of
-from .saved_config import FILE, read_saved_config
 
 _NAME = re.compile(r"(best|last|model)_epoch(\d+)(?:_acc(\d+\.\d+))?\.ckpt")
 """File names of OpenOOD's recorders; ``best.ckpt`` holds what the last ``best_epoch...`` does."""
@@ -90,3 +95,35 @@ def trained_on(checkpoint: str) -> CheckpointCard | TrainedOn | None:
     dataset: Any = loaders["train" if "train" in loaders else next(iter(loaders))].dataset
     digests = {name: each.dataset.manifest.digest() for name, each in loaders.items()}  # type: ignore[attr-defined]
     return TrainedOn(dataset.provenance, digests, int(config.get("seed") or 0), list(dataset.modalities))
+
+
+FILE = "config.yml"
+_TAG = "tag:yaml.org,2002:python/object/new:openood.utils.config.Config"
+_WHAT = "a training's config"
+
+
+class _SavedConfigLoader(StrictLoader):
+    """Takes OpenOOD's tag for a plain mapping, and no other: nothing is executed or imported."""
+
+
+def _construct(loader: _SavedConfigLoader, node: yaml.Node) -> dict[str, Any]:
+    if not isinstance(node, yaml.MappingNode):
+        raise yaml.constructor.ConstructorError(None, None, "a Config must be a mapping", node.start_mark)
+    parts = loader.construct_mapping(node, deep=True)
+    return {**(parts.get("state") or {}), **(parts.get("dictitems") or {})}
+
+
+_SavedConfigLoader.add_constructor(_TAG, _construct)
+
+
+def read_saved_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the config in the file ``path``, of OpenOOD's ``train`` or of this package's, as plain dicts and lists.
+
+    Raises:
+        UserError: when it is missing, too large, no such YAML, or holds no mapping.
+    """
+    text = read_text(path, "yaml_bytes", _WHAT)
+    content = parse_yaml(text, str(path), _WHAT, "Train again.", _SavedConfigLoader)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no config: it holds a {type(content).__name__}.")
+    return content

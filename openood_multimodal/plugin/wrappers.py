@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..networks import EmbeddingHead
-from .source import openood_class
+from ..networks import EmbeddingHead, load_checkpoint
+from .host import openood_class, openood_module
 
 WRAPPERS: Mapping[str, tuple[str, str]] = {
     "react": ("networks.react_net", "ReactNet"),
@@ -83,14 +83,10 @@ def _build_wrapped(config: Any, wrapper: str, build: Callable[[Any], nn.Module] 
             "under network.backbone (name, num_classes, modalities, checkpoint, ...)."
         )
     if build is None:
-        from .source import openood_module
-
         build = openood_module("networks.utils").get_network
     net = build(backbone)
     checkpoint = config.get("checkpoint")
     if config.get("pretrained") and checkpoint and checkpoint != "none":
-        from ..networks import load_checkpoint
-
         load_checkpoint(net, checkpoint)
     return wrap(net, wrapper)
 

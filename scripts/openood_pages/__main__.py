@@ -16,7 +16,7 @@ from pages import COMMAND
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.files.atomic import write_text
-from openood_multimodal.plugin.finding import VARIABLE, find_openood
+from openood_multimodal.plugin.host import VARIABLE, find_openood
 
 PAGES = {"postprocessors": support_page, "hosts": hosts_page, "trainers": trainers_page}
 EXAMPLES = f"""examples:

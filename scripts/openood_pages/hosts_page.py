@@ -26,9 +26,9 @@ from openood_multimodal.errors import UserError
 from openood_multimodal.moving_shapes import generate
 from openood_multimodal.naming import did_you_mean
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
+from openood_multimodal.plugin.host import describe_openood
 from openood_multimodal.plugin.native import PREFIX, openood_postprocessors
-from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE
-from openood_multimodal.plugin.source import describe_openood, postprocessor_configs
+from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE, postprocessor_config
 from openood_multimodal.registry import POSTPROCESSORS
 from openood_multimodal.vocabulary import OPENOOD_METRICS
 
@@ -197,11 +197,9 @@ def _ours(problem: Problem, checkpoint: Path, folder: Path, name: str) -> tuple[
 
 def _config_file(name: str, folder: Path, settings: Mapping[str, Any]) -> str:
     """Return OpenOOD's own YAML of a postprocessor, without its search; a new one where there is none."""
-    theirs = postprocessor_configs()
-    recipe = RECIPES.get(name)
-    path = theirs / ((recipe.config_file if recipe else None) or f"{name}.yml") if theirs else None
+    path = postprocessor_config(name)
     section: dict[str, Any] = {}
-    if path is not None and path.is_file():
+    if path is not None:
         section = yaml.safe_load(path.read_text(encoding="utf-8"))["postprocessor"]
     args = {**(section.get("postprocessor_args") or {}), **settings}
     section |= {"name": name, "APS_mode": False, "postprocessor_args": args}

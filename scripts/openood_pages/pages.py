@@ -15,7 +15,7 @@ from typing import Any
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.plugin.__main__ import main as run_script
-from openood_multimodal.plugin.finding import VARIABLE, find_openood
+from openood_multimodal.plugin.host import VARIABLE, find_openood
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = "python scripts/openood_pages"

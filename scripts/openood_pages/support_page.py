@@ -17,8 +17,8 @@ from trial import BATCH, Trial, make_trial
 from openood_multimodal.errors import MissingPackageError
 from openood_multimodal.evaluators.metrics import auroc
 from openood_multimodal.plugin.adapters import OpenOODPostprocessor
+from openood_multimodal.plugin.host import describe_openood
 from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE
-from openood_multimodal.plugin.source import describe_openood
 from openood_multimodal.plugin.wrappers import WRAPPERS
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ from pages import COMMAND, run_main, table
 
 from openood_multimodal.config import Config, read_config
 from openood_multimodal.plugin import training
-from openood_multimodal.plugin.source import describe_openood
+from openood_multimodal.plugin.host import describe_openood
 
 OURS = ("configs/datasets/htad/htad_4_3.yml", "configs/networks/mlp_fusion.yml")
 """Config files of the dataset and the network; after OpenOOD's, some of which set ``preprocessor.name: base``."""

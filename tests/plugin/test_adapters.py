@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from openood_multimodal.arrays import Embeddings, LinearHead
@@ -20,13 +21,13 @@ from openood_multimodal.engines import Choice, build, choose, engine_of
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import EmbeddingHead, MLPFusionNet
 from openood_multimodal.pipelines.options import TestOptions
-from openood_multimodal.plugin import adapters, defaults
+from openood_multimodal.plugin import adapters, recipes
 from openood_multimodal.plugin.adapters import OpenOODPostprocessor
 from openood_multimodal.plugin.batches import ConvertedLoader, GradientBatch
-from openood_multimodal.plugin.calling import OnCpu, seeded, silent
 from openood_multimodal.plugin.native import openood_postprocessors
 from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE, recipe_of
-from openood_multimodal.plugin.wrappers import wrap, wrapped_networks
+from openood_multimodal.plugin.surroundings import OnCpu, seeded, silent
+from openood_multimodal.plugin.wrappers import WRAPPERS, wrap, wrapped_networks
 from openood_multimodal.postprocessors import KNN, MSP
 from openood_multimodal.registry import POSTPROCESSORS
 from openood_multimodal.testing.postprocessors import check_postprocessor
@@ -182,8 +183,28 @@ STAND_INS = {
 }
 
 
+PARAMETERS: dict[str, dict[str, Any]] = {  # in the stand-in's YAML files, of those that take any
+    "ebo": {"args": {"temperature": 1}, "sweep": {"temperature_list": [1]}},
+    "gen": {"args": {"gamma": 0.1, "M": 100}},
+    "odin": {"args": {"temperature": 1000, "noise": 0.0014}},
+    "iodin": {"args": {"temperature": 1000, "noise": 0.0014}},
+    "cfood": {"args": {"alpha": 0.1}},
+    "knn": {"args": {"K": 50}, "sweep": {"K_list": [50, 100]}},
+    "vim": {"args": {"dim": 256}, "sweep": {"dim_list": [256, 1000]}},
+    "residual": {"args": {"dim": 512}},
+    "ash": {"args": {"percentile": 90}, "sweep": {"percentile_list": [65, 90]}},
+}
+
+
 @pytest.fixture(autouse=True)
-def openood(monkeypatch: pytest.MonkeyPatch) -> None:
+def openood(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("checkout")
+    folder = root / "configs" / "postprocessors"
+    folder.mkdir(parents=True)
+    for name in STAND_INS:
+        section = {f"postprocessor_{key}": each for key, each in PARAMETERS.get(name, {}).items()}
+        file = folder / (RECIPES[name].config_file or f"{name}.yml")
+        file.write_text(yaml.safe_dump({"postprocessor": {"name": name, **section}}))
     classes = {RECIPES[name].class_name: kind for name, kind in STAND_INS.items()}
     modules = {
         "openood.postprocessors": types.SimpleNamespace(**classes),
@@ -195,8 +216,9 @@ def openood(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(adapters, "describe_openood", lambda: "stand-in")
-    monkeypatch.setattr("openood_multimodal.plugin.source.describe_openood", lambda: "stand-in")
-    monkeypatch.setattr(defaults, "postprocessor_configs", lambda: None)
+    monkeypatch.setattr("openood_multimodal.plugin.host.describe_openood", lambda: "stand-in")
+    monkeypatch.setattr(recipes, "find_openood", lambda: root)
+    return folder
 
 
 class Sets:
@@ -601,5 +623,21 @@ def test_every_recipe_says_how_it_is_run() -> None:
     for name, recipe in RECIPES.items():
         assert recipe_of(name) is recipe
         assert set(recipe.reads) <= {"train", "val", "test"}
-        assert {key.removesuffix("_list") for key in recipe.sweep} <= {*recipe.args, "list"}
-        assert recipe.paper or name in POSTPROCESSORS or name == "cfood"
+        assert recipe.shape in ("plain", "image", "relu")
+        assert recipe.wrapper is None or recipe.wrapper in WRAPPERS
+
+
+def test_parameters_are_those_of_the_checkout(openood: Path) -> None:
+    content = {"name": "knn", "postprocessor_args": {"K": 7}, "postprocessor_sweep": {"K_list": [7, 8]}}
+    (openood / "knn.yml").write_text(yaml.safe_dump({"postprocessor": content}))
+    assert OpenOODPostprocessor("knn").parameters == {"K": 7}
+    assert recipes.openood_defaults("knn") == ({"K": 7}, {"K_list": [7, 8]})
+    assert recipes.openood_defaults("temperature_scaling") == ({}, {})  # temp_scaling.yml names none
+
+
+def test_an_openood_without_its_configs_is_refused_with_the_remedy(openood: Path) -> None:
+    (openood / "knn.yml").unlink()
+    with pytest.raises(
+        UserError, match=r"'knn' are in its configs/postprocessors/, .*name a checkout.*OPENOOD_ROOT"
+    ):
+        OpenOODPostprocessor("knn")

@@ -47,7 +47,7 @@ def trained(request, tmp_path_factory):
 @real
 @pytest.mark.timeout(1800)
 def test_both_hosts_report_the_same_digits(trained):
-    from openood_multimodal.plugin.finding import find_openood
+    from openood_multimodal.plugin.host import find_openood
 
     problem, folder, checkpoint = trained
     names = hosts.postprocessor_names() if os.environ.get("OPENOOD_ALL_POSTPROCESSORS") else list(CHOSEN)

@@ -38,7 +38,7 @@ EVALUATORS = {"near_ood": "nearood", "far_ood": "farood"}
 
 def _main(*words: str) -> None:
     """What OpenOOD's main.py does with these words, in its folder."""
-    from openood_multimodal.plugin.finding import find_openood
+    from openood_multimodal.plugin.host import find_openood
 
     root = find_openood()
     here = Path(__file__).resolve().parents[2]

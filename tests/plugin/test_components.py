@@ -10,7 +10,7 @@ import torch
 from openood_multimodal.config import Config
 from openood_multimodal.errors import UserError
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
-from openood_multimodal.plugin import cpu, register, unregister
+from openood_multimodal.plugin import register, surroundings, unregister
 from openood_multimodal.plugin.placeholders import placeholders
 from openood_multimodal.reporting.records import load_records
 
@@ -142,12 +142,12 @@ def test_image_runs_are_the_same_before_during_and_after(standin, image_config, 
     sys.path.insert(0, str(standin))
     with placeholders():
         import openood.pipelines  # noqa: F401
-    cpu.switch_on()  # the one thing that an image run needs here, whether or not anything is registered
+    surroundings.switch_on()  # the one thing that an image run needs here, whether or not anything is registered
     before = figures("before")
     register()
     during = figures("during")
     unregister()
-    cpu.switch_on()
+    surroundings.switch_on()
     assert before == during == figures("after")
 
 
@@ -240,7 +240,7 @@ def test_augmentation_stays_out_of_tests(registered, table_config):
 def test_training_keeps_in_step_across_processes(monkeypatch):
     import torch.distributed as dist
 
-    from openood_multimodal.plugin.parallel import keep_in_step
+    from openood_multimodal.plugin.training import keep_in_step
 
     net = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)

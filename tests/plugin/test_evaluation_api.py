@@ -18,7 +18,7 @@ from openood_multimodal.networks import build_network
 from openood_multimodal.plugin import add_benchmark, register, unregister
 from openood_multimodal.plugin.__main__ import main
 from openood_multimodal.plugin.benchmarks import _added, benchmarks, trained_benchmark
-from openood_multimodal.plugin.saved_config import read_saved_config
+from openood_multimodal.plugin.trained import read_saved_config
 
 DATA = ["datasets/synthetic/synthetic_far.yml", "datasets/synthetic/synthetic_far_ood.yml"]
 NETWORK = "networks/mlp_fusion.yml"

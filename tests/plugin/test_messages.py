@@ -106,9 +106,9 @@ def test_more_processes_than_gpus(monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda there=there: there)
         if said:
             with pytest.raises(UserError, match=said):
-                launching.launch(theirs["launch"], "root", True, print, 2, 1)
+                launching.launch(theirs["launch"], print, print, 2, 1)
         else:
-            assert launching.launch(theirs["launch"], "root", True, print, 2, 1) == 3
+            assert launching.launch(theirs["launch"], print, print, 2, 1) == 3
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert launching.launch(theirs["launch"], "root", True, print, 1, 1) == 3
 

@@ -79,7 +79,7 @@ def test_a_class_that_is_no_postprocessor_is_refused():
 )
 def test_both_hosts_report_the_same_digits_for_it(tmp_path):
     """As a package with an entry point; OpenOOD is imported by the package's module."""
-    from openood_multimodal.plugin.finding import find_openood
+    from openood_multimodal.plugin.host import find_openood
 
     (tmp_path / "own_scores.py").write_text(_example())
     info = tmp_path / "own_scores-1.0.dist-info"

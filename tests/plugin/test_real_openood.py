@@ -28,7 +28,7 @@ SCORES = ("msp", "ebo", "mls", "knn", "mds", "ash", "odin", "gradnorm", "she", "
 
 @pytest.fixture(scope="module")
 def root() -> Path:
-    from openood_multimodal.plugin.finding import find_openood
+    from openood_multimodal.plugin.host import find_openood
 
     return find_openood()
 
@@ -285,7 +285,7 @@ from pathlib import Path
 from PIL import Image
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 sys.path.insert(0, str(root)); os.chdir(root)
-from openood_multimodal.plugin import cpu, register, unregister
+from openood_multimodal.plugin import register, surroundings, unregister
 from openood_multimodal.plugin.placeholders import placeholders
 rng = np.random.default_rng(0)
 for name, shift in (("train", 0), ("val", 0), ("test", 0), ("near", 40), ("far", 90)):
@@ -322,9 +322,9 @@ def run(when):
         config["postprocessor"]["postprocessor_sweep"] = Config({"K_list": [5]})
         os.makedirs(config["output_dir"], exist_ok=True)
         openood.pipelines.get_pipeline(config).run()
-cpu.switch_on(); run("before")
+surroundings.switch_on(); run("before")
 register(); run("during")
-unregister(); cpu.switch_on(); run("after")
+unregister(); surroundings.switch_on(); run("after")
 """
 
 

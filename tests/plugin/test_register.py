@@ -13,7 +13,7 @@ import torch
 
 import openood_multimodal
 from openood_multimodal.errors import UserError
-from openood_multimodal.plugin import cpu, is_registered, register, unregister
+from openood_multimodal.plugin import is_registered, register, surroundings, unregister
 from openood_multimodal.plugin.seams import SEAMS
 from openood_multimodal.registry import PIPELINES, TRAINERS
 
@@ -175,7 +175,7 @@ def test_a_component_under_openoods_name_is_refused(standin):
         ):
             register()
         assert not is_registered()
-        assert not cpu.is_on()
+        assert not surroundings.is_on()
         import openood.trainers.utils as utils
 
         assert utils.get_trainer.__code__.co_filename == utils.__file__

@@ -18,7 +18,7 @@ import support_page as support
 from trial import make_trial
 
 from openood_multimodal.errors import UserError
-from openood_multimodal.plugin.finding import find_openood
+from openood_multimodal.plugin.host import find_openood
 from openood_multimodal.plugin.recipes import RECIPES
 
 PAGES = Path(__file__).resolve().parents[2] / "scripts" / "openood_pages"
@@ -29,11 +29,10 @@ def _measure() -> dict[str, Any]:
     """What the tests below look at; runs in the process that imports OpenOOD."""
     import numpy as np
     import torch
-    import yaml
 
     from openood_multimodal.evaluators.metrics import auroc
-    from openood_multimodal.plugin.adapters import OpenOODPostprocessor, openood_defaults
-    from openood_multimodal.plugin.source import postprocessor_configs
+    from openood_multimodal.plugin.adapters import OpenOODPostprocessor
+    from openood_multimodal.plugin.recipes import openood_defaults, postprocessor_config
 
     torch.set_num_threads(1)
     trial = make_trial()
@@ -56,15 +55,8 @@ def _measure() -> dict[str, Any]:
         searched.set_hyperparam([percentile])
         known, unknown = (searched.score(trial.sets[each]).conf for each in ("test", "ood"))
         search[percentile] = auroc(known, unknown)
-    folder = postprocessor_configs()
-    different = []
-    for name, recipe in RECIPES.items():
-        if folder is not None and (folder / (recipe.config_file or f"{name}.yml")).is_file():
-            ours = (dict(recipe.args), {key: list(values) for key, values in recipe.sweep.items()})
-            theirs = openood_defaults(name)
-            # OpenMax's YAML lists parameters of another method, which OpenMax doesn't read
-            if name != "openmax" and yaml.safe_dump(ours) != yaml.safe_dump(theirs):
-                different.append(name)
+    without = [name for name in RECIPES if postprocessor_config(name) is None]
+    defaults = {name: openood_defaults(name) for name in ("knn", "temperature_scaling", "cfood")}
     return {
         "rows": [row._asdict() for row in rows],
         "again": [row._asdict() for row in support.run_all(trial, ("gram", "dropout", "cfood"))],
@@ -77,7 +69,8 @@ def _measure() -> dict[str, Any]:
         "errors": errors,
         "ash_is_energy": bool(np.allclose(energies, shaped)),
         "search": search,
-        "different": different,
+        "without": without,
+        "defaults": defaults,
         "modules": sorted(name for name in ("torchvision", "imgaug") if name in sys.modules),
     }
 
@@ -162,8 +155,13 @@ def test_engines_agree_or_ours_is_closer_to_float64(measured: dict[str, Any]) ->
     }
 
 
-def test_our_copy_of_the_defaults_is_openoods(measured: dict[str, Any]) -> None:
-    assert measured["different"] == []
+def test_parameters_are_those_of_openoods_yaml(measured: dict[str, Any]) -> None:
+    assert measured["without"] == []  # OpenOOD has a file for each
+    assert measured["defaults"]["knn"] == [{"K": 50}, {"K_list": [50, 100, 200, 500, 1000]}]
+    assert measured["defaults"]["temperature_scaling"] == [{}, {}]
+    args, sweep = measured["defaults"]["cfood"]
+    assert args == {"alpha": 0.1, "k": 0.01, "avg_topk": False}
+    assert sweep["list"][:2] == [[0.1, 0.001], [0.1, 0.005]]
 
 
 def test_placeholders_are_gone_afterwards(measured: dict[str, Any]) -> None:

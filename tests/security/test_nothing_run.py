@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from openood_multimodal.plugin.finding import _MARKS
+from openood_multimodal.plugin.host import _MARKS
 from openood_multimodal.plugin.version import openood_version
 
 
