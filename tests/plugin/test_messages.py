@@ -110,7 +110,7 @@ def test_more_processes_than_gpus(monkeypatch):
         else:
             assert launching.launch(theirs["launch"], print, print, 2, 1) == 3
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert launching.launch(theirs["launch"], "root", True, print, 1, 1) == 3
+    assert launching.launch(theirs["launch"], print, print, 1, 1) == 3
 
 
 def test_a_folder_below_a_file(standin, tmp_path):
