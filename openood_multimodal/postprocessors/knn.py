@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..linalg.indexes import INDEXES, ApproximateIndex
 from ..linalg.neighbours import Neighbours
 from ..linalg.rows import Floats
+from ..linalg.threads import load_faiss
 from ..naming import did_you_mean
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
@@ -49,6 +50,7 @@ class KNN(Postprocessor):
         """Parameters: ``K``, the neighbour whose distance counts; at most the number of training rows.
 
         ``index``: ``"flat"`` (exact), or faiss's approximate ``"ivf"`` or ``"hnsw"``.
+        Needs faiss: ``pip install "openood-multimodal[faiss]"``.
         """
 
         K: int = 50
@@ -58,6 +60,8 @@ class KNN(Postprocessor):
             require_whole("K", self.K, 1)
             if self.index not in INDEXES:
                 raise UserError(f"knn.index is '{self.index}'.{did_you_mean(str(self.index), INDEXES)}")
+            if self.index != "flat":
+                load_faiss()  # before anything is read or fitted
 
     params: Params
     neighbours: Neighbours

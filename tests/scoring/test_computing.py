@@ -80,6 +80,7 @@ def test_refusals(arrays: Any, more: dict[str, Any], message: str) -> None:
 
 
 def test_command_line(arrays: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("faiss")
     for name in ("train", "val", "test"):
         features, labels = getattr(arrays, name)
         np.savez(tmp_path / f"{name}.npz", features=features, labels=labels)
