@@ -4,6 +4,8 @@ Every message says what is wrong, where, and what to do about it.  The command l
 without a traceback and exits with code 2.
 """
 
+from __future__ import annotations
+
 _LONGEST = 2500
 _END = 500
 
@@ -19,6 +21,23 @@ class UserError(ValueError):
             text = args[0]
             args = (f"{text[: _LONGEST - _END - 10]} [...] {text[-_END:]}", *args[1:])
         super().__init__(*args)
+
+
+class ArgumentError(UserError):
+    """An argument has a value that it can't have.
+
+    Attributes:
+        argument: the name of the Python argument, with which the message begins; the command line puts its option's
+            name there.
+        fault: the rest of the message.
+    """
+
+    def __init__(self, argument: str, fault: str) -> None:
+        super().__init__(f"{argument} {fault}")
+        self.argument, self.fault = argument, fault
+
+    def __reduce__(self) -> tuple[type[ArgumentError], tuple[str, str]]:
+        return ArgumentError, (self.argument, self.fault)
 
 
 class MissingPackageError(UserError, ImportError):

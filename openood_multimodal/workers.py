@@ -1,10 +1,28 @@
-"""What worker processes owe their parent."""
+"""Worker processes: how many, and what they owe their parent."""
 
 from __future__ import annotations
 
 import os
 import threading
 from multiprocessing import connection, parent_process
+
+from .errors import ArgumentError
+
+
+def worker_count(asked: int | None) -> int:
+    """Return ``asked``, by default the number of cores that this process may use.
+
+    Raises:
+        ArgumentError: when it is below 1.
+    """
+    if asked is not None:
+        if asked < 1:
+            raise ArgumentError("workers", f"{asked}: at least one is needed.")
+        return asked
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
 
 
 def end_with_parent() -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from .benchmark import run_and_report
-from .main import subparser
+from .parsers import subparser
 
 EXAMPLES = """  openood-mm compare-modalities --benchmark htad/htad_4_3
   openood-mm compare-modalities --benchmark mfeat/mfeat_5_5 --modalities fou,kar,zer --partitions 8 \\

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from ..errors import UserError
-from .main import subparser
+from .parsers import subparser
 
 
 class _Need(NamedTuple):

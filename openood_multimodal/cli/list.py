@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .main import subparser
+from .parsers import subparser
 
 EXAMPLES = """  openood-mm list
   openood-mm list trainers

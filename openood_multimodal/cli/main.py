@@ -5,44 +5,38 @@ Exit codes: 0 done; 1 the machine failed (a full disk, say); 2 bad input; 130 in
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from ..errors import UserError
 from ..escapes import escaped_streams
-from ..naming import did_you_mean
 from ..version import __version__
+from .parsers import Command, Parser, add_commands, subparser
 
-
-class _Command(NamedTuple):
-    module: str
-    summary: str
-
+__all__ = ["COMMANDS", "main", "subparser"]
 
 COMMANDS = {
-    "run": _Command("run", "run one config: train, extract or test (what OpenOOD's main.py does)"),
-    "benchmark": _Command("benchmark", "trainings x partitions x seeds in one command, with a table"),
-    "reproduce": _Command("reproduce", "the rows of the paper's tables, ours beside the printed figures"),
-    "compare-modalities": _Command(
+    "run": Command("run", "run one config: train, extract or test (what OpenOOD's main.py does)"),
+    "benchmark": Command("benchmark", "trainings x partitions x seeds in one command, with a table"),
+    "reproduce": Command("reproduce", "the rows of the paper's tables, ours beside the printed figures"),
+    "compare-modalities": Command(
         "compare_modalities", "every score on each modality, each pair, all together"
     ),
-    "leaderboard": _Command("leaderboard", "records and published results -> ranked tables (CSV, Markdown)"),
-    "score": _Command("score", "scores from saved embeddings: arrays in, table out"),
-    "import-multiood": _Command("import_multiood", "read the files that MultiOOD's test scripts save"),
-    "splits": _Command("splits", "import the authors' splits, make ones that don't leak, audit any"),
-    "prepare": _Command(
+    "leaderboard": Command("leaderboard", "records and published results -> ranked tables (CSV, Markdown)"),
+    "score": Command("score", "scores from saved embeddings: arrays in, table out"),
+    "import-multiood": Command("import_multiood", "read the files that MultiOOD's test scripts save"),
+    "splits": Command("splits", "import the authors' splits, make ones that don't leak, audit any"),
+    "prepare": Command(
         "prepare", "find a data set's files, say what is missing; make flow, sound, test clips"
     ),
-    "show": _Command("show", "a clip as the network sees it: frames, flow, spectrogram on one sheet"),
-    "weights": _Command("weights", "published weights of encoders: where they are, whether a file fits"),
-    "list": _Command("list", "list datasets, networks, trainers, scores, configs, ..."),
-    "verify": _Command("verify", "compare a folder's results, stores and checkpoints with their checksums"),
-    "doctor": _Command("doctor", "say what is installed, what is missing, and the command that installs it"),
+    "show": Command("show", "a clip as the network sees it: frames, flow, spectrogram on one sheet"),
+    "weights": Command("weights", "published weights of encoders: where they are, whether a file fits"),
+    "list": Command("list", "list datasets, networks, trainers, scores, configs, ..."),
+    "verify": Command("verify", "compare a folder's results, stores and checkpoints with their checksums"),
+    "doctor": Command("doctor", "say what is installed, what is missing, and the command that installs it"),
 }
 
 EPILOG = """examples:
@@ -57,20 +51,16 @@ EPILOG = """examples:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the top-level parser; subcommands parse their own arguments when they are chosen."""
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+def build_parser() -> Parser:
+    """Return the top-level parser; a command's module is imported when it is chosen."""
+    parser = Parser(
         prog="openood-mm",
         description="Multimodal out-of-distribution detection: train, extract, score, compare.",
-        epilog=f"commands (each has --help):\n{commands}\n\n{EPILOG}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        epilog=EPILOG,
+        unknown="there is no command '{}'.",
     )
     parser.add_argument("--version", action="version", version=f"openood-mm {__version__}")
-    parser.add_argument("command", metavar="COMMAND", help="one of those below")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
+    add_commands(parser, COMMANDS, "COMMAND")
     return parser
 
 
@@ -108,13 +98,7 @@ def _run(arguments: list[str]) -> int:
         parser.print_help()
         return 2
     try:
-        options = parser.parse_args(arguments)
-        if options.command not in COMMANDS:
-            raise UserError(
-                f"there is no command '{options.command}'.{did_you_mean(options.command, COMMANDS)}"
-            )
-        module = importlib.import_module(f".{COMMANDS[options.command].module}", __package__)
-        code = module.main(options.arguments) or 0
+        code = parser.parse_args(arguments).run() or 0
         sys.stdout.flush()  # here, where a failure can be told, and not when the interpreter ends
         return code
     except UserError as error:
@@ -131,14 +115,3 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         print(f"openood-mm: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1
-
-
-def subparser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """Return a subcommand's parser, with examples below the options."""
-    return argparse.ArgumentParser(
-        prog=f"openood-mm {command}",
-        description=description,
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )

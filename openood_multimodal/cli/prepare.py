@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import shlex
 import sys
@@ -12,24 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..files.paths import remove
-from ..naming import did_you_mean
-from .main import subparser
+from .parsers import Command, add_commands, names_in, subparser
 
 if TYPE_CHECKING:
-    from ..corpora.clip_survey import Survey
     from ..corpora.layout import ClipLayout
-    from ..datasets.inventory import Inventory
-    from ..datasets.manifest import Manifest
+    from ..corpora.looking import Looked
 
 DATASETS = ("hmdb51", "ucf101", "epic_kitchens", "hac", "kinetics600")
 OTHERS = {  # what is no known dataset to look through
-    "folder": ("prepare_folder", "class folders of your own videos -> split and configs"),
-    "check": ("prepare_check", "decode every file of some clips once, and list what fails"),
-    "flow": ("prepare_flow", "make optical flow from videos"),
-    "audio": ("prepare_audio", "make WAV files from the videos' sound"),
-    "frames": ("prepare_frames", "write frames of clips as an image dataset for OpenOOD"),
-    "moving_shapes": ("prepare_moving_shapes", "generate small labelled clips in the layout of any data set"),
+    "folder": Command("prepare_folder", "class folders of your own videos -> split and configs"),
+    "check": Command("prepare_check", "decode every file of some clips once, and list what fails"),
+    "flow": Command("prepare_flow", "make optical flow from videos"),
+    "audio": Command("prepare_audio", "make WAV files from the videos' sound"),
+    "frames": Command("prepare_frames", "write frames of clips as an image dataset for OpenOOD"),
+    "moving_shapes": Command(
+        "prepare_moving_shapes", "generate small labelled clips in the layout of any data set"
+    ),
 }
 INCOMPLETE = 1
 SHOWN = 20  # classes, and examples of names that differ; the lists on disk have all
@@ -56,110 +53,45 @@ EXAMPLES = """  # where the parts are published, and how they have to lie
 """
 
 
+DESCRIPTION = f"""Look for the files of a data set ({", ".join(DATASETS)}): print what is there and what is
+missing, list each missing file in <out>/<dataset>_missing.csv, and write <out>/<dataset>_all.csv, a
+manifest of the clips that have all their files. No file is changed. Without --root, or with
+nothing there, print where the parts are published and how they have to lie. Exit code 1 when something is
+missing."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Look through a data set's folder, or hand over to one of `OTHERS`.
 
     Returns 0 when everything is there (or nothing was to be looked for), 1 when something is missing.
     """
-    arguments = list(argv)
-    if arguments and arguments[0] in OTHERS:
-        return _other(arguments[0], arguments[1:])
-    options = _parser().parse_args(arguments)
-    if options.dataset in OTHERS:
-        raise UserError(f"name '{options.dataset}' first: openood-mm prepare {options.dataset} ...")
-    if options.dataset not in DATASETS:
-        raise UserError(
-            f"there is no data set '{options.dataset}' to prepare.{did_you_mean(options.dataset, [*DATASETS, *OTHERS])}"
-        )
-
-    from ..corpora.clip_survey import read_manifests
-    from ..registry import CLIP_LAYOUTS
-
-    layout = CLIP_LAYOUTS[options.dataset]
-    modalities = _split(options.modalities)
-    if options.root is None:
-        if options.json:
-            print(json.dumps(_guide_json(layout), indent=2, ensure_ascii=False))
-        else:
-            print(guide(layout))
-            print(f"Then: openood-mm prepare {layout.name} --root DIR")
-        return 0
-    root = Path(options.root)
-    manifests = read_manifests(layout, options.manifests) if options.manifests else []
-    if not root.is_dir():
-        if root.exists():
-            raise UserError(f"--root {root} is not a folder.")
-        return _nothing(layout, root, options.json, f"There is no folder {root}.")
-    if options.check and options.json:
-        raise UserError("--check prints text; leave out --json.")
-    return _look(layout, root, manifests, modalities, Path(options.out), options.json, options.check)
-
-
-def _look(
-    layout: ClipLayout,
-    root: Path,
-    manifests: list[Manifest],
-    modalities: list[str] | None,
-    out: Path,
-    as_json: bool,
-    check: bool = False,
-) -> int:
-    from tqdm import tqdm
-
-    from ..corpora.clip_survey import survey
-    from ..datasets.inventory import Inventory
-
-    with tqdm(desc="Looking", unit=" folders", leave=False, disable=None, file=sys.stderr) as bar:
-        inventory = Inventory(root, lambda folder: bar.update())
-        found = survey(layout, inventory, manifests, modalities)
-    if found.nothing_there:
-        return _nothing(
-            layout, root, as_json, f"{root} holds no files of {layout.name}.{_hint(layout, inventory)}"
-        )
-    written = _write(found, out)
-    complete = not found.checked.missing
-    if as_json:
-        report = _report(found, inventory, written)
-        print(json.dumps(report, indent=2, ensure_ascii=False))
-    else:
-        _print(found, inventory, written)
-    if check and written["manifest"] is not None:
-        from .prepare_check import check as check_files
-        from .preparing import number_of_workers
-
-        complete &= not check_files(
-            [Manifest.read(written["manifest"])],
-            root,
-            out / f"{layout.name}_broken.csv",
-            workers=number_of_workers(None),
-        )
-    return 0 if complete else INCOMPLETE
-
-
-def _other(name: str, arguments: list[str]) -> int:
-    module = OTHERS[name][0]
-    try:
-        command = importlib.import_module(f".{module}", __package__)
-    except ModuleNotFoundError as error:
-        if error.name != f"{__package__}.{module}":
-            raise
-        raise UserError(f"prepare {name} is not part of this installation.") from error
-    return command.main(arguments) or 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    others = "; ".join(f"{name}: {summary}" for name, (_, summary) in OTHERS.items())
     parser = subparser(
         "prepare",
-        f"Look for the files of a data set ({', '.join(DATASETS)}): print what is there and what is\n"
-        "missing, list each missing file in <out>/<dataset>_missing.csv, and write <out>/<dataset>_all.csv, a\n"
-        "manifest of the clips that have all their files. No file is changed. Without --root, or with\n"
-        "nothing there, print where the parts are published and how they have to lie. Exit code 1 when something is\n"
-        "missing.\n"
-        f"Other things to prepare, with options of their own: {others}.",
+        DESCRIPTION,
         EXAMPLES,
+        unknown="there is no data set '{}' to prepare.",
+        argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("dataset", metavar="DATASET", help=f"{', '.join(DATASETS)}; or {', '.join(OTHERS)}")
+    _add_options(parser)
+    datasets = add_commands(parser, {}, "DATASET", "data sets, and other things to prepare (each has --help)")
+    for name in DATASETS:
+        dataset = datasets.add_parser(
+            name, help="which files are there", description=DESCRIPTION, argument_default=argparse.SUPPRESS
+        )
+        _add_options(dataset)
+        dataset.set_defaults(command=name)
+    for name, other in OTHERS.items():
+        datasets.add_parser(name, help=other.summary, module=other.module)
+    given = vars(parser.parse_args(list(argv)))
+    command, run = given.pop("command"), given.pop("run", None)
+    if run is None:
+        return _prepare(command, **given)
+    if given:
+        raise UserError(f"name '{command}' first: openood-mm prepare {command} ...")
+    return run() or 0
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", metavar="DIR", help="the data set's folder")
     parser.add_argument(
         "--manifests",
@@ -172,123 +104,91 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--modalities", metavar="A,B", help="those needed (default: all published, or the manifests')"
     )
-    parser.add_argument("--out", default="splits", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--out", metavar="DIR", help="default: splits")
     parser.add_argument(
         "--check",
         action="store_true",
         help="also decode every file of the complete clips, and list what fails",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    return parser
+    parser.add_argument(
+        "--json", dest="as_json", action="store_true", help="print one JSON object instead of text"
+    )
 
 
-def _split(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+def _prepare(
+    name: str,
+    root: str | None = None,
+    manifests: Sequence[str] = (),
+    modalities: str | None = None,
+    out: str = "splits",
+    check: bool = False,
+    as_json: bool = False,
+) -> int:
+    from tqdm import tqdm
+
+    from ..corpora.clip_survey import read_manifests
+    from ..corpora.looking import guide, guide_document, look
+    from ..registry import CLIP_LAYOUTS
+
+    layout = CLIP_LAYOUTS[name]
+    if root is None:
+        if as_json:
+            _print_json(guide_document(layout))
+        else:
+            print(guide(layout))
+            print(f"Then: openood-mm prepare {layout.name} --root DIR")
+        return 0
+    read = read_manifests(layout, manifests) if manifests else []
+    folder = Path(root)
+    if not folder.is_dir():
+        if folder.exists():
+            raise UserError(f"--root {root} is not a folder.")
+        return _nothing(layout, folder, as_json, f"There is no folder {folder}.")
+    if check and as_json:
+        raise UserError("--check prints text; leave out --json.")
+    wanted = None if modalities is None else names_in(modalities)
+    with tqdm(desc="Looking", unit=" folders", leave=False, disable=None, file=sys.stderr) as bar:
+        found = look(layout, folder, out, read, wanted, lambda: bar.update())
+    if found.survey.nothing_there:
+        return _nothing(layout, folder, as_json, f"{folder} holds no files of {layout.name}.{found.hint}")
+    complete = found.complete
+    if as_json:
+        _print_json(found.document())
+    else:
+        _print(found)
+    if check and found.manifest is not None:
+        from ..datasets.manifest import Manifest
+        from ..preprocessors.checking import check_files
+        from ..workers import worker_count
+        from .prepare_check import report
+
+        broken = Path(out) / f"{layout.name}_broken.csv"
+        checked = check_files(
+            [Manifest.read(found.manifest)], folder, broken, workers=worker_count(None), progress=True
+        )
+        complete &= not report(checked, broken)
+    return 0 if complete else INCOMPLETE
 
 
-def guide(layout: ClipLayout, modalities: Sequence[str] | None = None) -> str:
-    """Return where the parts of a data set are published, and the folders to unpack them into."""
-    lines = [f"{layout.name}: where its parts are published (see also https://github.com/donghao51/MultiOOD)"]
-    for archive in layout.archives:
-        if modalities is not None and not set(modalities) & set(archive.modalities):
-            continue
-        lines.append(f"\n  {archive.what}: {archive.published}")
-        lines += [f"    {name}" for name in archive.file_names]
-        lines.append(f"    -> {archive.unpack_into}")
-    lines.append("\nThe folders as they have to lie:\n")
-    lines += [f"  {line}" for line in layout.tree.splitlines()]
-    return "\n".join(lines) + "\n"
-
-
-def _guide_json(layout: ClipLayout) -> dict[str, Any]:
-    return {
-        "dataset": layout.name,
-        "archives": [
-            {
-                "what": archive.what,
-                "published": archive.published,
-                "files": list(archive.file_names),
-                "unpack_into": archive.unpack_into,
-                "modalities": list(archive.modalities),
-            }
-            for archive in layout.archives
-        ],
-        "tree": layout.tree,
-    }
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _nothing(layout: ClipLayout, root: Path, as_json: bool, reason: str) -> int:
+    from ..corpora.looking import guide, guide_document
+
     if as_json:
-        said = {"complete": False, "root": str(root), "reason": reason, **_guide_json(layout)}
-        print(json.dumps(said, indent=2, ensure_ascii=False))
+        _print_json({"complete": False, "root": str(root), "reason": reason, **guide_document(layout)})
     else:
         print(reason, file=sys.stderr)
         print(guide(layout))
     return INCOMPLETE
 
 
-def _hint(layout: ClipLayout, inventory: Inventory) -> str:
-    """Return a sentence that tells what is nearly right: a folder's name, or the folder one further down; or ""."""
-    from ..corpora.clip_survey import matching
-    from ..datasets.inventory import FOLDER, Inventory
+def _print(looked: Looked) -> None:
+    from ..corpora.looking import guide
 
-    places = [place for each in layout.places.values() for place in each]
-    for name in dict.fromkeys(place.parts[0] for place in places):
-        nearest, difference = inventory.nearest(name) if isinstance(name, str) else ("", "")
-        if difference:
-            return f" There is '{nearest}' instead of '{name}' ({difference}): rename it."
-    root = inventory.root
-    folders = sorted(name for name, kind in inventory.entries().items() if kind == FOLDER)
-    for folder in folders[:SHOWN]:
-        below = Inventory(root / folder)
-        if any(True for place in places for _ in matching(below, place)):
-            return f" But {root / folder} does: give that as --root."
-    return ""
-
-
-def _write(found: Survey, out: Path) -> dict[str, Path | None]:
-    from ..corpora.clip_check import Missing
-    from ..files.atomic import write_csv
-
-    name, missing = found.layout.name, found.checked.missing
-    path = out / f"{name}_missing.csv"
-    if missing:
-        write_csv(path, Missing._fields, (each._asdict() for each in missing))
-    else:
-        remove(out, path.name)
-    manifest = found.manifest()
-    return {
-        "missing": path if missing else None,
-        "manifest": manifest.write(out / f"{name}_all.csv") if manifest is not None else None,
-    }
-
-
-def _report(found: Survey, inventory: Inventory, written: dict[str, Path | None]) -> dict[str, Any]:
-    checked = found.checked
-    report: dict[str, Any] = {
-        "dataset": found.layout.name,
-        "root": str(inventory.root),
-        "complete": not checked.missing,
-        "clips": len(checked.wanted),
-        "clips_complete": sum(checked.complete),
-        "modalities": {
-            modality: {
-                "place": found.layout.places[modality][0].shown,
-                "found": checked.found(modality),
-                "missing": len(checked.wanted) - checked.found(modality),
-            }
-            for modality in checked.modalities
-        },
-        "missing_by_class": {
-            name: {"clips": counts[""], **{m: counts[m] for m in checked.modalities if counts[m]}}
-            for name, counts in checked.by_class().items()
-        },
-        "manifests": list(found.sources),
-    }
-    return report | {key: str(path) if path else None for key, path in written.items()}
-
-
-def _print(found: Survey, inventory: Inventory, written: dict[str, Path | None]) -> None:
+    found, inventory = looked.survey, looked.inventory
     checked, layout = found.checked, found.layout
     noun = "recordings" if not found.rows else "clips"
     print(
@@ -300,10 +200,10 @@ def _print(found: Survey, inventory: Inventory, written: dict[str, Path | None])
         lacking = f", {len(checked.wanted) - there} missing" if there < len(checked.wanted) else ""
         print(f"  {modality}: {there} of {len(checked.wanted)}{lacking}  ({place})")
     if checked.missing:
-        _print_missing(found, inventory)
-        print(f"All that is missing: {written['missing']}")
-    if written["manifest"] is not None:
-        print(f"Manifest of the complete clips: {written['manifest']}")
+        _print_missing(looked)
+        print(f"All that is missing: {looked.missing}")
+    if looked.manifest is not None:
+        print(f"Manifest of the complete clips: {looked.manifest}")
     elif not found.rows:
         print(
             f"No manifest: the clips of {layout.name} are spans of recordings that the lists name; make manifests of "
@@ -314,9 +214,10 @@ def _print(found: Survey, inventory: Inventory, written: dict[str, Path | None])
         print(f"\nThere is no {' and no '.join(absent)} at all.\n{guide(layout, absent)}")
 
 
-def _print_missing(found: Survey, inventory: Inventory) -> None:
+def _print_missing(looked: Looked) -> None:
     from ..corpora.clip_check import ELSEWHERE
 
+    found, inventory = looked.survey, looked.inventory
     checked = found.checked
     classes = checked.by_class()
     print("Missing, by class:" if found.rows else "Missing, by recording:")

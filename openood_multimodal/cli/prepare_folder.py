@@ -10,12 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .main import subparser
-from .preparing import SHOWN, add_follow_links, number_of_workers
+from .parsers import (
+    add_follow_links,
+    add_root,
+    add_workers,
+    names_in,
+    option_names,
+    print_some,
+    subparser,
+)
 
 if TYPE_CHECKING:
-    from ..splits.grouped_splits import GroupedSplit
-    from ..splits.own_clip_configs import Choice
+    from ..splits.own_clip_configs import OwnDataset
     from ..splits.own_clips import OwnClips
 
 EXAMPLES = """  # a folder a class; two of the classes are out-of-distribution
@@ -36,54 +42,48 @@ def main(argv: Sequence[str]) -> int:
     from tqdm import tqdm
 
     from ..splits.grouped import Shares
-    from ..splits.own_clip_configs import choose, write_folder
-    from ..splits.own_clips import split_folder, survey_folder
+    from ..splits.own_clip_configs import make_own_dataset
+    from ..splits.own_clips import survey_folder
+    from ..workers import worker_count
 
-    root = Path(options.root)
     with tqdm(desc="Looking", unit=" videos", leave=False, disable=None, file=sys.stderr) as bar:
         found = survey_folder(
-            root, options.recording, follow_links=options.follow_links, looked=lambda: bar.update()
+            options.root, options.recording, follow_links=options.follow_links, looked=lambda: bar.update()
         )
     if not options.ood and not options.far:
         _print_classes(found)
         print("Now choose the out-of-distribution classes: --ood A,B (near), --far C (far).")
         return 0
-    split = split_folder(
+    with option_names():
+        workers = worker_count(options.workers) if options.check else 1
+    made = make_own_dataset(
         options.name,
         found,
-        _list(options.ood),
-        _list(options.far),
-        _list(options.id),
-        Shares.of(options.val, options.test),
-        options.seed,
-        _list(options.modalities),
+        options.out,
+        ood=names_in(options.ood),
+        far=names_in(options.far),
+        known=names_in(options.id),
+        shares=Shares.of(options.val, options.test),
+        seed=options.seed,
+        modalities=names_in(options.modalities),
+        frames=options.frames,
+        size=options.size,
+        follow_links=options.follow_links,
     )
-    choice = choose(found.clips, split.manifests["train"], options.frames, options.size)
-    folder = Path(options.out) / options.name
-    configs = write_folder(folder, options.name, root, split, choice, options.follow_links)
-    _print_split(found, split, choice, folder)
+    _print_split(made)
     failed = bool(found.broken)
     if options.check:
-        from .prepare_check import check
+        from ..preprocessors.checking import check_files
+        from .prepare_check import report
 
-        workers = number_of_workers(options.workers)
-        manifests = list(split.manifests.values())
-        failed |= bool(
-            check(
-                manifests,
-                root,
-                Path(options.out) / f"{options.name}_broken.csv",
-                (),
-                workers,
-                options.follow_links,
-            )
+        broken = Path(options.out) / f"{options.name}_broken.csv"
+        manifests = made.split.manifests.values()
+        checked = check_files(
+            manifests, options.root, broken, workers=workers, follow_links=options.follow_links, progress=True
         )
-    _print_commands(configs, split, options.name)
+        failed |= bool(report(checked, broken))
+    _print_commands(made, options.name)
     return 1 if failed else 0
-
-
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _print_classes(found: OwnClips) -> None:
@@ -93,14 +93,13 @@ def _print_classes(found: OwnClips) -> None:
         print(f"  {name}: {count} clips, {recordings} recordings")
 
 
-def _print_split(found: OwnClips, split: GroupedSplit, choice: Choice, folder: Path) -> None:
+def _print_split(made: OwnDataset) -> None:
     from tabulate import tabulate
 
+    found, split, choice = made.found, made.split, made.choice
+
     print(f"{found.root}: {len(found.clips)} videos of {len(found.classes)} classes")
-    for clip, fault in list(found.broken.items())[:SHOWN]:
-        print(f"  left out: {clip}: {fault}")
-    if len(found.broken) > SHOWN:
-        print(f"  ... and {len(found.broken) - SHOWN} more")
+    print_some([f"left out: {clip}: {fault}" for clip, fault in found.broken.items()])
     if found.passed_over:
         print(f"  {found.passed_over} files that are no videos were passed over")
     rows = [[key, len(each), len(set(each.groups))] for key, each in split.manifests.items()]
@@ -129,22 +128,22 @@ def _print_split(found: OwnClips, split: GroupedSplit, choice: Choice, folder: P
     if "audio" not in modalities and silent < len(found.clips):
         print(f"Note: {silent} of {len(found.clips)} clips have no sound, so none is used.")
     if "flow" not in modalities:
-        manifests = shlex.quote(str(folder))
+        manifests = shlex.quote(str(made.folder))
         print(
             f"No optical flow. To have it: openood-mm prepare flow --manifest {manifests} --root "
             f"{shlex.quote(str(found.root))} --method dis, then this command again."
         )
 
 
-def _print_commands(configs: Sequence[Path], split: GroupedSplit, name: str) -> None:
+def _print_commands(made: OwnDataset, name: str) -> None:
     from ..splits.own_clip_configs import arguments_for_few
 
-    dataset, ood, npmix = (shlex.quote(str(each)) for each in configs)
-    near = "near" if f"nearood_{name}" in split.manifests else "far"
-    arguments = arguments_for_few(split.manifests["train"])
+    dataset, ood, npmix = (shlex.quote(str(each)) for each in made.configs)
+    near = "near" if f"nearood_{name}" in made.split.manifests else "far"
+    arguments = arguments_for_few(made.split.manifests["train"])
     few = f" --postprocessor_args {shlex.quote(json.dumps(arguments))}" if arguments else ""
     print(
-        f"Written: {configs[0].parent}/ (manifests, split.json, configs)\n"
+        f"Written: {made.folder}/ (manifests, split.json, configs)\n"
         "Train, on a CPU with small networks (on a GPU: networks/clip_fusion.yml, and openood-mm weights):\n"
         f"  openood-mm run --config {dataset} networks/clip_fusion_small.yml pipelines/train/a2d_npmix.yml {npmix} "
         f"--exp_name {name}\n"
@@ -163,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     parser.add_argument("name", metavar="NAME", help="what to call the dataset: letters, digits, _ and -")
-    parser.add_argument("--root", required=True, metavar="DIR", help="holds a folder a class")
+    add_root(parser, "holds a folder a class")
     parser.add_argument("--ood", default="", metavar="A,B", help="classes of the near-OOD set")
     parser.add_argument("--far", default="", metavar="A,B", help="classes of the far-OOD set")
     parser.add_argument(
@@ -185,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--size", type=int, metavar="N", help="pixels (default: 224, or what fits the clips)")
     parser.add_argument("--check", action="store_true", help="decode every file once, and list what fails")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes of --check (default: one a core)")
+    add_workers(parser, "processes of --check")
     parser.add_argument("--out", default="splits", metavar="DIR", help="default %(default)s")
     add_follow_links(parser)
     return parser

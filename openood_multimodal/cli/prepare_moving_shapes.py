@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .main import subparser
+from .parsers import add_workers, option_names, subparser
 
 if TYPE_CHECKING:
     from ..moving_shapes import Generated
@@ -49,21 +49,22 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(list(argv))
 
     from ..moving_shapes import generate
-    from .preparing import number_of_workers
+    from ..workers import worker_count
 
     began = time.monotonic()
     numbers = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
-    generated = generate(
-        options.root,
-        options.layout,
-        options.seed,
-        options.size,
-        flow=options.flow,
-        audio=options.audio,
-        workers=number_of_workers(options.workers),
-        progress=True,
-        **numbers,
-    )
+    with option_names():
+        generated = generate(
+            options.root,
+            options.layout,
+            options.seed,
+            options.size,
+            flow=options.flow,
+            audio=options.audio,
+            workers=worker_count(options.workers),
+            progress=True,
+            **numbers,
+        )
     _report(generated, time.monotonic() - began)
     return 0
 
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--size", default="demo", help="tiny, small or demo (default)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything (0)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    add_workers(parser)
     parser.add_argument("--no-flow", dest="flow", action="store_false", help="leave it to 'prepare flow'")
     parser.add_argument(
         "--no-audio", dest="audio", action="store_false", help="leave WAV files to 'prepare audio'"

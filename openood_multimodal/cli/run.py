@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .main import subparser
+from .parsers import subparser
 
 EXAMPLES = """  # train, then look at near-OOD
   openood-mm run --config datasets/htad/htad_4_3.yml networks/mlp_fusion.yml pipelines/train/a2d.yml

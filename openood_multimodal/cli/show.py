@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from ..errors import UserError
-from .main import subparser
+from .parsers import subparser
 
 EXAMPLES = """  # a clip of a prepared dataset, by its name or any part of it that no other clip has
   openood-mm show catch/x.avi --manifest manifests/hmdb51_25_26 --root /data/HMDB51

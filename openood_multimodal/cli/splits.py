@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from .main import subparser
-
-
-class _Verb(NamedTuple):
-    module: str
-    summary: str
-
+from .parsers import Command, add_commands, subparser
 
 VERBS = {
-    "import": _Verb("splits_import", "MultiOOD's split lists -> manifests, checked against digests"),
-    "generate": _Verb("splits_generate", "a split with no recording on two sides"),
-    "audit": _Verb("splits_audit", "what a split leaks: recordings, duplicates, class names, ..."),
+    "import": Command("splits_import", "MultiOOD's split lists -> manifests, checked against digests"),
+    "generate": Command("splits_generate", "a split with no recording on two sides"),
+    "audit": Command("splits_audit", "what a split leaks: recordings, duplicates, class names, ..."),
 }
 
 EXAMPLES = """  openood-mm splits import --from MultiOOD --out splits
@@ -28,18 +19,9 @@ EXAMPLES = """  openood-mm splits import --from MultiOOD --out splits
 
 
 def main(argv: Sequence[str]) -> int:
-    """Dispatch to the verb's module."""
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items())
-    parser = subparser("splits", f"Import, generate and audit splits.\n\n{verbs}", EXAMPLES)
-    parser.add_argument("verb", metavar="VERB", help="one of those above; each has --help")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
-    options = parser.parse_args(list(argv))
-
-    from ..errors import UserError
-    from ..naming import did_you_mean
-
-    if options.verb not in VERBS:
-        raise UserError(f"there is no 'splits {options.verb}'.{did_you_mean(options.verb, VERBS)}")
-    module = importlib.import_module(f".{VERBS[options.verb].module}", __package__)
-    return module.main(options.arguments) or 0
+    """Run a verb's module."""
+    parser = subparser(
+        "splits", "Import, generate and audit splits.", EXAMPLES, unknown="there is no 'splits {}'."
+    )
+    add_commands(parser, VERBS, "VERB")
+    return parser.parse_args(list(argv)).run() or 0

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .main import subparser
+from .parsers import subparser
 
 EXAMPLES = """  # imported or generated splits, one or all; the authors' lists as they are
   openood-mm splits audit splits/hmdb51_25_26

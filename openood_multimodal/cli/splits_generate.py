@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .main import subparser
+from .parsers import subparser
 
 if TYPE_CHECKING:
     from ..splits.grouped_splits import GroupedSplit, Pool

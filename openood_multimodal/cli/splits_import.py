@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .main import subparser
+from .parsers import subparser
 
 if TYPE_CHECKING:
     from ..corpora.lists import FoundList, ImportedBenchmark

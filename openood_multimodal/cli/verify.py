@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .main import subparser
+from .parsers import subparser
 
 EXAMPLES = """  # a run, a suite, a folder of splits or of leaderboards
   openood-mm verify results/htad

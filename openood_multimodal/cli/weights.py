@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .main import subparser
+from .parsers import subparser
 
 if TYPE_CHECKING:
     from ..networks.clips.published_weights import PublishedWeights

@@ -66,8 +66,3 @@ def write_frames(job: Job) -> None:
         if not done:
             raise UserError(f"{job.source}: a frame of {size[0]}x{size[1]} pixels can't be written as PNG.")
         write_bytes(target, data.tobytes())
-
-
-def frames_there(job: Job) -> bool:
-    """Whether all files of a job are there."""
-    return job.exists()

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..preprocessors.media import (
     FLOW_MARK,
     VIDEO_FORMATS,
@@ -48,11 +48,20 @@ class FlowSettings:
         method: a name of `registry.FLOW_METHODS`.
         bound: pixels a frame that levels 0 and 255 stand for.
         short_side: frames with a longer short side are shrunk to it first; None takes them as they are.
+
+    Raises:
+        ArgumentError: when ``bound`` isn't positive and finite, or ``short_side`` is below 16.
     """
 
     method: str = "tvl1"
     bound: float = BOUND
     short_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bound < float("inf"):
+            raise ArgumentError("bound", f"{self.bound:g} must be greater than 0.")
+        if self.short_side is not None and self.short_side < 16:
+            raise ArgumentError("short_side", f"{self.short_side} is too small; use 16 or more.")
 
     def tag(self) -> str:
         """Return the text that stands in every video made so (``comment`` of the MP4)."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from ..datasets.clip_files import ClipFiles, ModalityFiles, files_of
 from ..datasets.manifest import Manifest
 from ..errors import MissingPackageError, UserError
-from ..workers import end_with_parent
+from ..files.atomic import PathLike, write_csv
+from ..files.paths import remove
+from ..workers import end_with_parent, worker_count
 from .audio import audio_duration, read_audio
 from .clip import ClipPreprocessor
 from .frame_folder import read_frames
@@ -42,7 +46,7 @@ class Fault(NamedTuple):
 
 def check_clips(
     manifests: Iterable[Manifest],
-    root: str | os.PathLike[str],
+    root: PathLike,
     modalities: Iterable[str] = (),
     *,
     workers: int = 1,
@@ -81,6 +85,53 @@ def check_clips(
                 "a process that decoded files was killed, or crashed in a codec library; with one worker, the file "
                 "after the last one told is it."
             ) from error
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check_files` found.
+
+    Attributes:
+        count: files decoded.
+        faults: those that can't be read.
+    """
+
+    count: int
+    faults: list[Fault]
+
+
+def check_files(
+    manifests: Iterable[Manifest],
+    root: PathLike,
+    out: PathLike,
+    modalities: Iterable[str] = (),
+    *,
+    workers: int = 1,
+    follow_links: bool = False,
+    progress: bool = False,
+) -> Checked:
+    """Decode every file of these clips once, and list those that fail in the CSV file ``out``.
+
+    Where none fails, a list of an earlier call is removed.  Arguments and errors are those of `check_clips`;
+    ``progress`` shows a bar on a terminal.
+    """
+    found = check_clips(manifests, root, modalities, workers=worker_count(workers), follow_links=follow_links)
+    shown = tqdm(
+        found,
+        desc="Decoding",
+        unit=" files",
+        leave=False,
+        disable=None if progress else True,
+        file=sys.stderr,
+    )
+    checked = list(shown)
+    faults = [fault for fault in checked if fault is not None]
+    path = Path(out)
+    if faults:
+        write_csv(path, Fault._fields, (fault._asdict() for fault in faults))
+    else:
+        remove(path.parent, path.name)
+    return Checked(len(checked), faults)
 
 
 def _checked(task: tuple[str, str, ModalityFiles]) -> Fault | None:

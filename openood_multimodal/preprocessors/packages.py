@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ..errors import MissingPackageError
@@ -36,8 +37,7 @@ def import_opencv() -> Any:
         import cv2
     except ImportError as error:
         raise MissingPackageError(f"Reading frames needs OpenCV; install it: {_COMMAND}.") from error
-    from torch.utils.data import get_worker_info
-
-    if get_worker_info() is not None and cv2.getNumThreads() > 1:
+    data = sys.modules.get("torch.utils.data")  # without it, this process is no loader's
+    if data is not None and data.get_worker_info() is not None and cv2.getNumThreads() > 1:
         cv2.setNumThreads(0)
     return cv2

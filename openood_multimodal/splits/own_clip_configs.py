@@ -13,11 +13,12 @@ import numpy as np
 from ..datasets.manifest import Manifest
 from ..datasets.split_card import write_split
 from ..errors import UserError
-from ..files.atomic import write_text
+from ..files.atomic import PathLike, write_text
 from ..resources import configs_dir
 from ..vocabulary import TEST_GROUPS
+from .grouped import Shares
 from .grouped_splits import GroupedSplit
-from .own_clips import OwnClip
+from .own_clips import OwnClip, OwnClips, split_folder, survey_folder
 
 _KNN_K, _VIM_DIM = 50, 256  # the defaults, OpenOOD's
 
@@ -116,6 +117,70 @@ def write_folder(
     for file, text in texts.items():
         write_text(folder / file, text.replace("follow_links: False", f"follow_links: {follow_links}"))
     return [folder / file for file in texts]
+
+
+@dataclass(frozen=True)
+class OwnDataset:
+    """What `make_own_dataset` wrote.
+
+    Attributes:
+        found: the clips in the folder.
+        split: which clips train, validate and test.
+        choice: what a network gets of a clip.
+        folder: manifests, ``split.json`` and configs.
+        configs: dataset, OOD sets, NP-Mix's settings.
+    """
+
+    found: OwnClips
+    split: GroupedSplit
+    choice: Choice
+    folder: Path
+    configs: tuple[Path, ...]
+
+
+def make_own_dataset(
+    name: str,
+    root: PathLike | OwnClips,
+    out: PathLike = "splits",
+    *,
+    ood: Sequence[str] = (),
+    far: Sequence[str] = (),
+    known: Sequence[str] = (),
+    recording: str = "",
+    shares: Shares | None = None,
+    seed: int = 0,
+    modalities: Sequence[str] = (),
+    frames: int | None = None,
+    size: int | None = None,
+    follow_links: bool = False,
+) -> OwnDataset:
+    """Make a dataset of class folders with videos: a split with no recording on two sides, OOD sets, and configs.
+
+    Args:
+        name: what to call the dataset: letters, digits, ``_`` and ``-``.
+        root: holds a folder a class; or what `survey_folder` found there (then ``recording`` is not used).
+        out: manifests, ``split.json`` and configs go into ``<out>/<name>/``.
+        ood: classes of the near-OOD set.
+        far: classes of the far-OOD set; at least one of both.
+        known: in-distribution classes; empty for all others.
+        recording: see `survey_folder`.
+        shares: of train, validation and test; default 70, 15, 15 per cent.
+        seed: of the split.
+        modalities: empty for those that all clips have.
+        frames: see `choose`.
+        size: see `choose`.
+        follow_links: whether links may lead out of ``root``.
+
+    Raises:
+        UserError: as `survey_folder`, `split_folder` and `choose`.
+        MissingPackageError: when PyAV is not installed.
+    """
+    found = root if isinstance(root, OwnClips) else survey_folder(root, recording, follow_links=follow_links)
+    split = split_folder(name, found, ood, far, known, shares, seed, modalities)
+    choice = choose(found.clips, split.manifests["train"], frames, size)
+    folder = Path(out) / name
+    configs = write_folder(folder, name, found.root, split, choice, follow_links)
+    return OwnDataset(found, split, choice, folder, tuple(configs))
 
 
 def _dataset(folder: Path, name: str, root: Path, split: GroupedSplit, choice: Choice) -> str:

@@ -42,6 +42,44 @@ def test_version_and_help(capsys):
     assert "examples:" in out
 
 
+def test_help_imports_no_command():
+    """A command's module, and all that it needs, is imported when the command is chosen."""
+    code = (
+        "import sys; from openood_multimodal.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in sys.modules if 'openood_multimodal.cli.' in name or name in ('torch', 'numpy')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['openood_multimodal.cli.parsers', 'openood_multimodal.cli.main']"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["splits", "impot"], "there is no 'splits impot'. Did you mean 'import'?"),
+        (["prepare", "flw"], "there is no data set 'flw' to prepare. Did you mean 'flow'?"),
+        (
+            ["prepare", "--out", "x", "hmdb5"],
+            "there is no data set 'hmdb5' to prepare. Did you mean 'hmdb51'?",
+        ),
+        (["prepare", "--root", "x", "flow"], "name 'flow' first: openood-mm prepare flow ..."),
+    ],
+)
+def test_unknown_commands_within_commands(cli, words, said):
+    done = cli(words)
+    assert (done.code, done.err) == (2, f"openood-mm: {said}")
+
+
+def test_options_before_the_data_set_and_after(cli, tmp_path):
+    (tmp_path / "video").mkdir()
+    after = cli(["prepare", "hmdb51", "--root", str(tmp_path), "--json"])
+    before = cli(["prepare", "--json", "--root", str(tmp_path), "hmdb51"])
+    assert before == after
+    assert before.code == 1
+    assert f'"root": "{tmp_path}"' in before.out
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples_that_parse(capsys, command):
     code, out, err = parse_only(capsys, [command, "--help"])

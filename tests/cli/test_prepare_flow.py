@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from openood_multimodal.cli import prepare_audio, prepare_flow
-from openood_multimodal.cli.preparing import moved_cell
 from openood_multimodal.datasets.cells import flow_y
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
+from openood_multimodal.making.missing import moved_cell
 from openood_multimodal.making.writing import read_comment
 from openood_multimodal.moving_shapes import generate
 from openood_multimodal.preprocessors.optical_flow import dequantise

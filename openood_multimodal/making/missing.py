@@ -1,27 +1,25 @@
-"""What ``prepare flow`` and ``prepare audio`` share: from manifests to jobs, a progress line, the closing account."""
+"""What making flow, sound and frames share: from manifests to jobs, to what became of them."""
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
 from ..datasets.cells import split_frames
 from ..datasets.manifest import Manifest
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..files import listed
-from ..files.atomic import write_text
+from ..files.atomic import PathLike, write_text
 from ..files.paths import is_too_long, remove, resolve_inside
-from ..making.derive import Finished, Job, Make, Outcome, do_jobs
-
-SHOWN = 10  # failures printed; the list file has all
+from ..workers import worker_count
+from .derive import Finished, Job, Make, Outcome, do_jobs
 
 
 @dataclass(frozen=True)
@@ -36,47 +34,64 @@ class Plan:
     """
 
     jobs: tuple[Job, ...]
-    of_frames: int
-    new_cells: dict[str, tuple[str, ...]]
+    of_frames: int = 0
+    new_cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unusable: tuple[Outcome, ...] = ()
 
 
-def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the options that both commands have."""
-    parser.add_argument(
-        "--manifest",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="FILE.csv",
-        help="manifests, or folders of them, that name the clips",
-    )
-    parser.add_argument("--root", required=True, metavar="DIR", help="the data set's folder")
-    parser.add_argument(
-        "--out", metavar="DIR", help=f"where the {what} goes, laid out as in --root (default: --root)"
-    )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
-    add_follow_links(parser)
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="make all files again, downloaded ones too; after an interruption, go on without it",
-    )
+@dataclass(frozen=True)
+class NewManifest:
+    """A manifest with a column for what was made.
+
+    Attributes:
+        path: ``<name>_with_<modality>.csv`` beside ``source``; written where ``named`` is above 0.
+        source: the manifest that lacked cells.
+        named: clips that have a cell.
+        clips: all clips.
+    """
+
+    path: Path
+    source: Path
+    named: int
+    clips: int
 
 
-def add_follow_links(parser: argparse.ArgumentParser) -> None:
-    """Add the option that lets links lead out of the data folder."""
-    parser.add_argument(
-        "--follow-links",
-        action="store_true",
-        help="go through links that lead out of --root, to another disk, say",
-    )
+@dataclass(frozen=True)
+class Made:
+    """What became of the files to make.
+
+    Attributes:
+        made: files, or pairs of files, made now.
+        present: those that were there already.
+        failures: those that could not be made, with the reason.
+        remarks: what was tolerated in sources, a sentence each.
+        of_frames: clips that are folders of frames, for which nothing is made.
+        failed_list: the text file with all failures, ``<clip> <tab> <reason>`` a line; None where there are none.
+        manifests: those that lacked cells.
+        seconds: that it took.
+    """
+
+    made: int
+    present: int
+    failures: tuple[Outcome, ...]
+    remarks: tuple[str, ...]
+    of_frames: int
+    failed_list: Path | None
+    manifests: tuple[NewManifest, ...]
+    seconds: float
 
 
-def read_manifests(names: Iterable[str], modality: str) -> list[Manifest]:
-    """Return the manifests of these files, and of all CSV files in these folders but those made for ``modality``."""
-    files: list[Path] = []
+def read_manifests(names: Iterable[PathLike | Manifest], modality: str) -> list[Manifest]:
+    """Return the manifests of these files, and of all CSV files in these folders but those made for ``modality``.
+
+    Raises:
+        UserError: when a file is missing or no manifest, or a folder has none.
+    """
+    files: list[Path | Manifest] = []
     for name in names:
+        if isinstance(name, Manifest):
+            files.append(name)
+            continue
         path = Path(name)
         if path.is_dir():
             found = [p for p in listed(path, "*.csv") if not p.stem.endswith(f"_with_{modality}")]
@@ -85,7 +100,7 @@ def read_manifests(names: Iterable[str], modality: str) -> list[Manifest]:
             files += found
         else:
             files.append(path)
-    return [Manifest.read(path) for path in dict.fromkeys(files)]
+    return [each if isinstance(each, Manifest) else Manifest.read(each) for each in dict.fromkeys(files)]
 
 
 def plan(
@@ -109,9 +124,12 @@ def plan(
         follow_links: whether videos may lie behind links that lead out of ``root``.
 
     Raises:
+        ArgumentError: when ``root`` is no folder.
         UserError: when a manifest has no videos, two videos would give the same file, or a path leads out of its
             folder.
     """
+    if not root.is_dir():
+        raise ArgumentError("root", f"{root} is not a folder.")
     jobs: dict[tuple[str, ...], tuple[str, str]] = {}
     new_cells: dict[str, tuple[str, ...]] = {}
     of_frames = 0
@@ -181,38 +199,45 @@ def moved_cell(video: str, folder: str, ending: str) -> str:
     return str(PurePosixPath(*parents, path.stem + ending))
 
 
-def number_of_workers(asked: int | None) -> int:
-    """Return ``--workers``, by default the number of cores that this process may use."""
-    if asked is not None and asked < 1:
-        raise UserError(f"--workers {asked}: at least one is needed.")
-    if asked is not None:
-        return asked
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
-
-
-def make_all(
+def make_missing(
     what: str,
+    manifests: Sequence[Manifest],
     planned: Plan,
     make: Make,
     finished: Finished,
     out: Path,
     *,
-    overwrite: bool,
-    workers: int,
+    overwrite: bool = False,
+    workers: int = 1,
+    progress: bool = False,
     prepare_worker: Callable[[], None] | None = None,
-) -> list[Outcome]:
-    """Do the jobs with a progress line, print the account, keep the list of failures; return the failures."""
+) -> Made:
+    """Do a plan's jobs, keep the list of failures, and write the manifests that name what was made.
+
+    Args:
+        what: ``flow``, ``audio``, ``frames``: for the progress line and the names of files.
+        manifests: those that the plan was made for.
+        planned: what to make.
+        make: see `derive.Make`.
+        finished: see `derive.Finished`.
+        out: folder of the files to make, and of ``<what>_failed.txt``.
+        overwrite: make files again that are there.
+        workers: processes; more than one needs ``if __name__ == "__main__":`` in a script.
+        progress: show a bar on a terminal, else a line a minute, on stderr.
+        prepare_worker: called once in each process.
+
+    Raises:
+        OSError, MissingPackageError, UserError: as `derive.do_jobs`.
+    """
+    workers = worker_count(workers)
     failures = list(planned.unusable)
     remarks: list[str] = []
-    counts = {"made": 0, "present": 0, "failed": 0}
+    counts = Counter[str]()
     began = time.monotonic()
     # Those that seem to be there are looked at first, so that the time left is that of the others.
     jobs = sorted(planned.jobs, key=lambda job: not job.exists())
     with (
-        Progress(what, len(jobs)) as progress,
+        _Progress(what, len(jobs), progress) as bar,
         closing(do_jobs(jobs, make, finished, overwrite, workers, prepare_worker)) as outcomes,
     ):
         for outcome in outcomes:
@@ -221,27 +246,32 @@ def make_all(
                 failures.append(outcome)
             elif outcome.reason:
                 remarks.append(outcome.reason)
-            progress.step(outcome.state == "made")
-    seconds = tqdm.format_interval(time.monotonic() - began)
-    print(
-        f"{what}: {counts['made']} made, {counts['present']} there already, {len(failures)} failed ({seconds})"
+            bar.step(outcome.state == "made")
+    seconds = time.monotonic() - began
+    listed_in = out / f"{what}_failed.txt"
+    if failures:
+        write_text(listed_in, "".join(f"{each.job.clip}\t{each.reason}\n" for each in failures))
+    else:
+        with suppress(OSError):
+            remove(out, listed_in.name)
+    return Made(
+        counts["made"],
+        counts["present"],
+        tuple(failures),
+        tuple(remarks),
+        planned.of_frames,
+        listed_in if failures else None,
+        tuple(_new_manifests(manifests, what, planned, out)),
+        seconds,
     )
-    if remarks:
-        print(f"{what}: {len(remarks)} made of videos with faults:", file=sys.stderr)
-        _print_some(remarks)
-    if planned.of_frames:
-        print(
-            f"{what}: {planned.of_frames} clips are frames of a recording, not video files: nothing is made for them. "
-            f"The {what} of EPIC-Kitchens is published with the data (openood-mm prepare epic_kitchens says where)."
-        )
-    _list_failures(what, failures, out / f"{what}_failed.txt")
-    return failures
 
 
-def write_manifests(manifests: Sequence[Manifest], modality: str, planned: Plan, out: Path) -> None:
+def _new_manifests(
+    manifests: Sequence[Manifest], modality: str, planned: Plan, out: Path
+) -> Iterator[NewManifest]:
     """Write ``<name>_with_<modality>.csv`` beside each manifest that lacked cells, naming the files that are there."""
     for manifest in manifests:
-        if manifest.source not in planned.new_cells:
+        if not manifest.source or manifest.source not in planned.new_cells:
             continue
         old = manifest.files.get(modality, ("",) * len(manifest))
         cells = [
@@ -251,38 +281,26 @@ def write_manifests(manifests: Sequence[Manifest], modality: str, planned: Plan,
         source = Path(manifest.source)
         path = source.with_name(f"{source.stem}_with_{modality}{source.suffix}")
         named = sum(map(bool, cells))
-        if not named:
-            print(
-                f"No {path.name} is written: none of the {len(cells)} clips of {source} has {modality}. Mend or "
-                "replace the files that failed (above), and run the same command again.",
-                file=sys.stderr,
-            )
-            continue
-        new = Manifest.create(
-            manifest.clips,
-            manifest.labels,
-            manifest.class_names,
-            {**manifest.files, modality: cells},
-            manifest.groups,
-            manifest.starts,
-            manifest.stops,
-        )
-        new.write(path)
-        print(f"{path}: the manifest with the column {modality} ({named} of {len(cells)} clips have it)")
-        if named < len(cells):
-            print(
-                f"  Clips without {modality} can't be read with it: mend or replace their files and run the same "
-                "command again, or set on_error: skip to leave them out."
-            )
+        if named:
+            Manifest.create(
+                manifest.clips,
+                manifest.labels,
+                manifest.class_names,
+                {**manifest.files, modality: cells},
+                manifest.groups,
+                manifest.starts,
+                manifest.stops,
+            ).write(path)
+        yield NewManifest(path, source, named, len(cells))
 
 
-class Progress:
+class _Progress:
     """A bar on a terminal, else a line a minute: files done, files made a second, time left."""
 
     EVERY = 60.0
 
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total = what, total
+    def __init__(self, what: str, total: int, shown: bool) -> None:
+        self._what, self._total, self._shown = what, total, shown
         self._done = self._made = 0
         self._began = self._told = time.monotonic()
         self._bar = tqdm(
@@ -291,11 +309,11 @@ class Progress:
             unit="clip",
             dynamic_ncols=True,
             smoothing=0.05,
-            disable=None,
+            disable=None if shown else True,
             file=sys.stderr,
         )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> _Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -311,27 +329,10 @@ class Progress:
             self._bar.update()
             return
         now = time.monotonic()
-        if now - self._told >= self.EVERY and self._made:
+        if self._shown and now - self._told >= self.EVERY and self._made:
             self._told = now
             rate = self._made / (now - self._began)
             left = tqdm.format_interval((self._total - self._done) / rate)
             print(
                 f"{self._what}: {self._done}/{self._total}, {rate:.2f} clips/s, {left} left", file=sys.stderr
             )
-
-
-def _print_some(lines: Sequence[str]) -> None:
-    for line in lines[:SHOWN]:
-        print(f"  {line}", file=sys.stderr)
-    if len(lines) > SHOWN:
-        print(f"  ... and {len(lines) - SHOWN} more", file=sys.stderr)
-
-
-def _list_failures(what: str, failures: Sequence[Outcome], path: Path) -> None:
-    if not failures:
-        with suppress(OSError):
-            remove(path.parent, path.name)
-        return
-    _print_some([outcome.reason for outcome in failures])
-    write_text(path, "".join(f"{outcome.job.clip}\t{outcome.reason}\n" for outcome in failures))
-    print(f"{what}: all that failed: {path}", file=sys.stderr)

@@ -1,0 +1,124 @@
+"""What the commands' parsers share: commands within commands, options that several have, and how they are printed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple, TextIO
+
+from ..errors import ArgumentError, UserError
+from ..naming import did_you_mean
+
+SHOWN = 10  # lines of a list that are printed; a file has all
+
+
+class Command(NamedTuple):
+    """A command: the module of this package whose ``main`` takes its arguments, and what it does."""
+
+    module: str
+    summary: str
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of which a command's own parser is made only when the command is chosen.
+
+    Args:
+        unknown: the error's sentence for an unknown command, with ``{}`` for it; "" for argparse's.
+        module: of this package, whose ``main`` parses instead; it is imported when the command is chosen.
+        **settings: of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, unknown: str = "", module: str = "", **settings: Any) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        settings.setdefault("allow_abbrev", False)
+        super().__init__(**settings)
+        self._unknown, self._module = unknown, module
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; a parser with a module hands the arguments on to that."""
+        if not self._module:
+            return super().parse_known_args(args, namespace)
+        main = import_module(f".{self._module}", __package__).main
+        return argparse.Namespace(run=partial(main, args), command=self.prog.split()[-1]), []
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if self._unknown and action.nargs == argparse.PARSER and value not in (action.choices or ()):
+            raise UserError(self._unknown.format(value) + did_you_mean(value, action.choices or ()))
+        super()._check_value(action, value)
+
+
+def add_commands(
+    parser: argparse.ArgumentParser,
+    commands: Mapping[str, Command],
+    metavar: str,
+    title: str = "commands (each has --help)",
+) -> argparse._SubParsersAction[Parser]:
+    """Add sub-parsers; the options then have ``command``, and ``run``, a function without arguments."""
+    parsers = parser.add_subparsers(title=title, metavar=metavar, required=True, parser_class=Parser)
+    for name, command in commands.items():
+        parsers.add_parser(name, help=command.summary, module=command.module)
+    return parsers
+
+
+def subparser(command: str, description: str, examples: str, **settings: Any) -> argparse.ArgumentParser:
+    """Return a command's parser, with examples below the options."""
+    return Parser(
+        prog=f"openood-mm {command}", description=description, epilog=f"examples:\n{examples}", **settings
+    )
+
+
+def add_manifest(parser: argparse.ArgumentParser, meaning: str, required: bool = True) -> None:
+    """Add ``--manifest``."""
+    parser.add_argument(
+        "--manifest", nargs="+", action="extend", required=required, metavar="FILE.csv", help=meaning
+    )
+
+
+def add_root(parser: argparse.ArgumentParser, meaning: str = "the dataset's folder") -> None:
+    """Add ``--root``."""
+    parser.add_argument("--root", required=True, metavar="DIR", help=meaning)
+
+
+def add_workers(parser: argparse.ArgumentParser, meaning: str = "processes") -> None:
+    """Add ``--workers``; `workers.worker_count` turns it into a number."""
+    parser.add_argument("--workers", type=int, metavar="N", help=f"{meaning} (default: one a core)")
+
+
+def add_follow_links(parser: argparse.ArgumentParser) -> None:
+    """Add ``--follow-links``."""
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="go through links that lead out of --root, to another disk, say",
+    )
+
+
+def add_overwrite(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add ``--overwrite``."""
+    parser.add_argument("--overwrite", action="store_true", help=meaning)
+
+
+def names_in(text: str | None) -> list[str]:
+    """Return the names in ``A,B,C``."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+@contextmanager
+def option_names() -> Iterator[None]:
+    """Say ``--short-side`` where the core says ``short_side``."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise UserError(f"--{error.argument.replace('_', '-')} {error.fault}") from error
+
+
+def print_some(lines: Sequence[str], shown: int = SHOWN, file: TextIO | None = None) -> None:
+    """Print the first lines, and how many more there are."""
+    for line in lines[:shown]:
+        print(f"  {line}", file=file or sys.stdout)
+    if len(lines) > shown:
+        print(f"  ... and {len(lines) - shown} more", file=file or sys.stdout)
