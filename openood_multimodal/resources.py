@@ -6,10 +6,12 @@ installed wheel they travel inside the package, under ``openood_multimodal/_data
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
-from .files.names import listed
+from .files import listed, read_yaml, reading
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -59,6 +61,22 @@ def list_benchmarks(folder: Path, *keys: str) -> list[str]:
         for path in listed(folder, "*.yml")
         if any(line.startswith(starts) for line in path.read_text(encoding="utf-8").splitlines())
     )
+
+
+def read_benchmark(path: Path) -> Any:
+    """Return the YAML content of a benchmark's description.  It is shared by all callers: don't change it.
+
+    Raises:
+        UserError: when the file can't be read or is not valid YAML.
+    """
+    with reading(path, "a benchmark"):
+        status = path.stat()
+    return _read_benchmark(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_benchmark(path: Path, mtime_ns: int, size: int) -> Any:
+    return read_yaml(path, "a benchmark")
 
 
 def leaderboard_dir() -> Path:

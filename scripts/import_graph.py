@@ -88,7 +88,6 @@ KNOWN: frozenset[str] = frozenset(
         "circle of rooms: engines, pipelines, plugin",
         "forbidden: engines -> plugin.adapters",
         "forbidden: engines -> plugin.recipes",
-        "inside a function: datasets.split_card -> datasets.clip_benchmarks",
         "inside a function: embeddings.multiood.head -> networks.clips.authors",
         "inside a function: engines -> plugin.adapters",
         "inside a function: engines -> plugin.recipes",

@@ -9,16 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from ..config import bind
 from ..errors import UserError
-from ..files import read_yaml
 from ..naming import did_you_mean
-from ..resources import benchmark_splits_dir, list_benchmarks
 from ..vocabulary import BENCHMARK_TRACKS, LOADER_GROUPS, SETTINGS
+from .benchmark_files import available, load_described
 
 SPLIT_RULES = ("grouped_runs", "ordered_rows")
 
@@ -195,7 +191,7 @@ class Benchmark:
 
 def available_benchmarks() -> list[str]:
     """Return the names of the packaged benchmarks, sorted."""
-    return list_benchmarks(benchmark_splits_dir(), "layout")
+    return available("layout")
 
 
 def load_benchmark(name: str | os.PathLike[str]) -> Benchmark:
@@ -207,26 +203,7 @@ def load_benchmark(name: str | os.PathLike[str]) -> Benchmark:
         UserError: when there is none, or its YAML is wrong: an unknown or missing key, a value of the wrong
             kind, a class that does not exist, a class that is both in- and out-of-distribution.
     """
-    text = os.fspath(name)
-    if text.endswith((".yml", ".yaml")):
-        path = Path(text)
-    else:
-        path = benchmark_splits_dir() / f"{text}.yml"
-        if Path(text).name != text or not path.is_file():
-            raise UserError(f"there is no benchmark '{text}'.{did_you_mean(text, available_benchmarks())}")
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise UserError(f"the benchmark file {path} can't be read: {error.strerror}.") from error
-    return _load(path.resolve(), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=64)
-def _load(path: Path, mtime_ns: int, size: int) -> Benchmark:
-    content = read_yaml(path, "a benchmark")
-    benchmark = bind(content, Benchmark, str(path), ignore=())
-    _validate(benchmark, str(path))
-    return benchmark
+    return load_described(name, Benchmark, "layout", "benchmark", _validate)
 
 
 def _validate(benchmark: Benchmark, where: str) -> None:

@@ -9,15 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 
-from ..config import bind
 from ..errors import UserError
-from ..files import read_yaml
 from ..naming import did_you_mean
-from ..resources import benchmark_splits_dir, list_benchmarks
 from ..vocabulary import BENCHMARK_TRACKS, CORPORA, FIT_SETS, GROUP_OF_FILE, ID_SETS, SETTINGS
+from .benchmark_files import available, load_described
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,7 @@ class ClipBenchmark:
 
 def available_clip_benchmarks() -> list[str]:
     """Return the names of the packaged benchmarks of clips, sorted."""
-    return list_benchmarks(benchmark_splits_dir(), "sets")
+    return available("sets")
 
 
 def load_clip_benchmark(name: str | os.PathLike[str]) -> ClipBenchmark:
@@ -178,27 +174,7 @@ def load_clip_benchmark(name: str | os.PathLike[str]) -> ClipBenchmark:
             labels that are not 0, 1, ..., a class that is both in- and out-of-distribution, counts that don't add
             up.
     """
-    text = os.fspath(name)
-    if text.endswith((".yml", ".yaml")):
-        path = Path(text)
-    else:
-        path = benchmark_splits_dir() / f"{text}.yml"
-        known = available_clip_benchmarks()
-        if text not in known:
-            raise UserError(f"there is no benchmark of clips '{text}'.{did_you_mean(text, known)}")
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise UserError(f"the benchmark file {path} can't be read: {error.strerror}.") from error
-    return _load(path.resolve(), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=32)
-def _load(path: Path, mtime_ns: int, size: int) -> ClipBenchmark:
-    content = read_yaml(path, "a benchmark")
-    benchmark = bind(content, ClipBenchmark, str(path), ignore=())
-    _validate(benchmark, str(path))
-    return benchmark
+    return load_described(name, ClipBenchmark, "sets", "benchmark of clips", _validate)
 
 
 def _validate(benchmark: ClipBenchmark, where: str) -> None:

@@ -23,6 +23,7 @@ from ..files.folders import writing_together
 from ..files.paths import remove, resolve_inside
 from ..naming import did_you_mean
 from ..vocabulary import BENCHMARK_TRACKS, GROUP_OF_FILE, ID_SETS
+from .clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
 from .manifest import Manifest
 
 SCHEMA_VERSION = 1
@@ -233,8 +234,6 @@ def clip_provenance(
 
 
 def _published_digest(card: SplitCard, key: str) -> str | None:
-    from .clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
-
     if card.benchmark not in available_clip_benchmarks():
         return None
     benchmark = load_clip_benchmark(str(card.benchmark))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import read_yaml, text_sha256
-from ..resources import benchmark_splits_dir
+from ..files import text_sha256
+from ..resources import benchmark_splits_dir, read_benchmark
 
 MULTIOOD_BENCHMARKS = (
     "hmdb51_25_26",
@@ -57,7 +57,7 @@ def manifests_digest(digests: Mapping[str, str]) -> str:
 
 
 def _digests(path: Path) -> frozenset[str]:
-    content: Any = read_yaml(path, "a benchmark")
+    content = read_benchmark(path)
     digests = (content.get("manifest_digests") or []) if isinstance(content, dict) else None
     if not isinstance(digests, list) or not all(isinstance(each, str) for each in digests):
         raise UserError(f"{path}: manifest_digests must be a list of SHA-256 digests.")

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..errors import UserError
-from ..files import atomic, holding, listed, read_yaml, text_sha256
+from ..files import atomic, holding, listed, text_sha256
 from ..naming import did_you_mean
-from ..resources import benchmark_splits_dir
+from ..resources import benchmark_splits_dir, read_benchmark
 from ..version import __version__
 from ..vocabulary import AVERAGE, METRICS, PAPER_METRICS
 from .claims import known_manifest_digests
@@ -126,7 +126,7 @@ def collect(
 
 def _generated_benchmarks() -> set[str]:
     paths = listed(benchmark_splits_dir(), "*.yml")
-    contents = {path.stem: read_yaml(path, "a benchmark") for path in paths}
+    contents = {path.stem: read_benchmark(path) for path in paths}
     return {
         name for name, content in contents.items() if isinstance(content, dict) and content.get("synthetic")
     }

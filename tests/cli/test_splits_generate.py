@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openood_multimodal.cli import splits, splits_generate, splits_import
-from openood_multimodal.datasets import clip_benchmarks
+from openood_multimodal.datasets import benchmark_files
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.split_card import SplitCard
 from openood_multimodal.errors import UserError
@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     packaged = tmp_path / "benchmark_splits"
     packaged.mkdir()
     (packaged / "made.yml").write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(clip_benchmarks, "benchmark_splits_dir", lambda: packaged)
+    monkeypatch.setattr(benchmark_files, "benchmark_splits_dir", lambda: packaged)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

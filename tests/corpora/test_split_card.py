@@ -7,7 +7,7 @@ import made_lists
 import pytest
 import yaml
 
-from openood_multimodal.datasets import clip_benchmarks
+from openood_multimodal.datasets import benchmark_files
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.split_card import FILE_NAME, SplitCard, clip_provenance, entry_of
 from openood_multimodal.errors import UserError
@@ -107,7 +107,7 @@ def packaged(tmp_path, monkeypatch):
     folder.mkdir()
     content = made_lists.benchmark({"train": manifest().digest()})
     (folder / "made.yml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    monkeypatch.setattr(clip_benchmarks, "benchmark_splits_dir", lambda: folder)
+    monkeypatch.setattr(benchmark_files, "benchmark_splits_dir", lambda: folder)
     return folder
 
 

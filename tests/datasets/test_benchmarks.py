@@ -106,7 +106,7 @@ def test_unknown_benchmark() -> None:
         load_benchmark("htad_4_4")
     with pytest.raises(UserError, match=r"there is no benchmark '../benchmark_splits/htad_4_3'"):
         load_benchmark("../benchmark_splits/htad_4_3")
-    with pytest.raises(UserError, match=r"can't be read"):
+    with pytest.raises(UserError, match=r"nowhere\.yml: there is no such file"):
         load_benchmark("nowhere.yml")
 
 
