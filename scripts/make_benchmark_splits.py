@@ -21,7 +21,7 @@ import yaml
 from openood_multimodal.datasets.benchmarks import Source
 from openood_multimodal.datasets.layouts import htad, mfeat
 from openood_multimodal.datasets.layouts.source import Stamped, find_file, read_csv, read_header
-from openood_multimodal.datasets.splits import contiguous_runs, draw_partitions
+from openood_multimodal.datasets.table_splits import contiguous_runs, draw_partitions
 from openood_multimodal.errors import UserError
 from openood_multimodal.files.atomic import write_text
 

@@ -79,7 +79,7 @@ class OODSet:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How in-distribution rows are divided; see `datasets.splits` for the rules."""
+    """How in-distribution rows are divided; see `datasets.table_splits` for the rules."""
 
     rule: str
     val_percent: int = 15

@@ -24,8 +24,8 @@ from .benchmarks import Benchmark, Partition, load_benchmark
 from .layouts import SourceTable, load_table
 from .manifest import OOD_LABEL, Manifest
 from .own_table import ManifestRequest, load_manifest_table
-from .splits import Split, grouped_runs, ordered_rows
 from .standardize import Standardizer
+from .table_splits import Split, grouped_runs, ordered_rows
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import yaml
 
 from openood_multimodal.config import load_config
 from openood_multimodal.datasets.benchmarks import available_benchmarks, load_benchmark
-from openood_multimodal.datasets.splits import draw_partitions
+from openood_multimodal.datasets.table_splits import draw_partitions
 from openood_multimodal.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from openood_multimodal.datasets import Collated, Manifest, ModalityBatch, MultimodalTabularDataset
 from openood_multimodal.datasets.benchmarks import load_benchmark
-from openood_multimodal.datasets.splits import grouped_runs
+from openood_multimodal.datasets.table_splits import grouped_runs
 from openood_multimodal.errors import UserError
 from openood_multimodal.preprocessors import GaussianNoise
 from openood_multimodal.registry import DATASETS

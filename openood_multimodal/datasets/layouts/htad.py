@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..benchmarks import Benchmark
-from ..splits import contiguous_runs
+from ..table_splits import contiguous_runs
 from .source import Layout, SourceTable, Stamped, read_csv, read_header
 
 FILE = "multiviewstacking/data/htad.csv"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openood_multimodal.datasets.splits import (
+from openood_multimodal.datasets.table_splits import (
     contiguous_runs,
     draw_partitions,
     grouped_runs,
