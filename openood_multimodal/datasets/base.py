@@ -12,9 +12,8 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,48 +26,10 @@ from ..errors import MissingPackageError, UserError
 from ..files.paths import resolve_inside
 from .batch import ModalityBatch
 from .collate import Collated
-from .manifest import OOD_LABEL, Manifest
+from .contents import ClipRequest as ClipRequest
+from .contents import Contents, contents_of
+from .manifest import Manifest
 from .skipped import SkipLog, SkippedClip, skip_note
-from .split_card import FILE_NAME as SPLIT_CARD
-from .split_card import SplitCard, clip_provenance
-
-
-@dataclass(frozen=True)
-class ClipRequest:
-    """What ``imglist_pth`` says of a set of clips.
-
-    Attributes:
-        manifest: path of the manifest CSV.
-        modalities: which of its modality columns, in which order; a list, or text with commas; None for all.
-        on_error: what to do with a clip that can't be read: ``raise``, or ``skip`` it and list it.
-        follow_links: whether symbolic links may lead out of the data folder.
-    """
-
-    manifest: str
-    modalities: list[str] | str | None = None
-    on_error: Literal["raise", "skip"] = "raise"
-    follow_links: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Contents:
-    """What a dataset is told of before a row is loaded.
-
-    Attributes:
-        manifest: one row a sample, with the modalities in use, in their order.
-        class_names: the in-distribution classes, in the order of their labels.
-        provenance: what a result record needs to know of the data; its ``track`` is the dataset's.
-        root: folder that cells are relative to.
-        on_error: as in `ClipRequest`.
-        follow_links: as in `ClipRequest`.
-    """
-
-    manifest: Manifest
-    class_names: tuple[str, ...]
-    provenance: dict[str, Any]
-    root: str = ""
-    on_error: str = "raise"
-    follow_links: bool = False
 
 
 class ClipError(UserError):
@@ -182,17 +143,7 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         """
         given = imglist_pth if isinstance(imglist_pth, Mapping) else {"manifest": os.fspath(imglist_pth)}
         self.request = bind(given, self.Request, "imglist_pth", ignore=())
-        path = self.request.manifest
-        whole = self.read_manifest(path)
-        manifest = _selected(whole, self.request)
-        return Contents(
-            manifest,
-            _class_names(manifest),
-            clip_provenance(path, whole, manifest.modalities),
-            os.path.abspath(data_dir or os.path.dirname(path)),
-            self.request.on_error,
-            self.request.follow_links,
-        )
+        return contents_of(self.read_manifest(self.request.manifest), self.request, data_dir)
 
     def read_manifest(self, path: str) -> Manifest:
         """Return the manifest in a CSV file.
@@ -373,40 +324,6 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}: {len(self)} clips; {', '.join(self.modalities)})"
-
-
-def names_of(modalities: list[str] | str | None) -> list[str] | None:
-    """Return a list of modalities that a config gives as a list, as text with commas, or not at all."""
-    if isinstance(modalities, str):
-        return [part.strip() for part in modalities.split(",") if part.strip()]
-    return modalities
-
-
-def _selected(manifest: Manifest, request: ClipRequest) -> Manifest:
-    if not len(manifest):
-        raise UserError(f"{request.manifest} has a header but no clip.")
-    wanted = names_of(request.modalities)
-    if wanted is not None:
-        manifest = manifest.select(wanted)
-    if not manifest.modalities:
-        raise UserError(
-            f"imglist_pth.modalities is empty; {request.manifest} has {', '.join(manifest.files) or 'none'}."
-        )
-    return manifest
-
-
-def class_names_of(manifest: Manifest) -> tuple[str, ...]:
-    """Return the in-distribution classes of a manifest, ``class 3`` where no row has the label 3."""
-    class_of = dict(zip(manifest.labels.tolist(), manifest.class_names, strict=True))
-    count = max(class_of, default=OOD_LABEL) + 1
-    return tuple(class_of.get(label, f"class {label}") for label in range(count))
-
-
-def _class_names(manifest: Manifest) -> tuple[str, ...]:
-    folder = os.path.dirname(os.path.abspath(manifest.source))
-    if os.path.isfile(os.path.join(folder, SPLIT_CARD)):
-        return tuple(SplitCard.read(folder).class_names)
-    return class_names_of(manifest)
 
 
 def _shared_count() -> Tensor:

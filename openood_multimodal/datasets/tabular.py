@@ -18,9 +18,10 @@ from ..errors import UserError
 from ..naming import did_you_mean
 from ..registry import DATASETS
 from ..vocabulary import ID_SETS, LOADER_GROUPS
-from .base import Contents, MultimodalDataset, class_names_of, names_of
+from .base import MultimodalDataset
 from .batch import ModalityBatch
 from .benchmarks import Benchmark, Partition, load_benchmark
+from .contents import Contents, class_names_of, names_of
 from .layouts import SourceTable, load_table
 from .manifest import OOD_LABEL, Manifest
 from .own_table import ManifestRequest, load_manifest_table
