@@ -1,9 +1,11 @@
 """The base class of datasets: a new one writes ``load(row)``, and inherits what hosts, loaders and records ask for.
 
-@DATASETS.register("SensorFolder")
-class SensorFolder(MultimodalDataset):
-def load(self, row):
-return {name: np.load(self.path(row, name)) for name in self.modalities}
+For example:
+
+    @DATASETS.register("SensorFolder")
+    class SensorFolder(MultimodalDataset):
+        def load(self, row):
+            return {name: np.load(self.path(row, name)) for name in self.modalities}
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -202,6 +203,29 @@ def read_csv(path: PathLike, what: str = "a CSV table") -> list[list[str]]:
         UserError: as `read_text`; when it is no CSV (with the line).
     """
     return parse_csv(read_text(path, "csv_bytes", what), str(path))
+
+
+def read_table(
+    path: PathLike, what: str = "a CSV table", columns: Sequence[str] | None = None
+) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows below a CSV file's header: line, and column → cell.
+
+    Args:
+        path: the file.
+        what: what it should be, for messages.
+        columns: those that it must have, in this order; None for any.
+
+    Raises:
+        UserError: as `read_csv`; when the columns are others, or a row has another number of cells.
+    """
+    rows = read_csv(path, what)
+    header = rows[0] if rows else []
+    if columns is not None and header != [*columns]:
+        raise UserError(f"{path}: the columns must be {','.join(columns)}.")
+    for line, row in enumerate(rows[1:], 2):
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {line}: not {len(header)} cells.")
+    return [(line, dict(zip(header, row, strict=True))) for line, row in enumerate(rows[1:], 2)]
 
 
 def parse_csv(text: str, where: str) -> list[list[str]]:

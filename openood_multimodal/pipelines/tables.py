@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..config import Config, bind, find_config, read_config
 from ..errors import UserError
+from ..files import read_table
 from ..naming import did_you_mean
 from ..resources import leaderboard_dir, list_configs
 
@@ -178,8 +178,6 @@ def published_rows(number: int) -> list[dict[str, str]]:
         UserError: when there is no such file.
     """
     path = leaderboard_dir() / "published" / f"table{number}.csv"
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file, strict=True))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no published table {number} ({path}).") from error
+    if not path.is_file():
+        raise UserError(f"there is no published table {number} ({path}).")
+    return [row for _, row in read_table(path, "a published table")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from ..embeddings.format import CLIPS, META
 from ..embeddings.store import EmbeddingStore
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME, SetScores, scores_digest
-from ..files import listed
+from ..files import file_sha256, listed
 from ..files.npz import read_arrays
 from ..files.paths import file_name, resolve_inside
 from ..files.seal import check_seal
@@ -131,7 +130,7 @@ def _leaderboard(path: Path) -> Iterator[str]:
             file = resolve_inside(path.parent, name)
             if not file.is_file():
                 yield f"{file} is missing, and {path} lists it. Build the leaderboard again."
-            elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            elif file_sha256(file) != digest:
                 yield f"{file} has changed since it was built (its SHA-256 differs). Build the leaderboard again."
 
 

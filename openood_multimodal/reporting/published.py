@@ -5,14 +5,12 @@ A result that stands in several tables becomes one record, of the table that pri
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import text_sha256
+from ..files import read_table, text_sha256
 from ..resources import leaderboard_dir
 from ..vocabulary import PAPER_METRICS
 from .records import ResultRecord
@@ -51,30 +49,15 @@ def published_records(folder: Path | None = None) -> list[ResultRecord]:
     root = leaderboard_dir() / "published" if folder is None else folder
     found: dict[tuple[str, ...], tuple[str, dict[str, str]]] = {}
     for table in TABLES:
-        for where, row in _rows(root / f"table{table}.csv"):
+        path = root / f"table{table}.csv"
+        for line, row in read_table(path, "a published table", COLUMNS):
+            where = f"{path}, line {line}"
             cell = tuple(row[name] for name in CELL)
             if cell in found:
                 _check_same(where, row, *found[cell])
             else:
                 found[cell] = where, row
     return [ResultRecord.from_json(_record(row, where), where) for where, row in found.values()]
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise UserError(f"{path}: the columns must be {','.join(COLUMNS)}.")
-            for row in reader:
-                where = f"{path}, line {reader.line_num}"
-                if None in row or None in row.values():
-                    raise UserError(f"{where}: not {len(COLUMNS)} cells.")
-                yield where, row
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: this published table is missing.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV table: {error}.") from error
 
 
 def _check_same(where: str, row: dict[str, str], other: str, there: dict[str, str]) -> None:
