@@ -1,10 +1,11 @@
-"""Which files of clips are on disk, which are missing, and what lies there in a missing one's stead."""
+"""Check which clip files exist, and suggest near matches for missing ones."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -90,18 +91,18 @@ class _Fault(NamedTuple):
 
 def check(inventory: Inventory, wanted: Iterable[Wanted], modalities: Sequence[str]) -> Checked:
     """Look for the files of all clips; each folder is listed once, and no file is opened."""
-    checker = _Checker(inventory)
+    fault_of = cache(partial(_fault, inventory))
     clips = tuple(wanted)
     missing: list[Missing] = []
     complete = []
     for each in clips:
         before = len(missing)
         for modality in modalities:
-            fault = checker.fault(modality, each.cells.get(modality, ""))
+            fault = fault_of(modality, each.cells.get(modality, ""))
             if fault is None:
                 continue
             other = each.others.get(modality)
-            if other is not None and checker.fault(modality, other) is None:
+            if other is not None and fault_of(modality, other) is None:
                 fault = _Fault(fault.expected, ELSEWHERE, split_frames(other)[0])
             missing.append(Missing(each.clip, each.class_name, modality, *fault))
         complete.append(len(missing) == before)
@@ -117,75 +118,59 @@ def places_of(modality: str, cell: str) -> tuple[list[str], list[str], tuple[int
     return [], ([f"{path}/u", f"{path}/v"] if modality == "flow" else [path]), span
 
 
-class _Checker:
-    def __init__(self, inventory: Inventory) -> None:
-        self._inventory = inventory
-        self._known: dict[tuple[str, str], _Fault | None] = {}
+def _fault(inventory: Inventory, modality: str, cell: str) -> _Fault | None:
+    if not cell:
+        return _Fault("", "the manifest names no file")
+    files, folders, span = places_of(modality, cell)
+    for path in files:
+        kind = inventory.kind(path)
+        fault = _absent(inventory, path) if kind is None else _unless(FILE, kind, path)
+        if fault is not None:
+            return fault
+    for folder in folders:
+        kind = inventory.kind(folder)
+        fault = _absent(inventory, folder) if kind is None else _unless(FOLDER, kind, folder)
+        fault = fault or _frames(inventory, folder, span)
+        if fault is not None:
+            return fault
+    return None
 
-    def fault(self, modality: str, cell: str) -> _Fault | None:
-        key = (modality, cell)
-        if key not in self._known:
-            self._known[key] = self._look(modality, cell)
-        return self._known[key]
 
-    def _look(self, modality: str, cell: str) -> _Fault | None:
-        if not cell:
-            return _Fault("", "the manifest names no file")
-        files, folders, span = places_of(modality, cell)
-        faults = (*map(self._file, files), *(self._frames(folder, span) for folder in folders))
-        return next(filter(None, faults), None)
+def _unless(wanted: str, kind: str, path: str) -> _Fault | None:
+    return None if kind == wanted else _Fault(path, _UNUSABLE[kind], path)
 
-    def _file(self, path: str) -> _Fault | None:
-        kind = self._inventory.kind(path)
-        if kind == FILE:
-            return None
-        if kind is not None:
-            return _Fault(path, _UNUSABLE[kind], path)
-        return self._absent(path)
 
-    def _frames(self, folder: str, span: tuple[int, int] | None) -> _Fault | None:
-        kind = self._inventory.kind(folder)
-        if kind is None:
-            fault = self._absent(folder)
-            if fault is not None:
-                return fault
-        elif kind != FOLDER:
-            return _Fault(folder, "not a folder" if kind == FILE else _UNUSABLE[kind], folder)
-        numbers = self._inventory.frames(folder)
-        if span is None:
-            return None if len(numbers) else _Fault(folder, "the folder has no frames", folder)
-        first, last = span
-        inside = numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, last, side="right")]
-        lacking = last - first + 1 - len(inside)
-        if lacking <= 0:
-            return None
-        absent = int(np.setdiff1d(np.arange(first, last + 1), inside)[0])
-        return _Fault(
-            f"{folder}/{FRAME_NAME.format(absent)}", f"{lacking} of frames {first} to {last} missing", folder
-        )
-
-    def _absent(self, path: str) -> _Fault | None:
-        # Where a file system takes both spellings for one, as on macOS and Windows, the file can be opened.
-        nearest, difference = self._inventory.nearest(path)
-        if nearest and (self._inventory.root / path).exists():
-            return None
-        link = self._link_above(path)
-        return link or _Fault(path, difference or "missing", nearest)
-
-    def _link_above(self, path: str) -> _Fault | None:
-        """Return the fault of a folder on the way that is a link out of the data set's folder, or to nothing."""
-        parts = path.split("/")
-        for end in range(1, len(parts)):
-            folder = "/".join(parts[:end])
-            kind = self._inventory.kind(folder)
-            if kind in (OUTSIDE, BROKEN):
-                return _Fault(path, f"{folder} is {_UNUSABLE[kind]}")
-            if kind != FOLDER:
-                return None
+def _frames(inventory: Inventory, folder: str, span: tuple[int, int] | None) -> _Fault | None:
+    numbers = inventory.frames(folder)
+    if span is None:
+        return None if len(numbers) else _Fault(folder, "the folder has no frames", folder)
+    first, last = span
+    there = numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, last, side="right")]
+    lacking = last - first + 1 - len(there)
+    if lacking <= 0:
         return None
+    # not by listing those expected: a cell may claim any number of frames
+    absent = first + int(np.searchsorted(there - np.arange(len(there)), first, side="right"))
+    frame = f"{folder}/{FRAME_NAME.format(absent)}"
+    return _Fault(frame, f"{lacking} of frames {first} to {last} missing", folder)
+
+
+def _absent(inventory: Inventory, path: str) -> _Fault | None:
+    nearest, difference = inventory.nearest(path)
+    if nearest and (inventory.root / path).exists():
+        return None  # a file system that takes both spellings for one, as on macOS and Windows
+    parts = path.split("/")
+    for folder in ("/".join(parts[:end]) for end in range(1, len(parts))):
+        kind = inventory.kind(folder)
+        if kind in (OUTSIDE, BROKEN):
+            return _Fault(path, f"{folder} is {_UNUSABLE[kind]}")
+        if kind != FOLDER:
+            break
+    return _Fault(path, difference or "missing", nearest)
 
 
 _UNUSABLE = {
+    FILE: "not a folder",
     FOLDER: "a folder, not a file",
     OUTSIDE: "a symbolic link that leaves the data set's folder",
     BROKEN: "a symbolic link to nothing",

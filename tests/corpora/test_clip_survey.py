@@ -232,6 +232,27 @@ def test_frames(tmp_path: Path) -> None:
     assert checked.missing[0].reason == "1 of frames 5 to 9 missing"
 
 
+@pytest.mark.parametrize(
+    ("there", "span", "absent", "lacking"),
+    [
+        ((1, 2, 4), (1, 4), 3, 1),
+        ((3, 4), (1, 4), 1, 2),
+        ((1, 2), (2, 4), 3, 2),
+        ((), (1, 10**12), 1, 10**12),
+        ((1, 2), (1, 10**25), 3, 10**25 - 2),
+    ],
+)
+def test_the_first_missing_frame_of_any_span(
+    there: tuple[int, ...], span: tuple[int, int], absent: int, lacking: int, tmp_path: Path
+) -> None:
+    (tmp_path / "rgb").mkdir()
+    touch(tmp_path, *(f"rgb/frame_{number:010d}.jpg" for number in there))
+    cell = f"rgb/#frames={span[0]},{span[1]}"
+    (missing,) = check(Inventory(tmp_path), [Wanted("c", "k", {"video": cell})], ["video"]).missing
+    assert missing.expected == f"rgb/frame_{absent:010d}.jpg"
+    assert missing.reason == f"{lacking} of frames {span[0]} to {span[1]} missing"
+
+
 def test_epic_without_lists_is_a_matter_of_recordings(tmp_path: Path) -> None:
     for side, number in (("test", 1), ("train", 5)):
         base = f"D3/P22_{number:02d}"
