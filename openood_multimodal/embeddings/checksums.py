@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import bytes_sha256, text_sha256
-from ..files.seal import json_sha256
+from ..files.digests import json_sha256
 from .format import BLOCK_ROWS, CLIPS, META, REMEDY, StoreMeta
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from .edge import reading
 
@@ -17,6 +19,12 @@ def bytes_sha256(data: bytes) -> str:
 def text_sha256(text: str) -> str:
     """Return the SHA-256 of ``text`` in UTF-8."""
     return bytes_sha256(text.encode())
+
+
+def json_sha256(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, whatever the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return bytes_sha256(text.encode("utf-8", "surrogatepass"))
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

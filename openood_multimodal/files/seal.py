@@ -7,7 +7,6 @@ ever.  A JSON object has that of its other fields under ``sha256``.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .digests import json_sha256
 
 _SEAL = re.compile(rb"openood-mm sha256:([0-9a-f]{64})\Z")
 _LENGTH = len(b"openood-mm sha256:") + 64
 _BLOCK = 2**20
+_KEY = "sha256"
 
 
 def sealed(data: bytes) -> bytes:
@@ -78,12 +79,3 @@ def check_sealed_json(content: Mapping[str, Any], where: str, remedy: str) -> di
             f"{where} is damaged: it has changed since it was written (its SHA-256 is not the one in it). {remedy}"
         )
     return rest
-
-
-def json_sha256(value: Any) -> str:
-    """Return the SHA-256 of a JSON value, whatever the order of keys."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-_KEY = "sha256"
