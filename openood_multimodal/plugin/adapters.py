@@ -7,12 +7,10 @@ OpenOOD as ``mm_<name>``.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -21,15 +19,15 @@ from ..datasets.loaders import EmbeddingLoader
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..networks import EmbeddingHead
-from ..postprocessors.inputs import check_labels
+from ..postprocessors.inputs import NO_HEAD, check_labels, check_width
 from ..postprocessors.params import ScoreInfo
 from ..registry import POSTPROCESSORS
 from .batches import ConvertedLoader, as_image, as_it_is
-from .host import describe_openood, openood_class, openood_module
+from .host import describe_openood, openood_class, openood_module, tables_with
 from .native import openood_postprocessors
 from .recipes import Recipe, missing_in, openood_defaults, recipe_of
 from .several_inputs import BELOW_WIDTH, accept_several_inputs, limits_of
-from .surroundings import OnCpu, seeded, silent
+from .surroundings import OnCpu, seeded, silent, undisturbed_network
 from .wrappers import ImageShapedHead, RectifiedHead, wrap
 
 __all__ = ["OpenOODPostprocessor", "openood_defaults", "openood_postprocessors"]
@@ -81,8 +79,8 @@ class OpenOODPostprocessor:
     ) -> None:
         self.recipe: Recipe = recipe_of(name)
         self.name = self.openood_name = name
-        native = POSTPROCESSORS.get(name) if name in POSTPROCESSORS else None
-        self.info: ScoreInfo | None = getattr(native, "info", None)
+        native = name in POSTPROCESSORS
+        self.info: ScoreInfo | None = POSTPROCESSORS.get(name).info if native else None
         self.engine = {"name": "openood", "version": describe_openood()}
         self._kind: Any = self.recipe.kind or openood_class("postprocessors", self.recipe.class_name)
         default_args, default_sweep = openood_defaults(name)
@@ -93,9 +91,7 @@ class OpenOODPostprocessor:
                     f"OpenOOD's '{name}' has no parameter '{key}'.{did_you_mean(key, default_args)}"
                 )
         self._args = {**default_args, **(args or {})}
-        self._sweep = {
-            key: list(values) for key, values in (default_sweep if sweep is None else sweep).items()
-        }
+        self._sweep = {key: [*each] for key, each in (default_sweep if sweep is None else sweep).items()}
         self.batch_size = batch_size
         self.seed = seed
         self.notes: list[str] = []
@@ -124,15 +120,7 @@ class OpenOODPostprocessor:
                 },
             }
         )
-        classes = openood_module("postprocessors.info").num_classes_dict
-        deviations = openood_module("preprocessors.transform").normalization_dict
-        with (
-            _entry(classes, self._num_classes),
-            _entry(deviations, [[0.0] * 3, [1.0] * 3]),
-            OnCpu(),
-            silent(),
-            seeded(self.seed),
-        ):
+        with tables_with(_DATASET, self._num_classes), OnCpu(), silent(), seeded(self.seed):
             inner = self._kind(config)
         accept_several_inputs(inner, self.openood_name, self.seed)
         return inner
@@ -181,7 +169,7 @@ class OpenOODPostprocessor:
                 parameters that don't go with the embeddings' width or number.
         """
         if head is None:
-            raise UserError(f"OpenOOD's '{self.openood_name}' needs the head: weight [C, D] and bias [C].")
+            raise UserError(f"OpenOOD's '{self.openood_name}' {NO_HEAD}.")
         self._start(head.num_classes)
         sets = {"train": train, "val": val}
         if "val" in self.needs and val is None and train is not None:
@@ -191,7 +179,7 @@ class OpenOODPostprocessor:
             each = sets[split]
             if each is None or not len(each):
                 raise UserError(f"OpenOOD's '{self.openood_name}' needs {split} embeddings to fit on.")
-            _check_width(each, head.dim, split)
+            check_width(each, head.dim, f"{split} ")
         self._check_dim(head.dim)
         if self.recipe.needs_classes and train is not None:
             _check_classes(train.labels, head.num_classes, self.openood_name)
@@ -212,7 +200,7 @@ class OpenOODPostprocessor:
         """
         if self._net is None:
             raise UserError(f"the postprocessor '{self.name}' was asked to score before fit().")
-        _check_width(embeddings, self._net.feature_size, "")  # type: ignore[arg-type]
+        check_width(embeddings, self._net.feature_size)  # type: ignore[arg-type]
         if not len(embeddings):
             return Scores(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
         pred, conf, _ = self.inference(
@@ -253,7 +241,7 @@ class OpenOODPostprocessor:
     def postprocess(self, net: nn.Module, data: Any) -> tuple[Tensor, Tensor]:
         """Score one batch: tensors pred ``[B]`` and conf ``[B]``."""
         net, convert = self._prepared(net)
-        with self._surroundings(net), seeded(self.seed):
+        with undisturbed_network(net), seeded(self.seed):
             pred, conf = self.inner.postprocess(net, convert(data))
         return pred.cpu(), conf.cpu().reshape(len(pred), -1)[:, 0]
 
@@ -266,7 +254,7 @@ class OpenOODPostprocessor:
             UserError: when OpenOOD gives NaN, or confidences of a wrong shape.
         """
         net, convert = self._prepared(net)
-        with self._surroundings(net):
+        with undisturbed_network(net):
             answer = self.inner.inference(net, ConvertedLoader(data_loader, convert), progress)
         pred, conf, label = (np.asarray(each) for each in answer)
         return pred.astype(np.int64), conf, label.astype(np.int64)
@@ -310,7 +298,7 @@ class OpenOODPostprocessor:
             loaders = {**loaders, "test": loaders["val"]}
         net, convert = self._prepared(net)
         converted = {split: ConvertedLoader(each, convert) for split, each in loaders.items()}
-        with self._surroundings(net):
+        with undisturbed_network(net):
             self.inner.setup(net, converted, ood_loaders)
             if self.recipe.apply_args:
                 self.inner.set_hyperparam([self._args[name] for name in self._searched])
@@ -340,19 +328,6 @@ class OpenOODPostprocessor:
         extra = {"dropout_p": self._args["dropout_p"]} if recipe.wrapper == "dropout" else {}
         return wrap(wrapped, recipe.wrapper, **extra).eval()
 
-    @contextlib.contextmanager
-    def _surroundings(self, net: nn.Module) -> Iterator[None]:
-        parameters = list(net.parameters())
-        gradients = [each.grad for each in parameters]
-        with contextlib.ExitStack() as stack:
-            if not parameters or parameters[0].device.type == "cpu":
-                stack.enter_context(OnCpu())
-            stack.enter_context(silent())
-            stack.enter_context(torch.enable_grad())
-            yield
-        for each, gradient in zip(parameters, gradients, strict=True):
-            each.grad = gradient  # ODIN's backward pass adds to them
-
     def _check_dim(self, width: int) -> None:
         self._dim = width
         if self.openood_name in BELOW_WIDTH and not 1 <= int(self._args["dim"]) < width:
@@ -365,23 +340,6 @@ class OpenOODPostprocessor:
     def limits(self) -> dict[str, int]:
         """Parameter → the largest value that goes with what it was fitted to, where there is one."""
         return limits_of(self.inner, self.openood_name, self._dim)
-
-
-@contextlib.contextmanager
-def _entry(table: dict[str, Any], value: Any) -> Iterator[None]:
-    """Keep our entry in one of OpenOOD's tables for a moment."""
-    table[_DATASET] = value
-    try:
-        yield
-    finally:
-        table.pop(_DATASET, None)
-
-
-def _check_width(embeddings: Embeddings, width: int, split: str) -> None:
-    if embeddings.dim != width:
-        raise UserError(
-            f"the {split + ' ' if split else ''}features have {embeddings.dim} columns, the head expects {width}."
-        )
 
 
 def _check_classes(labels: NDArray[np.int64], num_classes: int, name: str) -> None:

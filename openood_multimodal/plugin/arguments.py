@@ -7,6 +7,7 @@ file, as the last of ``--config``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,10 +50,22 @@ def prepare_arguments(words: list[str], root: Path, scratch: Path) -> list[str]:
                 f"{key} is not set, and OpenOOD's main.py reads it; add one of configs/pipelines/*/*.yml after "
                 "--config, or set it in a file of yours."
             )
-    preflight.check_folder(config)
+    _check_folder(config)
     if overrides:
         files.append(str(_write_overrides(files, overrides, scratch)))
     return ["--config", *files]
+
+
+def _check_folder(config: Config) -> None:
+    """Refuse an ``output_dir`` below a file."""
+    folder = Path(str(config["output_dir"]))
+    for each in (folder, *folder.parents):
+        if os.path.lexists(each):
+            if not each.is_dir():
+                raise UserError(
+                    f"output_dir is {folder}, and {each} is a file; name another folder: --output_dir."
+                )
+            break
 
 
 def _split_config(word: str) -> list[str]:

@@ -132,6 +132,19 @@ def openood_class(module: str, name: str) -> Any:
         raise UserError(f"this OpenOOD ({describe_openood()}) has no openood.{module}.{name}.") from None
 
 
+@contextmanager
+def tables_with(dataset: str, num_classes: int) -> Iterator[None]:
+    """Keep an entry for ``dataset`` in OpenOOD's tables of class counts and of image deviations, in the block."""
+    counts = openood_module("postprocessors.info").num_classes_dict
+    deviations = openood_module("preprocessors.transform").normalization_dict
+    counts[dataset], deviations[dataset] = num_classes, [[0.0] * 3, [1.0] * 3]
+    try:
+        yield
+    finally:
+        counts.pop(dataset, None)
+        deviations.pop(dataset, None)
+
+
 def describe_openood() -> str:
     """Return OpenOOD's version and commit, as records name it."""
     return _describe(find_openood())

@@ -86,7 +86,7 @@ def dataset_classes(config: Mapping[str, Any]) -> list[str]:
     """Return the names of all data set classes in a config."""
     sections = [at(config, "ood_dataset")]
     dataset = at(config, "dataset")
-    sections += [part for part in dataset.values()] if isinstance(dataset, Mapping) else []
+    sections += list(dataset.values()) if isinstance(dataset, Mapping) else []
     found = (part.get("dataset_class") for part in sections if isinstance(part, Mapping))
     return [name for name in found if isinstance(name, str)]
 
@@ -144,22 +144,6 @@ def fill(config: Any) -> None:
         workers = default_workers(config)
         for section in lacking:
             section["num_workers"] = workers
-
-
-def check_folder(config: Config) -> None:
-    """Refuse an ``output_dir`` below a file.
-
-    Raises:
-        UserError: naming the file.
-    """
-    folder = Path(str(config["output_dir"]))
-    for each in (folder, *folder.parents):
-        if os.path.lexists(each):
-            if not each.is_dir():
-                raise UserError(
-                    f"output_dir is {folder}, and {each} is a file; name another folder: --output_dir."
-                )
-            break
 
 
 def _check_sections(config: Config) -> None:

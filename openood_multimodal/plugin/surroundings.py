@@ -71,6 +71,21 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def undisturbed_network(net: nn.Module) -> Iterator[None]:
+    """Run OpenOOD's code on ``net`` in the block: on its device, silent, with gradients that leave no trace."""
+    parameters = list(net.parameters())
+    gradients = [each.grad for each in parameters]
+    with contextlib.ExitStack() as stack:
+        if not parameters or parameters[0].device.type == "cpu":
+            stack.enter_context(OnCpu())
+        stack.enter_context(silent())
+        stack.enter_context(torch.enable_grad())
+        yield
+    for each, gradient in zip(parameters, gradients, strict=True):
+        each.grad = gradient  # ODIN's backward pass adds to them
+
+
+@contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Keep prints and progress bars off the terminal; warnings are passed on afterwards."""
     with warnings.catch_warnings(record=True) as caught:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
 from ..naming import did_you_mean
-from .inputs import NO_HEAD, check_modality_logits, check_slices
+from .inputs import NO_HEAD, check_modality_logits, check_slices, check_width
 from .options import ScoringOptions
 from .params import NoParams, ScoreInfo, known_parameters, replace_params
 from .rows import Rows
@@ -241,10 +241,8 @@ class Postprocessor(ABC):
             check_slices(dict(embeddings.slices), embeddings.dim, self.name)
         if head is None:
             return
-        if (self.reads_features or embeddings.logits is None) and embeddings.dim != head.dim:
-            raise UserError(
-                f"the {label}features have {embeddings.dim} columns, the head expects {head.dim}."
-            )
+        if self.reads_features or embeddings.logits is None:
+            check_width(embeddings, head.dim, label)
         if embeddings.logits is not None and embeddings.logits.shape[1:] != (head.num_classes,):
             raise UserError(
                 f"the {label}logits have shape {embeddings.logits.shape}, "

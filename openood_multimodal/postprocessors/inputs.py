@@ -61,6 +61,15 @@ def check_modality_logits(
             )
 
 
+def check_width(embeddings: Embeddings, dim: int, label: str = "") -> None:
+    """Raise `UserError` unless the features have the ``dim`` columns that the head expects.
+
+    ``label`` is what the set is, for the message: ``"train "``, or nothing.
+    """
+    if embeddings.dim != dim:
+        raise UserError(f"the {label}features have {embeddings.dim} columns, the head expects {dim}.")
+
+
 def check_labels(labels: NDArray[np.int64], num_classes: int) -> None:
     """Raise `UserError` unless every label is one of the classes 0 … ``num_classes`` - 1."""
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
