@@ -79,8 +79,7 @@ class OpenOODPostprocessor:
     ) -> None:
         self.recipe: Recipe = recipe_of(name)
         self.name = self.openood_name = name
-        native = name in POSTPROCESSORS
-        self.info: ScoreInfo | None = POSTPROCESSORS.get(name).info if native else None
+        self.info: ScoreInfo | None = POSTPROCESSORS.get(name).info if name in POSTPROCESSORS else None
         self.engine = {"name": "openood", "version": describe_openood()}
         self._kind: Any = self.recipe.kind or openood_class("postprocessors", self.recipe.class_name)
         default_args, default_sweep = openood_defaults(name)
