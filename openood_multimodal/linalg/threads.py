@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
 from ..errors import MissingPackageError
 
 FAISS = 'install it: pip install "openood-multimodal[faiss]"'
@@ -64,8 +66,6 @@ def _threads_of(threads: int | None) -> Iterator[None]:
 
 def _limit(threads: int, stack: ExitStack) -> None:
     """Limit the libraries that are loaded now, until ``stack`` is closed."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     torch = sys.modules.get("torch")
     if torch is not None:  # first: the limits below change what it says
         stack.callback(torch.set_num_threads, torch.get_num_threads())

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.clip_files import ClipFiles, ModalityFiles
+from ..preprocessors.audio import audio_duration
 from ..preprocessors.clip import ClipLook, ClipPreprocessor
 from ..preprocessors.optical_flow import BOUND, dequantise
 from ..preprocessors.video import probe
@@ -141,8 +142,6 @@ def _file_fact(modality: str, place: ModalityFiles, root: Path | None) -> str:
     if modality == "flow" and place.y is None:
         return f"computed from {name} (dis)"
     if modality == "audio":
-        from ..preprocessors.audio import audio_duration
-
         return f"{name}  {audio_duration(place.path):.2f} s"
     info = probe(place.path)
     turned = f", to be turned by {info.rotation}°" if info.rotation else ""

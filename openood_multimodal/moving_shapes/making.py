@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from ..datasets.manifest import Manifest
 from ..datasets.split_card import FILE_NAME, SplitCard, entry_of
 from ..errors import UserError
@@ -159,8 +161,6 @@ def _check_empty(folder: Path) -> None:
 def _shown(outcomes: Iterable[Outcome], total: int, progress: bool) -> Iterable[Outcome]:
     if not progress:
         return outcomes
-    from tqdm import tqdm
-
     return tqdm(outcomes, total=total, desc="MovingShapes", unit="recording", disable=None)
 
 

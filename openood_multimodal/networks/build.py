@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..files.seal import check_seal
 from ..files.tensors import read_tensors
 from ..registry import ENCODERS, NETWORKS
+from .clips.authors import convert, is_authors
 
 HOST_KEYS = ("name", "pretrained", "checkpoint", "num_gpus")
 """Keys of the network section that the host reads, not the network."""
@@ -76,8 +77,6 @@ def load_checkpoint(net: nn.Module, path: str | os.PathLike[str]) -> None:
     check_seal(path, "Copy it again, or train again.")
     state = read_tensors(path, remedy="Copy it again, or train again.")
     if isinstance(state, Mapping) and "mlp_cls_state_dict" in state:  # MultiOOD's authors'
-        from .clips.authors import convert, is_authors
-
         state = convert(state) if is_authors(state) else state
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()

@@ -10,6 +10,7 @@ from ..config import bind
 from ..datasets.benchmarks import load_benchmark
 from ..datasets.clips import ClipRequest
 from ..errors import UserError
+from ..networks.clips.fusion import bind_encoder
 from ..registry import (
     DATASETS,
     DISCREPANCIES,
@@ -148,8 +149,6 @@ def _check_network(section: Mapping[str, Any]) -> None:
     NETWORKS.get(section["name"])
     if section["name"] != "clip_fusion":
         return
-    from ..networks.clips.fusion import bind_encoder
-
     for modality in section["modalities"]:
         where = f"network.encoders.{modality}"
         if modality not in section["encoders"]:

@@ -14,6 +14,7 @@ from ..datasets.cells import flow_y, split_frames
 from ..datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
 from ..datasets.manifest import Manifest
 from ..errors import UserError
+from ..networks.clips.published_weights import AUTHORS, ENCODER_WEIGHTS
 from ..vocabulary import CORPORA
 from .checks import data_sections
 from .table_runs import TableRun
@@ -120,8 +121,6 @@ def _first_clip(manifest: Path, modalities: tuple[str, ...]) -> tuple[tuple[str,
 
 
 def _weights(config: Mapping[str, Any]) -> Iterator[Missing]:
-    from ..networks.clips.published_weights import ENCODER_WEIGHTS
-
     urls = {each.file: each.url for each in ENCODER_WEIGHTS}
     encoders = config["network"].get("encoders") or {}
     for modality in config["network"]["modalities"]:
@@ -132,8 +131,6 @@ def _weights(config: Mapping[str, Any]) -> Iterator[Missing]:
 
 
 def _checkpoint(run: TableRun) -> Iterator[Missing]:
-    from ..networks.clips.published_weights import AUTHORS
-
     names = [str(each.relative_to(run.roots.checkpoints)) for each in run.checkpoints]
     remedy = AUTHORS if len(names) > 1 else "leave --checkpoints out for rows that are to be trained"
     yield Missing("checkpoint", f"no {' or '.join(names)} in {run.roots.checkpoints}", remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,8 +185,6 @@ def _open_wave(file: Path) -> tuple[int, NDArray[Any]] | None:
     """Return rate and samples ``[n]`` or ``[n, 2]``, mapped from the disk; None where only PyAV can read it."""
     if file.suffix.lower() != ".wav":
         return None
-    import warnings
-
     from scipy.io import wavfile
 
     try:

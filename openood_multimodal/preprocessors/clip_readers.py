@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from ..datasets.cells import flow_y
 from ..datasets.clip_files import ClipFiles, ModalityFiles
 from ..errors import UserError
+from .audio import augment_spectrogram, fit_length, log_spectrogram, spectrogram_shape
 from .readers import FrameReader, Reader, ReaderContext
 from .sources import AudioSource, open_flow, open_video
+from .transforms import apply_view, center_view, negate_x, normalize, random_view, short_side_size
 from .windows import Draw, Sampling
 
 RGB_MEAN, RGB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -153,8 +155,6 @@ class VideoReader(FrameReader):
 
     def see(self, frames: NDArray[np.uint8], draw: Draw) -> tuple[NDArray[np.uint8], bool]:
         """Return uint8 ``[T, size, size, C]``, cropped and flipped, and whether it is flipped."""
-        from .transforms import apply_view, center_view, random_view, short_side_size
-
         short_side = self.params.short_side
         height, width = short_side_size(frames.shape[1], frames.shape[2], short_side)
         random = draw(self.context.protocol.stream(self.context.modality))
@@ -166,8 +166,6 @@ class VideoReader(FrameReader):
 
     def normalise(self, frames: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         """Write ``(frames - mean) / std`` into ``out``, channels first."""
-        from .transforms import normalize
-
         normalize(frames, self.params.mean, self.params.std, out=out)
 
 
@@ -203,8 +201,6 @@ class FlowReader(VideoReader):
 
     def see(self, frames: NDArray[np.uint8], draw: Draw) -> tuple[NDArray[np.uint8], bool]:
         """As of video; the horizontal motion of what is mirrored changes its sign."""
-        from .transforms import negate_x
-
         seen, mirrored = super().see(frames, draw)
         if mirrored:
             negate_x(seen)
@@ -218,8 +214,6 @@ class AudioReader(Reader):
 
     def shape(self) -> tuple[int, ...]:
         """Return ``(1, F, T)``."""
-        from .audio import spectrogram_shape
-
         params = self.params
         return (1, *spectrogram_shape(params.seconds, params.rate, params.window, params.overlap))
 
@@ -229,8 +223,6 @@ class AudioReader(Reader):
 
     def take(self, source: Any, span: tuple[float, float], silent: bool, draw: Draw) -> NDArray[np.float32]:
         """Return the spectrogram of a span of seconds; of silence where it is empty and ``silent``."""
-        from .audio import augment_spectrogram, fit_length, log_spectrogram
-
         params, (start, stop) = self.params, span
         samples = source.read(start, min(stop, start + params.seconds), params.rate)
         if silent and not len(samples):

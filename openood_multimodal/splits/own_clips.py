@@ -19,6 +19,7 @@ from ..errors import MissingPackageError, UserError
 from ..files.names import is_clutter
 from ..files.paths import resolve_inside
 from ..naming import did_you_mean
+from ..preprocessors.video import probe
 from .grouped import Shares
 from .grouped_splits import GroupedSplit, Pool, make_grouped
 
@@ -165,8 +166,6 @@ def _recording(clip: str, pattern: re.Pattern[str] | None) -> str:
 
 
 def _look(folder: Path, clip: str, recording: str, follow_links: bool) -> OwnClip:
-    from ..preprocessors.video import probe
-
     info = probe(resolve_inside(folder, clip, follow_links=follow_links))
     path = PurePosixPath(clip)
     cells = {"video": clip}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...registry import ENCODERS
+from .ast import build_ast
 from .encoder import ClipEncoder
 from .mmaction import build_backbone
 
@@ -284,8 +285,6 @@ def _audio_resnet(options: EncoderOptions) -> ClipEncoder:
 
 
 def _ast(options: EncoderOptions) -> ClipEncoder:
-    from .ast import build_ast
-
     if options.depth is not None or options.base_channels != 64:
         raise UserError("ast has neither depth nor base_channels.")
     backbone, stages, width = build_ast()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...files.tensors import read_tensors
+from .ast import read_folder
 from .encoder import ClipEncoder
 
 State = Mapping[str, Tensor]
@@ -99,8 +100,6 @@ def load_encoder(
 
 
 def _load_ast(encoder: ClipEncoder, path: Path) -> WeightsReport:
-    from .ast import read_folder
-
     backbone, said = read_folder(path)
     loaded = backbone.state_dict()
     missing = tuple(f"model.{key}" for key in sorted(said.get("missing_keys", ())))
