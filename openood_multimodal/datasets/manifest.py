@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from ..files.atomic import write_text
 from ..files.digests import text_sha256
+from ..files.paths import first_leaving
 from ..files.text import parse_csv, read_text
 from ..naming import did_you_mean
 
@@ -34,8 +35,6 @@ OOD_LABEL = -1
 
 _SECONDS = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _MODALITY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# An absolute path, a drive or home folder, or a step upwards.
-_ESCAPE = re.compile(r"^(?:[/\\~]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\#]|$)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,8 +219,7 @@ class Manifest:
         self._check_clips(where)
         self._check_labels(where)
         for modality, cells in self.files.items():
-            if _may_escape(cells) and (found := [i for i, cell in enumerate(cells) if _ESCAPE.search(cell)]):
-                row = found[0]
+            if (row := first_leaving(cells)) is not None:
                 raise UserError(
                     f"{where}, line {row + 2}, column {modality}: '{cells[row]}' leaves the data folder. "
                     "Paths must be relative to it, without '..'."
@@ -296,12 +294,6 @@ class Manifest:
                     f"{where}, line {row + 2}: label {label} with class '{name}' contradicts another line, "
                     f"which has {against}. A class has one label, and a label one class."
                 )
-
-
-def _may_escape(cells: Sequence[str]) -> bool:
-    """Tell whether the slower search is needed, from the cells' first two characters and any double dot."""
-    starts = {cell[:2] for cell in cells}
-    return any(start[:1] in "/\\~" or start[1:] == ":" for start in starts - {""}) or ".." in "\n".join(cells)
 
 
 def _rows(text: str, source: str) -> list[list[str]]:

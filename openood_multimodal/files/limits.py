@@ -39,6 +39,7 @@ LIMITS: dict[str, Limit] = {
         200_000, "values in a YAML file, those that anchors and merges repeat counted each time"
     ),
     "tree_depth": Limit(64, "how deep lists and mappings of any file may be nested"),
+    "list_bytes": Limit(64 * 2**20, "size of one of the authors' split lists"),
     "pickle_bytes": Limit(16 * 2**20, "size of a pickled split list"),
     "pickle_steps": Limit(500_000, "instructions in a pickled split list or in a checkpoint's pickle"),
     "checkpoint_pickle_bytes": Limit(16 * 2**20, "size of the pickle in a checkpoint, its tensors apart"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...errors import UserError
+from ...files.paths import check_text
 from ...naming import did_you_mean
 
 UCF_MISSPELT = "v_HandstandPushups_"
@@ -57,8 +58,7 @@ def read_name(dataset: str, raw: str, domain: str = "") -> ClipName:
         UserError: when it leaves the data folder or is no name of such a clip.  The message is a part of a
             sentence, to stand after file and line.
     """
-    if re.match(r"[/\\~]|[A-Za-z]:", raw) or ".." in re.split(r"[/\\]", raw):
-        raise UserError(f"'{raw}' leaves the data folder. Paths must be relative to it, without '..'.")
+    check_text(raw)
     if _CONTROL.search(raw) or "\\" in raw:
         raise UserError(f"{raw!r} holds a backslash or a control character.")
     repaired = dataset == "ucf101" and raw.startswith(UCF_MISSPELT)

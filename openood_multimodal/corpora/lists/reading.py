@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import UserError
-from ...files import bytes_sha256
+from ...files import bytes_sha256, read_bytes
 from ...files.safe_pickle import load_plain
 from .names import check_class, read_name
-
-MAX_BYTES = 64 * 2**20
 
 _LABEL = re.compile(r"[0-9]{1,6}")
 _TIME = re.compile(r"([0-9]{2}):([0-5][0-9]):([0-5][0-9])\.([0-9]{2})")
@@ -62,12 +60,7 @@ def read_list(
     path: Path, dataset: str, classes: Mapping[str, int], repeated: Collection[str] = ()
 ) -> ParsedList:
     """Return the clips of the list ``path``.  Raises as `parse_list`, and when the file can't be read."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path} has more than {MAX_BYTES} bytes; that is no split list.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"the list {path} can't be read: {error.strerror}.") from error
+    data = read_bytes(path, "list_bytes", "a split list")
     return parse_list(data, path, dataset, classes, repeated)
 
 
