@@ -4,8 +4,7 @@
 Nothing that stands in a config or on the command line is ever evaluated.
 """
 
-from .binding import bind
-from .calling import bind_call
+from .binding import bind, bind_call
 from .config import Config, MissingAttributeError, MissingKeyError
 from .files import find_config, read_config
 from .load import HOST_DEFAULTS, load_config

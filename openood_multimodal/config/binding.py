@@ -1,12 +1,14 @@
-"""From a config section to a component's declared parameters."""
+"""From a config section to a component's declared parameters: the fields of a dataclass, or a call's signature."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -68,6 +70,49 @@ def bind(
         raise
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def bind_call(
+    section: Mapping[str, Any] | None,
+    component: Callable[..., T],
+    where: str,
+    ignore: Collection[str] = ("name",),
+) -> T:
+    """Call ``component`` with the parameters that a config section gives, checked as `bind` checks them.
+
+    Args:
+        section: key → value; None for an empty one.
+        component: a class or function with annotated parameters; what has no default must be in the section.
+        where: dotted name of the section, for messages.
+        ignore: keys that may stand in the section without being parameters.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type, a missing parameter.
+    """
+    params = bind(section, _declared(component), where=where, ignore=ignore)
+    return component(**{field.name: getattr(params, field.name) for field in dataclasses.fields(params)})
+
+
+@cache
+def _declared(component: Callable[..., Any]) -> type[Any]:
+    """Return a dataclass with the fields of ``component``'s signature."""
+    function = component.__init__ if inspect.isclass(component) else component
+    hints = get_type_hints(function)
+    by_name = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    fields: list[tuple[str, Any, Any]] = [
+        (name, hints.get(name, Any), _default(parameter))
+        for name, parameter in inspect.signature(component).parameters.items()
+        if parameter.kind in by_name
+    ]
+    return dataclasses.make_dataclass(
+        getattr(component, "__name__", "call"), fields, frozen=True, kw_only=True
+    )
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    if parameter.default is inspect.Parameter.empty:
+        return dataclasses.field()
+    return dataclasses.field(default_factory=lambda: parameter.default)
 
 
 def _checked(value: Any, hint: Any, key: str) -> Any:

@@ -11,8 +11,7 @@ import yaml
 
 from ..errors import UserError
 from ..files.atomic import write_text
-from ..naming import did_you_mean
-from .suggest import nearest_name
+from ..naming import did_you_mean, nearest_name
 
 DELETE = "_DELETE_CONFIG_"  # OpenOOD's word: a later file that sets a key to it takes the key away
 _ABSENT: Any = object()

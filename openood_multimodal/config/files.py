@@ -9,9 +9,9 @@ from typing import Any
 from ..errors import UserError
 from ..files.text import parse_yaml, read_text
 from ..files.trees import check_tree
+from ..naming import nearest_name
 from ..resources import configs_dir, list_configs
 from .config import plain, split_key
-from .suggest import nearest_name
 
 _SUFFIXES = (".yml", ".yaml")
 _cache: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}

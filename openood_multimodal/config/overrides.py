@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
+from ..naming import nearest_name
 from .config import DELETE, Config
 from .references import is_reference, referenced_value
-from .suggest import nearest_name
 from .values import UnreadableError, read_list, read_mapping, read_scalar
 
 COMMAND_LINE = "command line"

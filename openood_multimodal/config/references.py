@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import UserError
+from ..naming import nearest_name
 from .config import Config
-from .suggest import nearest_name
 
 _log = logging.getLogger(__name__)
 _QUOTED = re.compile(r"'@\{(.+?)\}'")

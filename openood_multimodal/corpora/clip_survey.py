@@ -15,8 +15,7 @@ from ..errors import UserError
 from ..files import is_clutter, listed
 from ..naming import did_you_mean
 from .clip_check import Checked, Wanted, check
-from .layout import ClipKey, ClipLayout
-from .places import Place
+from .layout import ClipKey, ClipLayout, Place
 
 UNKNOWN_CLASS = "unknown"
 

@@ -12,8 +12,7 @@ from ..config import bind
 from ..errors import UserError
 from ..files import read_yaml
 from ..naming import did_you_mean
-from .layout import Archive, ClipLayout, make_cells
-from .places import Place
+from .layout import Archive, ClipLayout, Place, make_cells
 from .recordings import original_name
 
 

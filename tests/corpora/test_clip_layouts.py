@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openood_multimodal.corpora.layout import ClipKey
+from openood_multimodal.corpora.layout import ClipKey, Place
 from openood_multimodal.corpora.layout_files import read_layout
-from openood_multimodal.corpora.places import Place
 from openood_multimodal.corpora.recordings import name_of_repeat, original_name
 from openood_multimodal.datasets.cells import flow_y, split_frames
 from openood_multimodal.errors import UserError
