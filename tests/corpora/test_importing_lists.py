@@ -111,7 +111,7 @@ def test_the_authors_lists_are_not_modified(tmp_path, monkeypatch):
     result = import_benchmark(benchmark, found)
     assert (result.card.track, result.card.modified) == ("multiood", False)
 
-    monkeypatch.setattr("openood_multimodal.datasets.clip_benchmarks.benchmark_splits_dir", lambda: tmp_path)
+    monkeypatch.setattr("openood_multimodal.datasets.benchmark_files.benchmark_splits_dir", lambda: tmp_path)
     folder = result.write(tmp_path / "out")
     for key, entry in SplitCard.read(folder).splits.items():
         manifest = Manifest.read(folder / entry.manifest)
