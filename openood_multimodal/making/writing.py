@@ -1,14 +1,11 @@
 """Writing what a download lacks: optical flow as two 8-bit videos, sound as a WAV file.
 
-A flow video is H.264 in MP4, 8-bit luma at full range, lossless (x264 with quantiser 0): levels come back exactly
-as they were written, by PyAV, OpenCV and decord alike.  Flow is smooth, so that lossless costs no more than the
-next best quality.  Keyframes every 12 frames and no B-frames, since a training run reads a few frames at a time.
-One thread and fixed options: the same input gives the same bytes.
+A flow video is H.264 in MP4, 8-bit luma at full range, lossless (`encoding.LOSSLESS_GRAY`).  Flow is smooth, so that
+lossless costs no more than the next best quality.  The same input gives the same bytes.
 """
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,10 +31,7 @@ from ..preprocessors.packages import import_av, import_opencv
 from ..preprocessors.sound_track import Mixer, SoundTrack, broken_packets
 from ..preprocessors.sources import about
 from ..preprocessors.video import Video
-
-X264 = {"qp": "0", "preset": "veryfast", "g": "12", "bf": "0"}
-RATE = 16000
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+from .encoding import LOSSLESS_GRAY, SAMPLE_RATE, VideoWriter, wave_file
 
 
 @dataclass(frozen=True)
@@ -69,48 +63,6 @@ class FlowSettings:
         return f"{FLOW_MARK} 1: {self.method}, bound {self.bound:g}, {size}"
 
 
-class GrayVideoWriter:
-    """Encodes uint8 ``[H, W]`` frames, all of one size, losslessly into an open binary file.
-
-    Args:
-        file: writable and seekable.
-        size: ``(width, height)``; odd numbers are fine.
-        rate: nominal frames a second, for players.
-        time_base: seconds that one step of `add`'s ``time`` is worth.
-        comment: stored in the file, see `read_comment`.
-    """
-
-    def __init__(
-        self, file: IO[bytes], size: tuple[int, int], rate: Fraction, time_base: Fraction, comment: str
-    ) -> None:
-        av = import_av()
-        self._av = av
-        # Bytes must not depend on the day or on the encoder's build, nor may a kill leave a file that looks whole:
-        # the index is written last.
-        self._container = av.open(file, "w", format="mp4", options={"fflags": "+bitexact"})
-        self._container.metadata["comment"] = comment
-        stream = self._container.add_stream("libx264", rate=rate, options=dict(X264))
-        stream.width, stream.height = size
-        stream.pix_fmt = "gray"
-        stream.time_base = time_base
-        stream.codec_context.time_base = time_base
-        stream.codec_context.color_range = _FULL_RANGE
-        stream.codec_context.thread_count = 1
-        self._stream, self._time_base = stream, time_base
-
-    def add(self, levels: NDArray[np.uint8], time: int) -> None:
-        """Encode one frame, shown at ``time`` (in steps of the time base, greater than the one before)."""
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(levels), format="gray")
-        frame.color_range = _FULL_RANGE
-        frame.pts, frame.time_base = time, self._time_base
-        self._container.mux(self._stream.encode(frame))
-
-    def close(self) -> None:
-        """Write the last frames and the index; the file itself stays open."""
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-
-
 def write_flow(source: Path, x: IO[bytes], y: IO[bytes], settings: FlowSettings) -> int:
     """Encode the optical flow of the video ``source`` into two open binary files, and return its number of frames.
 
@@ -124,7 +76,7 @@ def write_flow(source: Path, x: IO[bytes], y: IO[bytes], settings: FlowSettings)
     estimate = make_estimator(settings.method)
     before: NDArray[np.uint8] | None = None
     then, count = 0, 0
-    writers: tuple[GrayVideoWriter, ...] = ()
+    writers: tuple[VideoWriter, ...] = ()
     for shot in _gray_shots(source, settings.short_side):
         if before is not None:
             if before.shape != shot.levels.shape:
@@ -134,8 +86,10 @@ def write_flow(source: Path, x: IO[bytes], y: IO[bytes], settings: FlowSettings)
             with _encoding(source):
                 if not writers:
                     size = (before.shape[1], before.shape[0])
-                    tag = settings.tag()
-                    writers = tuple(GrayVideoWriter(f, size, shot.rate, shot.time_base, tag) for f in (x, y))
+                    writers = tuple(
+                        VideoWriter(f, LOSSLESS_GRAY, size, shot.rate, shot.time_base, settings.tag())
+                        for f in (x, y)
+                    )
                 for writer, levels in zip(writers, (flow[..., 0], flow[..., 1]), strict=True):
                     writer.add(levels, then)
             count += 1
@@ -180,21 +134,18 @@ def write_sound(source: Path, target: IO[bytes], remarks: list[str] | None = Non
     samples = 0
     with decoding(source, "sound"):
         track = SoundTrack(source)
-    with track, wave.open(target, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
+    with track, wave_file(target) as out:
         for at, block in _resampled(track):
             if at is not None and at > samples:
-                check_limit("sound_seconds", at / RATE, source)
+                check_limit("sound_seconds", at / SAMPLE_RATE, source)
                 out.writeframesraw(bytes(2 * (at - samples)))
                 samples = at
             samples += block.size
-            check_limit("sound_seconds", samples / RATE, source)
+            check_limit("sound_seconds", samples / SAMPLE_RATE, source)
             out.writeframesraw(block.astype("<i2").tobytes())
     if remarks is not None and track.broken:
         remarks.append(f"{source}: {broken_packets(track.broken)}")
-    return samples / RATE
+    return samples / SAMPLE_RATE
 
 
 class _Shot(NamedTuple):
@@ -234,8 +185,8 @@ def _resampled(track: SoundTrack) -> Iterator[tuple[int | None, NDArray[np.int16
                 blocks += [(None, block) for block in resampler.resample(None)]
             if piece is not None:
                 if resampler is None or piece.fresh:
-                    resampler = import_av().AudioResampler(format="s16", layout="mono", rate=RATE)
-                    due = round(piece.at * RATE / piece.frame.sample_rate)
+                    resampler = import_av().AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+                    due = round(piece.at * SAMPLE_RATE / piece.frame.sample_rate)
                 for block in resampler.resample(mixer.mixable(piece.frame)):
                     blocks.append((due, block))
                     due = None

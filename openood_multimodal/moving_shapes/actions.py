@@ -7,27 +7,18 @@ from the centre of the frame, x to the right and y downwards; angles in radians,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import sounds
-
-Floats = NDArray[np.float64]
-TAU = 2 * np.pi
+from .shapes import TAU, Floats
 
 
-@dataclass(frozen=True)
-class Motion:
-    """Where the shape is at each time, and the beat that its sound follows.
+class Motion(NamedTuple):
+    """Where the shape's centre is, its size relative to the clip's radius and how far it is turned, each ``[T]``.
 
-    Attributes:
-        x: ``[T]``, its centre.
-        y: ``[T]``, its centre.
-        scale: ``[T]``, its size relative to the clip's radius.
-        angle: ``[T]``, how far it is turned.
-        rate: beats a second of the motion, for its sound.
+    ``rate`` is the beats a second of the motion, which its sound follows.
     """
 
     x: Floats
@@ -40,12 +31,11 @@ class Motion:
 Mover = Callable[[Floats, np.random.Generator], Motion]
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """One class of clips.
 
     Attributes:
-        name: its name, one lower-case word (or two with an underscore).
+        name: one lower-case word (or two with an underscore).
         phrase: its name as Kinetics-600 names classes: words, some with brackets.
         mover: its motion.
         sound: its sound.
@@ -67,12 +57,11 @@ def _motion(
     y: Floats | float = 0.0,
     scale: Floats | float = 1.0,
     angle: Floats | float = 0.0,
-    rate: float = 1.0,
+    *,
+    rate: float,
 ) -> Motion:
-    def column(value: Floats | float) -> Floats:
-        return np.broadcast_to(np.asarray(value, dtype=np.float64), t.shape).copy()
-
-    return Motion(column(x), column(y), column(scale), column(angle), rate)
+    parts = [np.broadcast_to(part, t.shape).astype(np.float64) for part in (x, y, scale, angle)]
+    return Motion(parts[0], parts[1], parts[2], parts[3], rate)
 
 
 def _place(random: np.random.Generator, spread: float = 0.15) -> tuple[float, float]:
@@ -81,6 +70,10 @@ def _place(random: np.random.Generator, spread: float = 0.15) -> tuple[float, fl
 
 def _sign(random: np.random.Generator) -> float:
     return 1.0 if random.random() < 0.5 else -1.0
+
+
+def _phase(t: Floats, random: np.random.Generator, rate: float) -> Floats:
+    return TAU * (rate * t + random.random())
 
 
 def _triangle(turns: Floats) -> Floats:
@@ -92,24 +85,23 @@ def orbit(t: Floats, random: np.random.Generator) -> Motion:
     """Move on a circle around a point."""
     x, y = _place(random, 0.08)
     rate, radius, way = random.uniform(0.5, 0.9), random.uniform(0.2, 0.3), _sign(random)
-    phase = TAU * (rate * t + random.random())
+    phase = _phase(t, random, rate)
     return _motion(t, x + radius * np.cos(phase), y + way * radius * np.sin(phase), rate=rate)
 
 
 def bounce(t: Floats, random: np.random.Generator) -> Motion:
-    """Fall and rebound from the floor, squashed a little there, with a slow walk to one side."""
+    """Fall and rebound from the floor, with a slow walk to one side."""
     rate, height = random.uniform(1.0, 1.6), random.uniform(0.35, 0.5)
     turns = np.mod(rate * t + random.random(), 1.0)
-    y = 0.3 - height * 4 * turns * (1 - turns)
     x = random.uniform(-0.3, 0.3) + _sign(random) * random.uniform(0.0, 0.12) * t
-    return _motion(t, x, y, rate=rate)
+    return _motion(t, x, 0.3 - height * 4 * turns * (1 - turns), rate=rate)
 
 
 def zoom(t: Floats, random: np.random.Generator) -> Motion:
     """Grow and shrink in place, as if coming and going."""
     x, y = _place(random, 0.12)
     rate, depth = random.uniform(0.5, 0.9), random.uniform(0.45, 0.7)
-    return _motion(t, x, y, np.exp(depth * np.sin(TAU * (rate * t + random.random()))), rate=rate)
+    return _motion(t, x, y, np.exp(depth * np.sin(_phase(t, random, rate))), rate=rate)
 
 
 def slide(t: Floats, random: np.random.Generator) -> Motion:
@@ -123,7 +115,7 @@ def shake(t: Floats, random: np.random.Generator) -> Motion:
     """Tremble quickly about a place, in one direction."""
     x, y = _place(random, 0.2)
     rate, reach, way = random.uniform(2.4, 3.4), random.uniform(0.04, 0.07), random.uniform(0, TAU)
-    swing = reach * np.sin(TAU * (rate * t + random.random()))
+    swing = reach * np.sin(_phase(t, random, rate))
     return _motion(t, x + np.cos(way) * swing, y + np.sin(way) * swing, rate=rate)
 
 
@@ -144,22 +136,22 @@ def zigzag(t: Floats, random: np.random.Generator) -> Motion:
 def pendulum(t: Floats, random: np.random.Generator) -> Motion:
     """Swing below a point above the frame, turned along the string."""
     rate, length, reach = random.uniform(0.5, 0.8), random.uniform(0.55, 0.7), random.uniform(0.5, 0.8)
-    lean = reach * np.sin(TAU * (rate * t + random.random()))
+    lean = reach * np.sin(_phase(t, random, rate))
     return _motion(t, length * np.sin(lean), length * np.cos(lean) - 0.45, angle=-lean, rate=rate)
 
 
 def figure_eight(t: Floats, random: np.random.Generator) -> Motion:
     """Move on a lying eight."""
     rate, way = random.uniform(0.5, 0.8), _sign(random)
-    phase = TAU * (rate * t + random.random())
+    phase = _phase(t, random, rate)
     return _motion(t, 0.34 * np.sin(phase), way * 0.2 * np.sin(2 * phase), rate=rate)
 
 
 def spiral(t: Floats, random: np.random.Generator) -> Motion:
     """Circle outwards and inwards while turning."""
     rate, way = random.uniform(0.9, 1.3), _sign(random)
-    phase = TAU * (rate * t + random.random())
-    radius = 0.19 + 0.13 * np.sin(TAU * (0.35 * t + random.random()))
+    phase = _phase(t, random, rate)
+    radius = 0.19 + 0.13 * np.sin(_phase(t, random, 0.35))
     return _motion(t, radius * np.cos(phase), way * radius * np.sin(phase), angle=way * phase, rate=rate)
 
 
@@ -175,17 +167,14 @@ def rock(t: Floats, random: np.random.Generator) -> Motion:
     """Turn a little one way and the other, in place."""
     x, y = _place(random, 0.15)
     rate = random.uniform(1.0, 1.5)
-    return _motion(
-        t, x, y, angle=random.uniform(0.5, 0.8) * np.sin(TAU * (rate * t + random.random())), rate=rate
-    )
+    return _motion(t, x, y, angle=random.uniform(0.5, 0.8) * np.sin(_phase(t, random, rate)), rate=rate)
 
 
 def patrol(t: Floats, random: np.random.Generator) -> Motion:
     """Walk along the sides of a square."""
     rate, reach, way = random.uniform(0.4, 0.6), random.uniform(0.22, 0.3), _sign(random)
     turns = rate * t + random.random()
-    x = np.clip(2 * _triangle(turns), -1, 1)
-    y = np.clip(2 * _triangle(turns + 0.25), -1, 1)
+    x, y = (np.clip(2 * _triangle(part), -1, 1) for part in (turns, turns + 0.25))
     return _motion(t, reach * x, way * reach * y, rate=rate)
 
 

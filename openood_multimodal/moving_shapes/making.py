@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from ..errors import UserError
 from ..files import is_clutter, read_json
 from ..files.atomic import write_json
 from ..files.locks import claim
-from ..making.derive import Outcome, do_jobs
+from ..making.derive import do_jobs
 from ..naming import did_you_mean
 from ..registry import CLIP_LAYOUTS
 from .plan import SPLITS, class_names, plan
 from .recordings import MakeRecording, Request, is_finished, jobs_of
-from .settings import Size, size_mapping, size_of
+from .settings import Size, size_of
 
 BENCHMARK = "moving_shapes"
 VERSION = 1
@@ -102,8 +101,14 @@ def generate(
     jobs = jobs_of(folder, request)
     lacking = [job for job in jobs if not is_finished(job)]  # if none, no worker need be started
     made = 0
-    with closing(do_jobs(lacking, MakeRecording(folder, request), is_finished, workers=workers)) as outcomes:
-        for outcome in _shown(outcomes, len(lacking), progress):
+    with (
+        closing(do_jobs(lacking, MakeRecording(folder, request), is_finished, workers=workers)) as outcomes,
+        tqdm(
+            total=len(lacking), desc="MovingShapes", unit="recording", disable=None if progress else True
+        ) as bar,
+    ):
+        for outcome in outcomes:
+            bar.update()
             if outcome.state == "failed":
                 raise UserError(f"MovingShapes: the recording of {outcome.job.clip}: {outcome.reason}")
             made += outcome.state == "made"
@@ -121,7 +126,7 @@ def _take(folder: Path, request: Request) -> None:
         "seed": request.seed,
         "flow": request.flow,
         "audio": request.audio,
-        **size_mapping(request.size),
+        **asdict(request.size),
     }
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; MovingShapes needs a folder.")
@@ -156,12 +161,6 @@ def _check_empty(folder: Path) -> None:
             f"{folder / others[0]} is not part of MovingShapes, which goes into a folder of its own. "
             "Choose a new or an empty one."
         )
-
-
-def _shown(outcomes: Iterable[Outcome], total: int, progress: bool) -> Iterable[Outcome]:
-    if not progress:
-        return outcomes
-    return tqdm(outcomes, total=total, desc="MovingShapes", unit="recording", disable=None)
 
 
 def _write_manifests(folder: Path, request: Request) -> dict[str, Path]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .settings import Size
-from .shapes import SHAPES, Floats32
+from .shapes import SHAPES, TAU, Floats, Floats32
 
-Floats = NDArray[np.float64]
-TAU = 2 * np.pi
 _STREAM = 1  # of random numbers, apart from those of `scenes`
 
 

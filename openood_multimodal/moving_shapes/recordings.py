@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..datasets.cells import flow_y, split_frames
-from ..files.atomic import is_temporary_of
+from ..files.atomic import is_temporary_of, replacing, temporary_beside
 from ..files.paths import remove_tree
 from ..making.derive import Job
+from ..making.encoding import MPEG4, h264, pcm, wave_file, write_video
+from ..preprocessors.packages import import_opencv
 from ..registry import CLIP_LAYOUTS
-from . import media
 from .places import place_of
 from .plan import PlannedClip, plan
 from .scenes import Clip, encode_flow, render_clip
 from .settings import Size
 
 FRAME_QUALITY, FLOW_FRAME_QUALITY = 92, 97  # of JPEG
-FLOW_RATE_FACTOR = 12
+VIDEO_KINDS = {".avi": MPEG4, ".mp4": h264(20)}
+FLOW_KIND = h264(12)
 
 
 @dataclass(frozen=True)
@@ -67,38 +70,27 @@ class MakeRecording:
             MissingPackageError: when PyAV or OpenCV is not installed.
             OSError: when a file can't be written.
         """
-        request, clips = self.request, _recordings(self.request)[job.clip]
-        missing = [each for each in _files_of(self.root, request, clips) if not each[2].exists()]
-        of_frames = request.layout == "epic_kitchens"
-        place = place_of(request.size, request.seed, clips[0].recording)
+        size, seed, clips = self.request.size, self.request.seed, _recordings(self.request)[job.clip]
+        missing = [each for each in _files_of(self.root, self.request, clips) if not each[2].exists()]
+        of_frames = self.request.layout == "epic_kitchens"
+        place = place_of(size, seed, clips[0].recording)
 
-        def render(clip: PlannedClip) -> Clip:
+        def rendered(chosen: Iterable[PlannedClip]) -> list[Clip]:
             span = 2 if of_frames else 1
-            return render_clip(
-                request.size, request.seed, clip.action, clip.recording, clip.number, span, place
-            )
+            return [
+                render_clip(size, seed, each.action, each.recording, each.number, span, place)
+                for each in chosen
+            ]
 
-        if of_frames:
-            rendered = [render(clip) for clip in clips]
-            for _, kind, path in missing:
-                _write_of_recording(kind, path, rendered)
-            return
         for number, files in groupby(missing, key=lambda each: each[0]):
-            clip = render(clips[number])
+            made = rendered(clips if of_frames else clips[number : number + 1])
             for _, kind, path in files:
-                _write_of_clip(kind, path, clip, request.size.fps)
+                _write(kind, path, made, size.fps, of_frames)
 
 
 def is_finished(job: Job) -> bool:
     """Tell whether all files and folders of a recording are there."""
     return all(target.exists() for target in job.targets)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove the folders of frames that killed processes have left half-written beside ``folder``."""
-    for entry in os.scandir(folder.parent):
-        if entry.is_dir() and is_temporary_of(entry.name, folder.name):
-            remove_tree(folder.parent, entry.name)
 
 
 @lru_cache(maxsize=4)
@@ -129,28 +121,41 @@ def _files_of(
             yield number, "flow_y", root / flow_y(cells["flow"])
 
 
-def _write_of_clip(kind: str, path: Path, clip: Clip, fps: int) -> None:
-    if kind == "video":
-        media.write_video(path, clip.frames, fps, clip.sound)
-    elif kind == "audio":
-        media.write_sound(path, clip.sound)
-    else:
-        # one frame less than the video, as an estimate from pairs of frames has
-        levels = encode_flow(clip.flow[:-1, ..., "xy".index(kind[-1])])
-        media.write_video(path, levels, fps, quality=FLOW_RATE_FACTOR)
-
-
-def _write_of_recording(kind: str, path: Path, clips: list[Clip]) -> None:
-    """Write what EPIC-Kitchens has of a recording: its clips follow each other, flow has half the frame rate."""
+def _write(kind: str, path: Path, clips: list[Clip], fps: int, of_frames: bool) -> None:
+    """Write a file of one clip, or what EPIC-Kitchens has of a recording, in which clips follow each other."""
     if kind == "audio":
-        media.write_sound(path, np.concatenate([clip.sound for clip in clips]))
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if os.name == "posix":  # elsewhere there is no lock that says that none is at work
-        remove_unfinished(path)
-    if kind == "video":
-        media.write_frames(path, (frame for clip in clips for frame in clip.frames), FRAME_QUALITY)
+        with replacing(path) as file, wave_file(file) as out:
+            out.writeframes(pcm(np.concatenate([clip.sound for clip in clips])).astype("<i2").tobytes())
+    elif of_frames and kind == "video":
+        _write_frames(path, (frame for clip in clips for frame in clip.frames), FRAME_QUALITY)
+    elif of_frames:  # at half the frame rate
+        levels = (each for clip in clips for each in encode_flow(clip.flow[::2, ..., "xy".index(kind[-1])]))
+        _write_frames(path, levels, FLOW_FRAME_QUALITY)
     else:
-        axis = "xy".index(kind[-1])
-        levels = (frame for clip in clips for frame in encode_flow(clip.flow[::2, ..., axis]))
-        media.write_frames(path, levels, FLOW_FRAME_QUALITY)
+        (clip,) = clips
+        with replacing(path) as file:
+            if kind == "video":
+                write_video(file, VIDEO_KINDS[path.suffix], clip.frames, fps, clip.sound)
+            else:  # one frame less than the video, as an estimate from pairs of frames has
+                write_video(file, FLOW_KIND, encode_flow(clip.flow[:-1, ..., "xy".index(kind[-1])]), fps)
+
+
+def _write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]], quality: int) -> None:
+    """Write ``frame_0000000000.jpg``, ... (RGB or grey) into a new folder, which appears when all are written."""
+    cv2 = import_opencv("Writing JPEG frames")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if os.name == "posix":  # elsewhere there is no lock that says that none is at work
+        for entry in os.scandir(folder.parent):  # what killed processes have left
+            if entry.is_dir() and is_temporary_of(entry.name, folder.name):
+                remove_tree(folder.parent, entry.name)
+    temporary = temporary_beside(folder)
+    temporary.mkdir()
+    try:
+        for number, frame in enumerate(frames):
+            image = frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., ::-1])
+            _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            (temporary / f"frame_{number:010d}.jpg").write_bytes(data.tobytes())
+        os.replace(temporary, folder)
+    except BaseException:
+        remove_tree(temporary.parent, temporary.name)
+        raise

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..making.encoding import SAMPLE_RATE
 from . import sounds
-from .actions import ACTIONS, ID_ACTIONS, TAU, Action
+from .actions import ACTIONS, ID_ACTIONS, Action
 from .places import Place, place_of
-from .settings import SAMPLE_RATE, Size
-from .shapes import SHAPES, TEXTURES, Field, Floats32
+from .settings import Size
+from .shapes import SHAPES, TAU, TEXTURES, Field, Floats, Floats32
 from .worlds import FAR_WORLDS, world_shots
-
-Floats = NDArray[np.float64]
 
 FLOW_LIMIT = 20.0
 

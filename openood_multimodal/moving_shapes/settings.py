@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..errors import UserError
@@ -10,8 +10,17 @@ from ..naming import did_you_mean
 from .actions import ID_ACTIONS, NEAR_ACTIONS, VAL_ACTIONS
 from .worlds import FAR_WORLDS
 
-SAMPLE_RATE = 16000
 MOST_PIXELS = 150_000_000
+_LIMITS = {  # least, most, and what it must be a multiple of
+    "height": (32, 1080, 2),
+    "width": (32, 1920, 2),
+    "fps": (8, 60, 1),
+    "frames": (4, 2000, 2),
+    "classes": (2, len(ID_ACTIONS), 1),
+    "near": (1, len(NEAR_ACTIONS), 1),
+    "far": (1, len(FAR_WORLDS), 1),
+    "val": (1, len(VAL_ACTIONS), 1),
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,9 @@ class Size:
         test_recordings: the same in ``test``.
         ood_recordings: recordings of every action, or world, of an OOD set.
         clips: clips a recording.
+
+    Raises:
+        UserError: when a number is out of its range.
     """
 
     height: int = 96
@@ -49,29 +61,12 @@ class Size:
     clips: int = 3
 
     def __post_init__(self) -> None:
-        limits = {
-            "height": (32, 1080, 2),
-            "width": (32, 1920, 2),
-            "fps": (8, 60, 1),
-            "frames": (4, 2000, 2),
-            "classes": (2, len(ID_ACTIONS), 1),
-            "near": (1, len(NEAR_ACTIONS), 1),
-            "far": (1, len(FAR_WORLDS), 1),
-            "val": (1, len(VAL_ACTIONS), 1),
-        }
-        for field in fields(self):
-            value = getattr(self, field.name)
-            low, high, step = limits.get(field.name, (1, 1000, 1))
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int)
-                or not low <= value <= high
-                or value % step
-            ):
+        for name, value in vars(self).items():
+            low, high, step = _LIMITS.get(name, (1, 1000, 1))
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or not low <= value <= high or value % step:
                 kind = "an even number" if step == 2 else "a whole number"
-                raise UserError(
-                    f"MovingShapes: {field.name} is {value!r}; it must be {kind} from {low} to {high}."
-                )
+                raise UserError(f"MovingShapes: {name} is {value!r}; it must be {kind} from {low} to {high}.")
         pixels = self.frames * self.height * self.width
         if pixels > MOST_PIXELS:  # a clip is held in memory while its files are written, 11 bytes a pixel
             raise UserError(
@@ -81,30 +76,9 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(
-        height=48,
-        width=64,
-        fps=12,
-        frames=24,
-        classes=4,
-        near=2,
-        far=2,
-        val=1,
-        train_recordings=2,
-        val_recordings=1,
-        test_recordings=1,
-        ood_recordings=1,
-        clips=2,
-    ),
+    "tiny": Size(48, 64, 12, 24, 4, 2, 2, 1, 2, 1, test_recordings=1, ood_recordings=1, clips=2),
     "small": Size(
-        height=64,
-        width=80,
-        frames=32,
-        classes=5,
-        far=2,
-        train_recordings=4,
-        val_recordings=1,
-        ood_recordings=2,
+        64, 80, frames=32, classes=5, far=2, train_recordings=4, val_recordings=1, ood_recordings=2
     ),
     "demo": Size(),
 }
@@ -125,8 +99,3 @@ def size_of(size: str | Size, numbers: dict[str, Any]) -> Size:
         if name not in names:
             raise UserError(f"MovingShapes has no number '{name}'.{did_you_mean(name, names)}")
     return replace(size, **numbers)
-
-
-def size_mapping(size: Size) -> dict[str, int]:
-    """Return the numbers by name, in order."""
-    return asdict(size)

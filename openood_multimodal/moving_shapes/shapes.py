@@ -8,26 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
 # float32 in truth; NumPy's annotations lose that in arithmetic with Python numbers
 Floats32 = NDArray[np.floating[Any]]
 Field = Callable[[Floats32, Floats32], Floats32]
-
-
-def _disc(u: Floats32, v: Floats32) -> Floats32:
-    return np.sqrt(u * u + v * v) - 1.0
-
-
-def _ring(u: Floats32, v: Floats32) -> Floats32:
-    return np.abs(np.sqrt(u * u + v * v) - 0.72) - 0.28
-
-
-def _square(u: Floats32, v: Floats32) -> Floats32:
-    return np.maximum(np.abs(u), np.abs(v)) - 0.85
-
-
-def _triangle(u: Floats32, v: Floats32) -> Floats32:
-    slanted = np.float32(0.8660254) * np.abs(u) - 0.5 * v
-    return np.maximum(slanted, v) - 0.55
+TAU = 2 * np.pi
 
 
 def _cross(u: Floats32, v: Floats32) -> Floats32:
@@ -37,29 +22,17 @@ def _cross(u: Floats32, v: Floats32) -> Floats32:
 
 # Name -> signed distance of a point (u, v), in radii, from the outline; negative inside.
 SHAPES: dict[str, Field] = {
-    "disc": _disc,
-    "ring": _ring,
-    "square": _square,
-    "triangle": _triangle,
+    "disc": lambda u, v: np.sqrt(u * u + v * v) - 1.0,
+    "ring": lambda u, v: np.abs(np.sqrt(u * u + v * v) - 0.72) - 0.28,
+    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) - 0.85,
+    "triangle": lambda u, v: np.maximum(np.float32(0.8660254) * np.abs(u) - 0.5 * v, v) - 0.55,
     "cross": _cross,
 }
 
-
-def _stripes(u: Floats32, v: Floats32) -> Floats32:
-    return np.tanh(3 * np.sin(7 * u))
-
-
-def _checks(u: Floats32, v: Floats32) -> Floats32:
-    return np.tanh(6 * np.sin(5 * u) * np.sin(5 * v))
-
-
-def _dots(u: Floats32, v: Floats32) -> Floats32:
-    return np.tanh(5 * (np.cos(7 * u) + np.cos(7 * v) - 0.7))
-
-
-def _halves(u: Floats32, v: Floats32) -> Floats32:
-    return np.tanh(8 * (u + 0.4 * v))
-
-
 # Name -> mix of a shape's two colours at (u, v), from -1 to 1.
-TEXTURES: dict[str, Field] = {"stripes": _stripes, "checks": _checks, "dots": _dots, "halves": _halves}
+TEXTURES: dict[str, Field] = {
+    "stripes": lambda u, v: np.tanh(3 * np.sin(7 * u)),
+    "checks": lambda u, v: np.tanh(6 * np.sin(5 * u) * np.sin(5 * v)),
+    "dots": lambda u, v: np.tanh(5 * (np.cos(7 * u) + np.cos(7 * v) - 0.7)),
+    "halves": lambda u, v: np.tanh(8 * (u + 0.4 * v)),
+}

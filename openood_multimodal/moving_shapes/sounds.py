@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-Floats = NDArray[np.float64]
+from .shapes import TAU, Floats
+
 Sound = Callable[[Floats, np.random.Generator, float], Floats]
-TAU = 2 * np.pi
 
 
 def _sing(t: Floats, frequency: Floats | float) -> Floats:
@@ -40,20 +39,20 @@ def _hum(t: Floats, frequency: Floats | float, harmonics: int) -> Floats:
     return sum((_sing(t, k * frequency) / k for k in range(1, harmonics + 1)), np.zeros_like(t))
 
 
+def _wavering(t: Floats, random: np.random.Generator, rate: float, low: float, high: float) -> Floats:
+    base = random.uniform(420, 700)
+    sway = np.sin(TAU * (random.uniform(low, high) * rate * t + random.random()))
+    return 0.4 * _hum(t, base * (1 + 0.2 * sway), 5)
+
+
 def vibrato(t: Floats, random: np.random.Generator, rate: float) -> Floats:
     """A tone with harmonics that wavers six or more times a beat."""
-    base = random.uniform(420, 700)
-    return 0.4 * _hum(
-        t, base * (1 + 0.2 * np.sin(TAU * (random.uniform(6, 8) * rate * t + random.random()))), 5
-    )
+    return _wavering(t, random, rate, 6, 8)
 
 
 def slow_vibrato(t: Floats, random: np.random.Generator, rate: float) -> Floats:
     """The same, wavering two or three times a beat."""
-    base = random.uniform(420, 700)
-    return 0.4 * _hum(
-        t, base * (1 + 0.2 * np.sin(TAU * (random.uniform(2, 3.5) * rate * t + random.random()))), 5
-    )
+    return _wavering(t, random, rate, 2, 3.5)
 
 
 def thumps(t: Floats, random: np.random.Generator, rate: float) -> Floats:
@@ -65,18 +64,14 @@ def thumps(t: Floats, random: np.random.Generator, rate: float) -> Floats:
 
 def fast_rattle(t: Floats, random: np.random.Generator, rate: float) -> Floats:
     """Clicks of a mid tone, ten or more a second."""
-    return (
-        0.7
-        * _strokes(t, random.uniform(10, 16), random.random(), 0.012)
-        * _sing(t, random.uniform(1100, 1600))
-    )
+    clicks = _strokes(t, random.uniform(10, 16), random.random(), 0.012)
+    return 0.7 * clicks * _sing(t, random.uniform(1100, 1600))
 
 
 def slow_rattle(t: Floats, random: np.random.Generator, rate: float) -> Floats:
     """Clicks of a mid tone, seven to twelve a second."""
-    return (
-        0.7 * _strokes(t, random.uniform(7, 12), random.random(), 0.016) * _sing(t, random.uniform(900, 1400))
-    )
+    clicks = _strokes(t, random.uniform(7, 12), random.random(), 0.016)
+    return 0.7 * clicks * _sing(t, random.uniform(900, 1400))
 
 
 def glide(t: Floats, random: np.random.Generator, rate: float) -> Floats:
@@ -119,9 +114,8 @@ def drips(t: Floats, random: np.random.Generator, rate: float) -> Floats:
 def bells(t: Floats, random: np.random.Generator, rate: float) -> Floats:
     """Struck partials, dying away slowly, at every beat."""
     base = random.uniform(600, 900)
-    partials = (
-        np.sin(TAU * base * t) + 0.6 * np.sin(TAU * 2.76 * base * t) + 0.4 * np.sin(TAU * 5.4 * base * t)
-    )
+    first, second, third = (np.sin(TAU * ratio * base * t) for ratio in (1, 2.76, 5.4))
+    partials = first + 0.6 * second + 0.4 * third
     return 0.4 * _strokes(t, rate, random.random(), 0.25) * partials
 
 

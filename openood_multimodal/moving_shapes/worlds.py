@@ -7,24 +7,19 @@ place fixed: exact where the map is affine, else found by a few fixed-point step
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import sounds
-from .shapes import Floats32
-
-Floats = NDArray[np.float64]
-TAU = 2 * np.pi
+from .shapes import TAU, Floats, Floats32
 
 # (x, y, time) -> place on the texture, in frame heights
 Map = Callable[[Floats32, Floats32, np.float32], tuple[Floats32, Floats32]]
 Painter = Callable[[Floats32, Floats32], Floats32]
 
 
-@dataclass(frozen=True)
-class World:
+class World(NamedTuple):
     """One far class: how its texture moves, what the texture is, and its sound."""
 
     name: str
@@ -43,11 +38,8 @@ def _ripple_map(random: np.random.Generator) -> Map:
     def place(x: Floats32, y: Floats32, t: np.float32) -> tuple[Floats32, Floats32]:
         u, v = x, y
         for pitch, way, speed, reach in waves:
-            push = np.float32(reach) * np.sin(
-                np.float32(pitch * np.cos(way)) * x
-                + np.float32(pitch * np.sin(way)) * y
-                + np.float32(speed) * t
-            )
+            cos, sin = np.float32(pitch * np.cos(way)), np.float32(pitch * np.sin(way))
+            push = np.float32(reach) * np.sin(cos * x + sin * y + np.float32(speed) * t)
             u = u + np.float32(np.sin(way)) * push
             v = v + np.float32(np.cos(way)) * push
         return u, v
@@ -81,15 +73,11 @@ def _plasma(random: np.random.Generator) -> Painter:
     phases = random.uniform(0, TAU, (3, 3))
 
     def paint(u: Floats32, v: Floats32) -> Floats32:
-        channels = []
-        for c in range(3):
-            total = np.zeros_like(u)
-            for k in range(3):
-                total += np.sin(
-                    np.float32(waves[c, k, 0]) * u + np.float32(waves[c, k, 1]) * v + np.float32(phases[c, k])
-                )
-            channels.append(127.5 + 42 * total)
-        return np.stack(channels, axis=-1)
+        channels = [np.zeros_like(u) for _ in range(3)]
+        for total, pitches, starts in zip(channels, waves, phases, strict=True):
+            for (a, b), start in zip(pitches.astype(np.float32), starts.astype(np.float32), strict=True):
+                total += np.sin(a * u + b * v + start)
+        return np.stack([127.5 + 42 * total for total in channels], axis=-1)
 
     return paint
 
@@ -153,12 +141,8 @@ def world_shots(
         y, from the frame to the one ``span`` later.
     """
     place, paint = world.map(random), world.painter(random)
-    x = ((np.arange(width) - (width - 1) / 2) / height).astype(np.float32)[None, :] + np.zeros(
-        (height, 1), np.float32
-    )
-    y = ((np.arange(height) - (height - 1) / 2) / height).astype(np.float32)[:, None] + np.zeros(
-        (1, width), np.float32
-    )
+    centred = [((np.arange(n) - (n - 1) / 2) / height).astype(np.float32) for n in (width, height)]
+    x, y = np.meshgrid(*centred)
     for time, later in zip(times[:-span].astype(np.float32), times[span:].astype(np.float32), strict=True):
         u, v = place(x, y, time)
         yield paint(u, v), height * _follow(place, x, y, later, u, v)

@@ -12,7 +12,6 @@ level lower.)  No motion is level 128.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingPackageError, UserError
 from ..registry import FLOW_METHODS
+from .packages import import_opencv
 
 Gray = NDArray[np.uint8]
 Flow = NDArray[np.float32]
@@ -36,7 +36,7 @@ def tvl1() -> Estimator:
     authors' files were probably made by denseflow on a GPU; OpenCV's code for the CPU, used here, has the same
     model, but other iterations and a median filter, so it comes near their files without repeating them.
     """
-    cv2 = _opencv()
+    cv2 = import_opencv("Optical flow")
     if not hasattr(cv2, "optflow"):
         raise MissingPackageError(
             "TV-L1 needs OpenCV's contributed modules, which the installed OpenCV lacks: "
@@ -51,13 +51,13 @@ def dis() -> Estimator:
 
     T. Kroeger et al., *Fast Optical Flow using Dense Inverse Search*, ECCV 2016.
     """
-    cv2 = _opencv()
+    cv2 = import_opencv("Optical flow")
     return _padding(_calling(cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)))
 
 
 def dis_fast() -> Estimator:
     """Dense inverse search, OpenCV's preset ``fast``: coarser, three times as fast as `dis`."""
-    cv2 = _opencv()
+    cv2 = import_opencv("Optical flow")
     return _padding(_calling(cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)))
 
 
@@ -66,7 +66,7 @@ def farneback() -> Estimator:
 
     G. Farnebäck, *Two-Frame Motion Estimation Based on Polynomial Expansion*, SCIA 2003.
     """
-    return _calling(_opencv().FarnebackOpticalFlow_create())
+    return _calling(import_opencv("Optical flow").FarnebackOpticalFlow_create())
 
 
 def make_estimator(method: str) -> Estimator:
@@ -122,7 +122,7 @@ def _padding(estimate: Estimator) -> Estimator:
     On smaller ones OpenCV's DIS reads memory that it never wrote (OpenCV 5.0): the flow of a pair then depends on
     the pairs before it, and below some 30 pixels the process crashes.
     """
-    cv2 = _opencv()
+    cv2 = import_opencv("Optical flow")
 
     def padded(before: Gray, after: Gray) -> Flow:
         height, width = before.shape
@@ -136,7 +136,7 @@ def _padding(estimate: Estimator) -> Estimator:
 
 
 def _calling(algorithm: Any) -> Estimator:
-    cv2 = _opencv()
+    cv2 = import_opencv("Optical flow")
 
     def estimate(before: Gray, after: Gray) -> Flow:
         try:
@@ -148,13 +148,3 @@ def _calling(algorithm: Any) -> Estimator:
             ) from error
 
     return estimate
-
-
-def _opencv() -> ModuleType:
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingPackageError(
-            'optical flow needs OpenCV: pip install "openood-multimodal[video]".'
-        ) from error
-    return cv2

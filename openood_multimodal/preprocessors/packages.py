@@ -25,7 +25,7 @@ def import_av() -> Any:
     return av
 
 
-def import_opencv() -> Any:
+def import_opencv(purpose: str = "Reading frames") -> Any:
     """Return OpenCV's module; in a loader's worker process, without its thread pool.
 
     The workers share the cores already, and in a forked process the pool's threads would be missing.
@@ -36,7 +36,7 @@ def import_opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise MissingPackageError(f"Reading frames needs OpenCV; install it: {_COMMAND}.") from error
+        raise MissingPackageError(f"{purpose} needs OpenCV; install it: {_COMMAND}.") from error
     data = sys.modules.get("torch.utils.data")  # without it, this process is no loader's
     if data is not None and data.get_worker_info() is not None and cv2.getNumThreads() > 1:
         cv2.setNumThreads(0)

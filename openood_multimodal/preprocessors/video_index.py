@@ -29,6 +29,7 @@ from .frame_index import FrameIndex, Mark, Packets, ascending, mark, step_of
 from .h264_fields import field_finder
 from .media import check_limit
 from .mpeg4_pictures import EMPTY_VOP, from_pictures, picture_types, says_packed
+from .packages import import_av
 
 # fmt: off
 ONE_FRAME_A_PACKET = frozenset((
@@ -137,8 +138,6 @@ def by_decoding(container: Any, stream: Any) -> FrameIndex:
 
     A broken file is no error here: the index holds the frames before the fault, and says what the fault is.
     """
-    import av
-
     base = stream.time_base or Fraction(1)
     fault, most = "", limit("video_frames")
     times: list[int | None] = []
@@ -157,7 +156,7 @@ def by_decoding(container: Any, stream: Any) -> FrameIndex:
                 times.append(_ticks(frame, base))
             if len(times) > most:
                 check_limit("video_frames", len(times), container.name.removeprefix("file:"))
-    except av.FFmpegError as error:
+    except import_av().FFmpegError as error:
         fault = str(error.strerror or type(error).__name__)
     frames = len(times)
     if not fault and frames < stream.frames and ends_early(container, stream):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .media import check_limit
-from .packages import import_opencv
+from .packages import import_av, import_opencv
 
 PixelFormat = Literal["rgb24", "gray"]
 Converter = Callable[[Any, NDArray[np.uint8]], None]
@@ -59,11 +59,9 @@ class PixelStore:
 
 def _to_rgb() -> Converter:
     """Return what writes a frame's RGB into uint8 ``[H, W, 3]``."""
-    from av.video.reformatter import VideoReformatter
-
     # One for all frames, so that the scaler is set up once; on one thread, since starting more takes longer than
     # the work.
-    reformat = VideoReformatter().reformat
+    reformat = import_av().video.reformatter.VideoReformatter().reformat
 
     def convert(frame: Any, out: NDArray[np.uint8]) -> None:
         height, width, channels = out.shape

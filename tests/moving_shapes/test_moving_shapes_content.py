@@ -10,10 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from openood_multimodal.making.encoding import write_video
 from openood_multimodal.moving_shapes import SIZES, Clip, Size, encode_flow, render_clip
-from openood_multimodal.moving_shapes import media as media_module
 from openood_multimodal.moving_shapes.actions import ACTIONS, ID_ACTIONS, NEAR_ACTIONS, VAL_ACTIONS
 from openood_multimodal.moving_shapes.plan import plan
+from openood_multimodal.moving_shapes.recordings import FLOW_KIND
 from openood_multimodal.moving_shapes.worlds import FAR_WORLDS
 
 SIZE = Size(frames=10, fps=12, height=64, width=80)
@@ -79,7 +80,8 @@ def test_flow_levels() -> None:
 
 def test_flow_files_hold_the_levels(tmp_path) -> None:
     levels = encode_flow(render_clip(SIZE, 0, "pendulum", 0, 0).flow[..., 0])
-    media_module.write_video(tmp_path / "x.mp4", levels, SIZE.fps, quality=12)
+    with open(tmp_path / "x.mp4", "wb") as file:
+        write_video(file, FLOW_KIND, levels, SIZE.fps)
     with av.open(str(tmp_path / "x.mp4")) as video:
         read = np.stack([frame.to_ndarray(format="gray") for frame in video.decode(video=0)])
     error = read.astype(int) - levels

@@ -13,7 +13,8 @@ from openood_multimodal.config import load_config
 from openood_multimodal.datasets.loaders import build_loaders, build_ood_loaders
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
-from openood_multimodal.moving_shapes import SIZES, Generated, generate, media, recordings
+from openood_multimodal.making import encoding
+from openood_multimodal.moving_shapes import SIZES, Generated, generate, recordings
 
 Made = Callable[[str], Generated]
 Small = Callable[..., Generated]
@@ -60,7 +61,7 @@ def test_a_failure_leaves_no_half_file(small: Small, layout: str, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     if layout == "hmdb51":
-        monkeypatch.setattr(media, "_audio_frames", half)
+        monkeypatch.setattr(encoding.VideoWriter, "hear", half)
     else:
         monkeypatch.setattr(recordings, "encode_flow", half)
     with pytest.raises(OSError, match="No space left"):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from openood_multimodal.errors import UserError
+from openood_multimodal.making.encoding import LOSSLESS_GRAY, VideoWriter
 from openood_multimodal.making.writing import (
     FlowSettings,
-    GrayVideoWriter,
     read_comment,
     write_flow,
     write_sound,
@@ -158,7 +158,7 @@ def test_every_level_comes_back_from_the_file(size, tmp_path):
     frames = random.integers(0, 256, (14, *size), dtype=np.uint8)
     frames[0].flat[:256] = np.arange(256)
     buffer = io.BytesIO()
-    writer = GrayVideoWriter(buffer, size[::-1], Fraction(25), Fraction(1, 25), "hello")
+    writer = VideoWriter(buffer, LOSSLESS_GRAY, size[::-1], Fraction(25), Fraction(1, 25), "hello")
     for i, frame in enumerate(frames):
         writer.add(frame, i)
     writer.close()
