@@ -1,7 +1,7 @@
 """The metrics of out-of-distribution detection: pure functions of arrays.
 
-``conf`` is higher for in-distribution samples throughout.  The values are OpenOOD's (its main branch),
-computed by scikit-learn's curves; `docs/metrics.md` draws the two conventions of FPR@95.
+``conf`` is higher for in-distribution samples throughout.  The values are OpenOOD's (its main branch): those of
+scikit-learn's curves, to the last bit; `docs/metrics.md` draws the two conventions of FPR@95.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
 
 from ..dense import dense
 from ..errors import UserError
@@ -77,21 +76,22 @@ def compute_ood_metrics(
     """
     ranks, is_ood = _ranks(conf_id, conf_ood)
     pred, labels = _classes(pred_id, labels_id, n_id=int(np.count_nonzero(~is_ood)))
-    values = _curve_metrics(ranks, is_ood)
+    counts = _counts(ranks, is_ood)
+    values = _curve_metrics(counts)
     values["ACC"] = float(np.count_nonzero(pred == labels) / len(labels))
     if not intervals:
         return {name: Metric(values[name]) for name in METRICS}
     if n_bootstrap < 2:
         raise UserError(f"n_bootstrap is {n_bootstrap}; intervals need at least 2 resamples.")
-    bounds = _intervals(_counts(ranks, is_ood), values, n_bootstrap, seed)
+    bounds = _intervals(counts, values, n_bootstrap, seed)
     bounds["ACC"] = iv.wilson(values["ACC"], len(labels))
     return {name: _bounded(values[name], bounds[name]) for name in METRICS}
 
 
 def auroc(conf_id: ArrayLike, conf_ood: ArrayLike) -> float:
     """Return the AUROC alone, as a fraction; arguments and errors as in `compute_ood_metrics`."""
-    ranks, is_ood = _ranks(conf_id, conf_ood)
-    return float(roc_auc_score(is_ood, -ranks))
+    counts = _counts(*_ranks(conf_id, conf_ood))
+    return _area(*_roc(counts.id[::-1], counts.ood[::-1]))
 
 
 def mean_metrics(each: list[dict[str, Metric]]) -> dict[str, Metric]:
@@ -158,21 +158,44 @@ def _classes(pred_id: ArrayLike, labels_id: ArrayLike, n_id: int) -> tuple[NDArr
     return pred, labels
 
 
-def _curve_metrics(ranks: NDArray[np.int64], is_ood: NDArray[np.bool_]) -> dict[str, float]:
-    is_id = ~is_ood
-    fpr_ood, tpr_ood, _ = roc_curve(is_ood, -ranks)
-    fpr_id, tpr_id, _ = roc_curve(is_id, ranks)
-    precision_in, recall_in, _ = precision_recall_curve(is_id, ranks)
-    precision_out, recall_out, _ = precision_recall_curve(is_ood, -ranks)
+def _curve_metrics(counts: iv.ScoreCounts) -> dict[str, float]:
+    known, unknown = counts.id, counts.ood  # from the most in-distribution score on
+    fpr_ood, tpr_ood = _roc(known[::-1], unknown[::-1])
+    fpr_id, tpr_id = _roc(unknown, known)
     values = {
         "FPR@95": fpr_ood[np.argmax(tpr_ood >= RECALL)],
         "FPR@95_ID_TPR": fpr_id[np.argmax(tpr_id >= RECALL)],
-        "AUROC": auc(fpr_ood, tpr_ood),
-        "AUPR_IN": auc(recall_in, precision_in),
-        "AUPR_OUT": auc(recall_out, precision_out),
+        "AUROC": _area(fpr_ood, tpr_ood),
+        "AUPR_IN": _area_below_precision(unknown, known),
+        "AUPR_OUT": _area_below_precision(known[::-1], unknown[::-1]),
     }
     # rounding can take an area to 1 + 2e-16, which no fraction is
     return {name: min(max(float(value), 0.0), 1.0) for name, value in values.items()}
+
+
+def _roc(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return false and true positive rates from counts a distinct score, the most positive score first.
+
+    Points on a straight line between their neighbours are left out, as scikit-learn's `roc_curve` does.
+    """
+    false, true = np.cumsum(negatives), np.cumsum(positives)
+    corner = np.ones(len(false), dtype=bool)
+    corner[1:-1] = (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0)
+    false, true = (np.concatenate([[0], each[corner]]) for each in (false, true))
+    return false / false[-1], true / true[-1]
+
+
+def _area_below_precision(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> float:
+    """Return the area below the precision-recall curve, the most positive score first, by trapezoids."""
+    true = np.cumsum(positives)
+    precision = true / np.cumsum(negatives + positives)
+    # in scikit-learn's order, from recall 1 to 0: the sum is then the same to the last bit
+    recall = np.concatenate([(true / true[-1])[::-1], [0.0]])
+    return -_area(recall, np.concatenate([precision[::-1], [1.0]]))
+
+
+def _area(x: NDArray[Any], y: NDArray[Any]) -> float:
+    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2.0))
 
 
 def _counts(ranks: NDArray[np.int64], is_ood: NDArray[np.bool_]) -> iv.ScoreCounts:
