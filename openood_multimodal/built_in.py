@@ -72,6 +72,10 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "react": "postprocessors.react:ReAct",
         "vim": "postprocessors.vim:ViM",
     },
+    "engines": {
+        "native": "postprocessors.run:NativeEngine",
+        "openood": "plugin.engine:OpenOODEngine",
+    },
     "evaluators": {
         "far_ood": "evaluators.ood:MultimodalOODEvaluator",
         "near_ood": "evaluators.ood:MultimodalOODEvaluator",

@@ -261,6 +261,7 @@ TRAINERS = _registry("trainer", "trainers", ("train_epoch",))
 POSTPROCESSORS = _registry(
     "postprocessor", "postprocessors", ("name", "from_preset", "fit", "score", "inference", "parameters")
 )
+ENGINES = _registry("engine", "engines", ("build", "hint", "has_presets"))
 EVALUATORS = _registry("evaluator", "evaluators", ("eval_acc", "eval_ood", "report"))
 PIPELINES = _registry("pipeline", "pipelines", ("run",))
 CLIP_PROTOCOLS = _registry("clip protocol", "clip_protocols", ("windows", "stream"))
@@ -281,6 +282,7 @@ ALL: Mapping[str, Registry] = {
         SYNTHESES,
         TRAINERS,
         POSTPROCESSORS,
+        ENGINES,
         EVALUATORS,
         PIPELINES,
         CLIP_PROTOCOLS,

@@ -70,9 +70,6 @@ TRACKS: Final = (*BENCHMARK_TRACKS, "own")
 SOURCES: Final = ("published", "reproduced")
 """Where a record's metrics come from."""
 
-ENGINES: Final = ("native", "openood")
-"""Engines that compute scores."""
-
 PRESETS: Final = ("openood", "multiood")
 """Presets of postprocessor parameters."""
 

@@ -52,7 +52,7 @@ FORBIDDEN: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (("linalg",), ("postprocessors",), "it knows no score"),
     (("postprocessors",), ("datasets", "embeddings", "files"), "it knows no dataset and no file"),
     (("evaluators",), ("trainers", "pipelines"), "it doesn't train, and knows no pipeline"),
-    (("reporting",), ("postprocessors", "engines", "linalg"), "it computes no score"),
+    (("reporting",), ("postprocessors", "linalg"), "it computes no score"),
 )
 """(rooms, rooms that they may not import, why): the design's table."""
 
@@ -85,13 +85,7 @@ HEAVY = {
 KNOWN: frozenset[str] = frozenset(
     {
         "circle of modules: postprocessors.base, postprocessors.plan",
-        "circle of rooms: engines, pipelines, plugin",
-        "forbidden: engines -> plugin.adapters",
-        "forbidden: engines -> plugin.recipes",
         "inside a function: embeddings.multiood.head -> networks.clips.authors",
-        "inside a function: engines -> plugin.adapters",
-        "inside a function: engines -> plugin.recipes",
-        "inside a function: engines -> postprocessors.spec",
         "inside a function: postprocessors.base -> postprocessors.plan",
         "inside a function: postprocessors.base -> postprocessors.protocol",
         "inside a function: postprocessors.base -> postprocessors.shared",

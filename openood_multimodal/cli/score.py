@@ -13,7 +13,8 @@ from ..files import read_json
 from .main import subparser
 
 if TYPE_CHECKING:
-    from ..scoring.run import Result, Task
+    from ..scoring.run import Result
+    from ..scoring.task import Task
 
 EXAMPLES = """  # all nine scores on three OOD sets
   openood-mm score --train train.npz --val val.npz --test test.npz \\
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
     from ..linalg.torch_arithmetic import arithmetic_for
     from ..postprocessors.options import ScoringSettings
-    from ..scoring.choice import parse_settings, score_names
+    from ..postprocessors.spec import read_settings
     from ..scoring.files import write_run
     from ..scoring.inputs import parse_slices
     from ..scoring.recording import About, Recorder
@@ -66,16 +67,17 @@ def main(argv: Sequence[str]) -> int:
         slices=parse_slices(options.slices) if options.slices is not None else None,
         why_no_head=_why_no_head(Path(options.test)),
     )
-    names = score_names(options.postprocessors, options.engine)
-    parameters = parse_settings(options.set)
-    task, jobs = prepare(sources, names, options.preset, parameters, options.fit_on, options.engine)
+    parameters = read_settings(options.set)
+    task, jobs = prepare(
+        sources, options.postprocessors, options.preset, parameters, options.fit_on, options.engine
+    )
     _report_ignored(task)
     results, caught = run_jobs(jobs, task, options.fit_on, intervals=True, settings=computing, progress=True)
     for line in caught.lines():
         print(f"openood-mm: warning: {line}", file=sys.stderr)
     settings = {"preset": options.preset, "fit_on": options.fit_on, "head": options.head}
     recorder = Recorder(task, about, options.preset, options.fit_on, parameters)
-    written = write_run(Path(options.out), results, task, settings, recorder.records(jobs, results))
+    written = write_run(Path(options.out), results, task, settings, recorder.records(results))
     _print_table(results)
     print("Written:")
     for path in written:
@@ -84,6 +86,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from ..registry import ENGINES
+
     parser = subparser(
         "score",
         "Score saved embeddings: in-distribution against OOD sets, every score, one table.\n"
@@ -118,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--engine",
-        choices=["native", "openood"],
+        choices=ENGINES.names(),
         default="native",
         help="whose code computes the scores (default: native; openood needs OPENOOD_ROOT); "
         "openood/NAME in --postprocessors takes a single one",

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dense import dense
 from ..errors import UserError
 from ..files.paths import file_name
 from ..naming import did_you_mean
@@ -23,17 +22,9 @@ from ..postprocessors.sweeps import within_limits
 from ..registry import EVALUATORS
 from ..vocabulary import EVALUATOR_GROUPS, TEST_GROUPS
 from .intervals import DEFAULT_RESAMPLES
-from .metrics import auroc, compute_ood_metrics, mean_metrics
-from .outputs import (
-    ID_NAME,
-    Metrics,
-    OODResult,
-    SetScores,
-    scores_digest,
-    write_ood_csv,
-    write_scores,
-)
-from .recordings import MIN_CLIPS, UnseenResult
+from .metrics import auroc
+from .outputs import ID_NAME, OODResult, SetScores, write_ood_csv, write_scores
+from .sets import as_ood, checked_scores, evaluate_sets, joined
 
 _log = logging.getLogger(__name__)
 
@@ -129,32 +120,62 @@ class MultimodalOODEvaluator:
                 asked for without OOD validation data or without anything to search.
         """
         evaluation_mode(net)
-        name = self._postprocessor_name(postprocessor)
         groups = {group: self._group(ood_data_loaders, group) for group in self.groups}
         id_loader = _need(id_data_loaders, "test", "the ID loaders")
+        self._postprocessor_name(postprocessor)  # before anything is computed
         chosen = self._search_if_asked(net, id_data_loaders, ood_data_loaders, postprocessor)
 
-        known = self._infer(net, id_loader, postprocessor, ID_NAME)
-        self._save_scores(name, ID_NAME, known)
-        if fsood:
-            known = self._with_csid(net, known, ood_data_loaders, postprocessor, name)
+        def infer(loaders: Mapping[str, Any]) -> dict[str, SetScores]:
+            return {name: self._infer(net, each, postprocessor, name) for name, each in loaders.items()}
 
-        metrics: dict[str, dict[str, Metrics]] = {}
-        n_ood: dict[str, int] = {}
-        unseen: dict[str, UnseenResult] = {}
-        digests: dict[str, str] = {}
-        for group, loaders in groups.items():
-            metrics[group] = {}
-            for set_name, loader in loaders.items():
-                unknown = _as_ood(self._infer(net, loader, postprocessor, set_name))
-                self._save_scores(name, set_name, unknown)
-                metrics[group][set_name] = self._compute(known, unknown)
-                n_ood[set_name] = len(unknown.conf)
-                digests[set_name] = scores_digest(known, unknown)
-                if not fsood and {ID_NAME, set_name} <= self.unseen.keys():
-                    unseen[set_name] = self._on_unseen(known, unknown, set_name, metrics[group][set_name])
-        means = {group: mean_metrics(list(sets.values())) for group, sets in metrics.items()}
-        result = OODResult(metrics, means, len(known.conf), n_ood, name, chosen, unseen, digests)
+        known = self._infer(net, id_loader, postprocessor, ID_NAME)
+        csid = infer(_need(ood_data_loaders, "csid", "the OOD loaders")) if fsood else {}
+        unknown = {group: infer(loaders) for group, loaders in groups.items()}
+        return self.eval_scores(postprocessor, known, unknown, csid, chosen)
+
+    def eval_scores(
+        self,
+        postprocessor: Any,
+        known: SetScores,
+        unknown: Mapping[str, Mapping[str, SetScores]],
+        csid: Mapping[str, SetScores] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+    ) -> OODResult:
+        """Evaluate scores that are known; write files; return metrics: `eval_ood` without network and loaders.
+
+        Args:
+            postprocessor: what the scores come from; names the files.
+            known: scores of the ID test set.
+            unknown: group → OOD set → scores; all groups of this evaluator.
+            csid: set → scores of covariate-shifted ID sets, which then count as ID.
+            hyperparameters: what a parameter search chose, or None.
+
+        Raises:
+            UserError: when a group is missing, or scores are NaN.
+        """
+        name = self._postprocessor_name(postprocessor)
+        groups = {group: self._group(unknown, group) for group in self.groups}
+        names = [each for part in groups.values() for each in part]
+        twice = next((each for each in names if names.count(each) > 1), None)
+        if twice is not None:
+            raise UserError(f"two groups have an OOD set called '{twice}'; results need a name for each.")
+        everywhere = {ID_NAME: known, **(csid or {})}
+        sets = {each: as_ood(scores) for part in groups.values() for each, scores in part.items()}
+        resamples, seed = _get(self.config, "evaluator", "n_bootstrap"), self.config.get("seed")
+        result = evaluate_sets(
+            joined(list(everywhere.values())),
+            sets,
+            {group: list(part) for group, part in groups.items()},
+            postprocessor=name,
+            intervals=self._switch("evaluator", "intervals"),
+            n_bootstrap=DEFAULT_RESAMPLES if resamples is None else int(resamples),
+            seed=0 if seed is None else int(seed),
+            unseen=None if csid else self.unseen,
+            hyperparameters=hyperparameters,
+        )
+        if self._switch("recorder", "save_scores"):
+            for each, scores in {**everywhere, **sets}.items():
+                write_scores(self.config["output_dir"], name, each, scores)
         if self._switch("recorder", "save_csv"):
             write_ood_csv(self.config["output_dir"], result)
         return result
@@ -186,35 +207,6 @@ class MultimodalOODEvaluator:
         elif "acc" in test_metrics:
             print(f"Accuracy {100 * test_metrics['acc']:.2f}%", flush=True)
 
-    def _compute(self, known: SetScores, unknown: SetScores) -> Metrics:
-        resamples = _get(self.config, "evaluator", "n_bootstrap")
-        seed = self.config.get("seed")
-        return compute_ood_metrics(
-            known.conf,
-            unknown.conf,
-            known.pred,
-            known.label,
-            intervals=self._switch("evaluator", "intervals"),
-            n_bootstrap=DEFAULT_RESAMPLES if resamples is None else int(resamples),
-            seed=0 if seed is None else int(seed),
-        )
-
-    def _on_unseen(self, known: SetScores, unknown: SetScores, name: str, on_all: Metrics) -> UnseenResult:
-        """Return the metrics on the clips of recordings that training didn't see."""
-        parts = []
-        for scores, of in ((known, ID_NAME), (unknown, name)):
-            rows = self.unseen[of]
-            if len(rows) != len(scores.conf):
-                raise UserError(
-                    f"the set '{of}' has {len(scores.conf)} scores, but it is known of {len(rows)} clips whether their "
-                    "recording was in training."
-                )
-            parts.append(SetScores(*(column[rows] for column in scores)))
-        n_id, n_ood = (len(part.conf) for part in parts)
-        if (n_id, n_ood) == (len(known.conf), len(unknown.conf)):
-            return UnseenResult(on_all, n_id, n_ood)
-        return UnseenResult(self._compute(*parts) if min(n_id, n_ood) >= MIN_CLIPS else None, n_id, n_ood)
-
     def _group(self, ood_data_loaders: Mapping[str, Any], group: str) -> Mapping[str, Any]:
         loaders = ood_data_loaders.get(group)
         if not loaders:
@@ -233,33 +225,8 @@ class MultimodalOODEvaluator:
     def _infer(self, net: Any, loader: Any, postprocessor: Any, name: str) -> SetScores:
         if hasattr(loader, "__len__") and len(loader) == 0:
             raise UserError(f"the set '{name}' is empty; nothing can be scored.")
-        pred, conf, label = (
-            dense(each, name)
-            for each, name in zip(
-                postprocessor.inference(net, loader), ("pred", "conf", "label"), strict=True
-            )
-        )
-        if not pred.shape == conf.shape == label.shape == (len(conf),):
-            raise UserError(
-                f"{type(postprocessor).__name__}.inference must return pred, conf and label of one length; "
-                f"for '{name}' their shapes are {pred.shape}, {conf.shape}, {label.shape}."
-            )
-        bad = np.flatnonzero(np.isnan(conf))
-        if len(bad):
-            raise UserError(
-                f"{type(postprocessor).__name__} gave NaN for {len(bad)} of {len(conf)} samples of '{name}', "
-                f"the first in row {bad[0]}. Look for NaN in the data or the network's weights."
-            )
-        return SetScores(pred.astype(np.int64), conf, label.astype(np.int64))
-
-    def _with_csid(
-        self, net: Any, known: SetScores, ood_data_loaders: Mapping[str, Any], postprocessor: Any, name: str
-    ) -> SetScores:
-        sets = [known]
-        for set_name, loader in _need(ood_data_loaders, "csid", "the OOD loaders").items():
-            sets.append(self._infer(net, loader, postprocessor, set_name))
-            self._save_scores(name, set_name, sets[-1])
-        return _joined(sets)
+        pred, conf, label = postprocessor.inference(net, loader)
+        return checked_scores(pred, conf, label, name, type(postprocessor).__name__)
 
     def _search_if_asked(
         self,
@@ -314,12 +281,8 @@ class MultimodalOODEvaluator:
     def _validation_auroc(self, net: Any, id_val: Any, ood_val: Any, postprocessor: Any) -> float:
         known = self._infer(net, id_val, postprocessor, "val")
         loaders = ood_val.values() if isinstance(ood_val, Mapping) else [ood_val]
-        unknown = _joined([self._infer(net, each, postprocessor, "OOD val") for each in loaders])
+        unknown = joined([self._infer(net, each, postprocessor, "OOD val") for each in loaders])
         return auroc(known.conf, unknown.conf)
-
-    def _save_scores(self, postprocessor: str, name: str, scores: SetScores) -> None:
-        if self._switch("recorder", "save_scores"):
-            write_scores(self.config["output_dir"], postprocessor, name, scores)
 
     def _switch(self, section: str, key: str) -> bool:
         value = _get(self.config, section, key)
@@ -350,14 +313,6 @@ def _settings(values: Iterable[Iterable[Any]]) -> Iterator[list[Any]]:
     """Yield all combinations in OpenOOD's order: the first parameter changes fastest."""
     for combination in itertools.product(*reversed([list(each) for each in values])):
         yield list(reversed(combination))
-
-
-def _as_ood(scores: SetScores) -> SetScores:
-    return scores._replace(label=np.full_like(scores.label, -1))
-
-
-def _joined(sets: list[SetScores]) -> SetScores:
-    return SetScores(*(np.concatenate(column) for column in zip(*sets, strict=True)))
 
 
 def evaluation_mode(net: Any) -> None:

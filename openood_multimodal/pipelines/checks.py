@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..config import bind
+from ..config import COMMAND_LINE, Config, bind
 from ..datasets.benchmarks import load_benchmark
 from ..datasets.clips import ClipRequest
 from ..errors import UserError
 from ..networks.clips.fusion import bind_encoder
+from ..postprocessors.run import NATIVE, Chosen, check_fit_on, choose
+from ..postprocessors.spec import split_names
 from ..registry import (
     DATASETS,
     DISCREPANCIES,
@@ -24,7 +26,6 @@ from ..registry import (
 from ..trainers.mixed import training_options
 from ..trainers.optim import optimizer_params
 from ..vocabulary import FILE_GROUPS, LOADER_GROUPS, OOD_VAL
-from .options import TestOptions
 
 LEAST = {"batch_size": 1, "num_workers": 0, "seed": 0, "state_interval": 0}
 """Key → the least value that it may have, wherever it stands in the sections that a pipeline reads."""
@@ -106,7 +107,7 @@ def check_run(training: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -
     _check_training(training)
     for test in tests:
         check_trained(test["network"])
-        TestOptions.from_config(test).build_postprocessors()
+        choose_scores(test)
 
 
 def data_sections(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -156,3 +157,41 @@ def _check_network(section: Mapping[str, Any]) -> None:
         encoder, component, _ = bind_encoder(section["encoders"][modality], where)
         if component.modality != modality:
             raise UserError(f"{where}.name: {encoder.name} is an encoder of {component.modality}.")
+
+
+def choose_scores(config: Mapping[str, Any]) -> list[Chosen]:
+    """Return the scores that a test config asks for, not fitted yet.
+
+    It reads ``postprocessors``, ``postprocessor_args``, ``engine``, ``preset``, ``fit_on`` and ``seed``; or OpenOOD's
+    single section ``postprocessor``, with its ``postprocessor_args`` and ``postprocessor_sweep``.
+
+    Raises:
+        UserError: without any score, or for a value that none of these keys admits; see `postprocessors.run.choose`.
+    """
+    single = config.get("postprocessor") or {}
+    names = config.get("postprocessors") or []
+    names = list(dict.fromkeys(split_names(names))) if names else []
+    arguments = dict(config.get("postprocessor_args") or {})
+    sweeps = {}
+    if single.get("name"):
+        # the packaged test configs always have a list, so this section was asked for, unless the list was too
+        asked = isinstance(config, Config) and config.source_of("postprocessors") == COMMAND_LINE
+        if asked and single["name"] not in names:
+            raise UserError(
+                f"--postprocessors asks for {', '.join(names)}, and the section postprocessor for "
+                f"{single['name']}; leave one of the two out."
+            )
+        names = names if asked else [single["name"]]
+        if single.get("postprocessor_args"):
+            arguments.setdefault(single["name"], single["postprocessor_args"])
+        if single.get("postprocessor_sweep"):
+            sweeps[single["name"]] = single["postprocessor_sweep"]
+    check_fit_on(config.get("fit_on") or "train")
+    return choose(
+        names,
+        config.get("engine") or NATIVE,
+        config.get("preset") or "openood",
+        arguments,
+        sweeps=sweeps,
+        seed=int(config.get("seed") or 0),
+    )

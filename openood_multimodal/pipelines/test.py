@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead
 from ..config import Config, bind
 from ..datasets.loaders import EmbeddingLoader, build_loaders, build_ood_loaders
 from ..datasets.skipped import SkippedClip
-from ..engines import engine_of
 from ..errors import UserError
+from ..evaluators import MultimodalOODEvaluator, SetScores
 from ..evaluators.outputs import ID_NAME, write_results_csv
 from ..evaluators.recordings import unseen_sets
 from ..files import holding, listed
@@ -29,16 +30,15 @@ from ..linalg.torch_arithmetic import arithmetic_for
 from ..networks import EmbeddingHead, build_network
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.options import ScoringOptions, ScoringSettings
-from ..postprocessors.plan import ScoredAlready, fit_all, naming, score_all
 from ..postprocessors.protocol import head_of
+from ..postprocessors.run import Chosen, named, run
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
 from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .card import CheckpointCard, check_same_data, read_card
-from .checks import check_config, check_trained
+from .checks import check_config, check_trained, choose_scores
 from .device import choose_device
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
-from .options import TestOptions
 from .recording import Scored, TestedRun, print_results
 
 RESULTS = "results.csv"
@@ -63,7 +63,8 @@ class TestPipeline:
         self.quiet = bool(recorder.get("quiet", False))
         self.save_embeddings = bool(recorder.get("save_embeddings", True))
         self.stores = Path(recorder.get("embeddings") or self.folder / "embeddings")
-        self.options = TestOptions.from_config(config)
+        self.fit_on = str(config.get("fit_on") or "train")
+        self.scores = choose_scores(config)  # first: a misspelt parameter shouldn't cost an extraction
         self._skipped: dict[str, tuple[SkippedClip, ...]] = {}
         self._remarks: dict[str, tuple[str, ...]] = {}
         self._store_digests: dict[str, str] = {}
@@ -77,8 +78,6 @@ class TestPipeline:
             UserError: when the checkpoint was trained on other data than the config's, among others.
         """
         config = self.config
-        # first: a misspelt parameter shouldn't cost an extraction
-        scores = self.options.build_postprocessors(int(config.get("seed") or 0))
         check_trained(config["network"])
         checkpoint = config["network"].get("checkpoint")
         net = build_network(config["network"]).to(choose_device(config))
@@ -98,7 +97,7 @@ class TestPipeline:
             if self.save_embeddings:
                 held.enter_context(holding(self.stores))
             stage = held.enter_context(writing_together(self.folder, last=RESULTS))
-            records = self._tested(stage, scores, net, card, loaders, ood_loaders)
+            records = self._tested(stage, net, card, loaders, ood_loaders)
         if not self.quiet:
             self._report(records)
         return records
@@ -106,7 +105,6 @@ class TestPipeline:
     def _tested(
         self,
         stage: Stage,
-        scores: Sequence[Any],
         net: Any,
         card: CheckpointCard | None,
         loaders: Mapping[str, Any],
@@ -130,23 +128,11 @@ class TestPipeline:
         if self.save_embeddings:
             write_npz(self.stores / "head.npz", head.arrays())
 
-        def batches(each: Embeddings, loader: Any) -> EmbeddingLoader:
-            return EmbeddingLoader(each, loader.batch_size)  # some of OpenOOD's scores depend on it
-
-        id_loaders = {name: batches(each, loaders[name]) for name, each in id_sets.items()}
-        ood_embedding_loaders = {
-            group: batches(part, ood_loaders[group])
-            if isinstance(part, Embeddings)
-            else {name: batches(each, ood_loaders[group][name]) for name, each in part.items()}
-            for group, part in ood_sets.items()
-        }
         evaluator = EVALUATORS.get(config["evaluator"]["name"])(_into(config, stage.path))
         evaluator.unseen = _unseen(loaders, ood_loaders, id_sets, ood_sets)
-        embedding_head = EmbeddingHead(head.weight, head.bias, head.modality_heads)
-        fit_set = id_sets.get(self.options.fit_on)
-        if fit_set is None:
-            raise UserError(f"fit_on is '{self.options.fit_on}', and dataset.split_names has no such split.")
-        run = TestedRun(
+        if self.fit_on not in id_sets:
+            raise UserError(f"fit_on is '{self.fit_on}', and dataset.split_names has no such split.")
+        tested = TestedRun(
             config,
             card,
             {name: loader.dataset for name, loader in loaders.items()},
@@ -161,67 +147,68 @@ class TestPipeline:
         )
         records: list[ResultRecord] = []
         rows: list[dict[str, Any]] = []
-        ready = self._ready(scores, fit_set, id_sets, ood_sets, head)
-        for postprocessor in tqdm(
-            ready, desc="Score", unit="score", leave=False, disable=True if self.quiet else None
+        known = self._scored_at_once(evaluator, id_sets, ood_sets, head)
+        stored_head = EmbeddingHead(head.weight, head.bias, head.modality_heads)
+        stored = _stored(loaders, id_sets), _stored(ood_loaders, ood_sets)
+        for each in tqdm(
+            self.scores, desc="Score", unit="score", leave=False, disable=True if self.quiet else None
         ):
-            if isinstance(postprocessor, ScoredAlready):
-                result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
-            elif getattr(postprocessor, "wants_network", False):  # reads inputs or inner layers
-                postprocessor.fit_on = self.options.fit_on
-                postprocessor.setup(net, loaders, ood_loaders)
-                result = evaluator.eval_ood(net, loaders, ood_loaders, postprocessor)
+            score = each.score
+            if each.name in known:
+                result = evaluator.eval_scores(score, *known[each.name])
+            elif getattr(score, "wants_network", False):  # reads inputs or inner layers
+                score.fit_on = self.fit_on
+                score.setup(net, loaders, ood_loaders)
+                result = evaluator.eval_ood(net, loaders, ood_loaders, score)
             else:
-                postprocessor.batch_size = loaders[
-                    self.options.fit_on
-                ].batch_size  # an engine's that works in batches
-                postprocessor.fit(fit_set, id_sets.get("val"), head)
-                result = evaluator.eval_ood(embedding_head, id_loaders, ood_embedding_loaders, postprocessor)
+                score.batch_size = loaders[self.fit_on].batch_size  # an engine's that works in batches
+                score.fit(id_sets[self.fit_on], id_sets.get("val"), head)
+                result = evaluator.eval_ood(stored_head, *stored, score)
             rows += result.rows()
-            records += run.records(result, self._scored(postprocessor))
+            records += tested.records(result, self._described(each))
         write_results_csv(stage.path / RESULTS, rows)
         for record in records:
             record.write(stage.path / "records")
         stage.remove(lambda: _previous(self.folder, records))
         return records
 
-    def _ready(
+    def _scored_at_once(
         self,
-        scores: Sequence[Any],
-        fit_set: Embeddings,
+        evaluator: Any,
         id_sets: Mapping[str, Embeddings],
         ood_sets: Mapping[str, Any],
         head: LinearHead,
-    ) -> list[Any]:
-        """Fit the native scores together and apply them, so that what they share is computed once.
+    ) -> dict[str, tuple[SetScores, dict[str, dict[str, SetScores]]]]:
+        """Return native score → its scores of the ID test set and, by group, of the OOD sets.
 
-        Others stay as they are; so do all of them where parameters are searched for, and where there is no test set,
-        which the evaluator says.
+        The evaluator asks the others itself: another engine's, those with an `inference` of their own, and all of
+        them where parameters are searched for, where the evaluator has its own `eval_ood`, or where there is no test
+        set, which the evaluator says.
         """
-        if (self.config.get("postprocessor") or {}).get("APS_mode") or "test" not in id_sets:
-            return list(scores)
+        searching = (self.config.get("postprocessor") or {}).get("APS_mode")
+        asks = getattr(type(evaluator), "eval_ood", None) is not MultimodalOODEvaluator.eval_ood
+        if searching or asks or "test" not in id_sets:
+            return {}
         native = [
             each
-            for each in scores
-            if isinstance(each, Postprocessor) and not getattr(each, "wants_network", False)
-            if type(each).inference is Postprocessor.inference  # else that has to be asked
+            for each in self.scores
+            if isinstance(each.score, Postprocessor) and not getattr(each.score, "wants_network", False)
+            if type(each.score).inference is Postprocessor.inference
         ]
-        names = list(zip(scores, self.options.postprocessors, strict=True))
-
-        def around(score: Postprocessor) -> contextlib.AbstractContextManager[None]:
-            return naming(score.name, [name for each, name in names if each is not score])
-
+        groups = {group: part for group, part in ood_sets.items() if group != "val"}
+        sets = {ID_NAME: id_sets["test"]}
+        sets |= {f"{group}/{name}": each for group, part in groups.items() for name, each in part.items()}
         options = ScoringOptions(**asdict(self.settings), progress=not self.quiet)
-        fit_all(native, fit_set, id_sets.get("val"), head, options, around)
-        sets = {"id": id_sets["test"]}
-        for group, part in ood_sets.items():
-            sets |= {f"{group}/{name}": each for name, each in part.items()} if group != "val" else {}
-        found = score_all(native, sets, options, around)
-        known = {
-            id(score): ScoredAlready(score, [(each, found[name][i]) for name, each in sets.items()])
-            for i, score in enumerate(native)
-        }
-        return [known.get(id(score), score) for score in scores]
+        fit, val = id_sets[self.fit_on], id_sets.get("val")
+        found = run(native, fit, val, head, sets, options, lambda each: named(each, self.scores))
+        known = {}
+        for each, of_sets in zip(native, found, strict=True):
+            scores = {key: SetScores(*of_sets[key], np.asarray(sets[key].labels)) for key in sets}
+            unknown = {
+                group: {name: scores[f"{group}/{name}"] for name in part} for group, part in groups.items()
+            }
+            known[each.name] = (scores[ID_NAME], unknown)
+        return known
 
     def _embeddings(self, net: Any, loader: Any, name: str) -> Embeddings:
         if not self.save_embeddings:
@@ -236,19 +223,17 @@ class TestPipeline:
         self._remarks[name] = store.notes
         return store.embeddings()
 
-    def _scored(self, postprocessor: Any) -> Scored:
-        options = self.options
-        asked = {
-            choice.label: name for choice, name in zip(options.choices(), options.postprocessors, strict=True)
-        }
+    def _described(self, each: Chosen) -> Scored:
+        score = each.score
+        preset = getattr(score, "preset", str(self.config.get("preset") or "openood"))
         return Scored(
-            postprocessor.name,
-            dict(postprocessor.parameters),
-            bool(options.arguments.get(asked[postprocessor.name])),
-            getattr(postprocessor, "preset", options.preset),
-            options.fit_on,
-            engine_of(postprocessor),
-            getattr(postprocessor, "notes", []),
+            score.name,
+            dict(score.parameters),
+            each.given,
+            preset,
+            self.fit_on,
+            each.engine,
+            getattr(score, "notes", []),
         )
 
     def _report(self, records: Sequence[ResultRecord]) -> None:
@@ -256,6 +241,16 @@ class TestPipeline:
         print(f"Written: {self.folder / 'results.csv'}, and records/ and scores/ beside it", flush=True)
         if self.save_embeddings:
             print(f"Embeddings: {self.stores}", flush=True)
+
+
+def _stored(loaders: Mapping[str, Any], sets: Mapping[str, Any]) -> dict[str, Any]:
+    """Return loaders of embeddings, in batches as large as the clips': some of OpenOOD's scores depend on that."""
+    return {
+        name: EmbeddingLoader(each, loaders[name].batch_size)
+        if isinstance(each, Embeddings)
+        else _stored(loaders[name], each)
+        for name, each in sets.items()
+    }
 
 
 def _into(config: Mapping[str, Any], folder: Path) -> Any:

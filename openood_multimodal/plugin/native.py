@@ -6,13 +6,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..errors import UserError
-from ..naming import did_you_mean
 from ..postprocessors.base import Postprocessor
+from ..postprocessors.run import check_fit_on
 from ..postprocessors.spec import build_score
 from ..postprocessors.sweeps import within_limits
 from ..registry import POSTPROCESSORS
-from ..vocabulary import FIT_SETS
 
 PREFIX = "mm_"
 
@@ -39,10 +37,7 @@ class NativePostprocessor:
         self.name = f"{PREFIX}{self.native.name}"
         self.score = build_score(self.native.name, section.get("preset") or "openood", args)
         self.score.fit_on = section.get("fit_on") or "train"
-        if self.score.fit_on not in FIT_SETS:
-            raise UserError(
-                f"postprocessor.fit_on is '{self.score.fit_on}'.{did_you_mean(self.score.fit_on, ('train', 'val'))}"
-            )
+        check_fit_on(self.score.fit_on, "postprocessor.fit_on")
         sweep = section.get("postprocessor_sweep")
         if sweep:
             self.score.args_dict = {key: list(values) for key, values in sweep.items()}

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch.utils.data import SequentialSampler
 
-from ..engines import engine_of
 from ..evaluators import MultimodalOODEvaluator
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores, write_scores
 from ..evaluators.recordings import unseen_sets
@@ -18,6 +17,7 @@ from ..files.paths import file_name, remove
 from ..pipelines.card import read_card
 from ..pipelines.extract import skipped_clips
 from ..pipelines.recording import Scored, TestedRun, print_results
+from ..postprocessors.run import engine_of
 from ..reporting.records import SUFFIX, ResultRecord
 from ..vocabulary import EVALUATOR_GROUPS
 from .frames import described, frames_of

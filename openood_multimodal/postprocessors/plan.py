@@ -220,32 +220,6 @@ def _score_blocks(
     return found
 
 
-class ScoredAlready:
-    """A fitted score whose results on some sets are known, behind OpenOOD's `inference`; else the score itself.
-
-    Args:
-        score: the score.
-        known: sets and their scores.
-    """
-
-    def __init__(self, score: Postprocessor, known: Sequence[tuple[Embeddings, Scores]]) -> None:
-        self._score = score
-        self._known = list(known)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("_score", "_known"):
-            raise AttributeError(name)
-        return getattr(self._score, name)
-
-    def inference(self, net: Any, data_loader: Any, progress: bool = True) -> tuple[Any, Any, Any]:
-        """Return pred, conf and label of a loader's stored embeddings, looked up where they are known."""
-        stored = getattr(data_loader, "embeddings", None)
-        for embeddings, scores in self._known:
-            if embeddings is stored:
-                return scores.pred, scores.conf, np.asarray(embeddings.labels, dtype=np.int64)
-        return self._score.inference(net, data_loader, progress)
-
-
 def _bar(description: str, total: int, options: ScoringOptions) -> Any:
     return tqdm(
         total=total,

@@ -5,7 +5,7 @@ The same text serves in YAML, on the command line and in Python.  It is also wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,12 +129,25 @@ def build_score(
     return score
 
 
-def check_name(text: str) -> None:
-    """Raise `UserError` unless every score that ``text`` names is registered."""
-    spec = parse_spec(text)
-    POSTPROCESSORS.get(spec.name)
-    for each in spec.scores:
-        check_name(str(each))
+def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return score → parameter → value from ``["knn.K=10", ...]``; later ones win.
+
+    Values are read as in configs (``null``, ``true``, ``0.1``, text); `build_score` checks their types.
+
+    Raises:
+        UserError: when a text has another form.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, *value = split_outside(text, "=", 1)
+        name, *parameter = split_outside(key, ".", 1)
+        if not (name and parameter and parameter[0] and value and value[0]):
+            raise UserError(f"--set is written POSTPROCESSOR.PARAMETER=VALUE, e.g. knn.K=10; got '{text}'.")
+        try:
+            settings.setdefault(name, {})[parameter[0]] = read_value(value[0])
+        except UnreadableError as error:
+            raise UserError(f"--set {text}: {error}") from None
+    return settings
 
 
 def _build(spec: Spec, preset: str, parameters: dict[str, Any]) -> Postprocessor:

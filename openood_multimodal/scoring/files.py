@@ -23,7 +23,8 @@ from ..reporting.records import SUFFIX, ResultRecord
 from ..version import __version__
 from ..vocabulary import METRICS
 from .inputs import InputSet
-from .run import Result, Task
+from .run import Result
+from .task import Task
 
 META = "_meta"
 """The key of ``metrics.json`` that is no postprocessor."""
@@ -93,7 +94,7 @@ def _metrics_json(
     content[META] = {
         "schema_version": SCHEMA_VERSION,
         **settings,
-        "engine": {result.postprocessor: result.engine for result in results},
+        "engine": {result.postprocessor: result.chosen.engine for result in results},
         "parameters": {result.postprocessor: result.parameters for result in results},
         "notes": {result.postprocessor: list(result.notes) for result in results if result.notes},
         "average": {

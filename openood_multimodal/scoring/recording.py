@@ -16,14 +16,14 @@ from typing import Any, Literal
 
 from ..arrays import arrays_digest
 from ..errors import UserError
-from ..evaluators.outputs import scores_digest
 from ..files import listed, text_sha256
 from ..files.folders import writing_together
+from ..postprocessors.run import Parameters
 from ..reporting.claims import MULTIOOD_BENCHMARKS, known_manifest_digests, manifests_digest
 from ..reporting.records import SUFFIX, ResultRecord, read_record
-from .choice import Job, Parameters
 from .inputs import InputSet
-from .run import Result, Task
+from .run import Result
+from .task import Task
 
 OWN = "own"
 """The track of these records, and the benchmark of those that name none."""
@@ -102,20 +102,18 @@ class Recorder:
             "seed": about.seed,
         }
 
-    def records(self, jobs: Sequence[Job], results: Sequence[Result]) -> list[ResultRecord]:
-        """Return one record a score and OOD set.
-
-        Args:
-            jobs: the scores.
-            results: theirs, in the same order.
-        """
+    def records(self, results: Sequence[Result]) -> list[ResultRecord]:
+        """Return one record a score and OOD set."""
         task, named, checkpoint = self.task, self.named(), _shared_digest(self.task, "checkpoint")
         inputs = _text_digest([[name, digest] for name, digest in _digests(task)])
         settings = {**asdict(self.about), "preset": self.preset, "fit_on": self.fit_on}
-        config = _text_digest([settings, self.parameters, [job.written for job in jobs], task.slices])
+        config = _text_digest(
+            [settings, self.parameters, [result.chosen.asked for result in results], task.slices]
+        )
         known = known_manifest_digests().get(named["benchmark"], frozenset())
         records = []
-        for job, result in zip(jobs, results, strict=True):
+        for result in results:
+            score = result.chosen.score
             for name, metrics in result.metrics.items():
                 manifest = self._manifest(name)
                 notes = [*result.notes, *self.about.notes]
@@ -133,10 +131,10 @@ class Recorder:
                         discrepancy=None,
                         postprocessor=result.postprocessor,
                         parameters=result.parameters,
-                        parameters_from="given" if self.parameters.get(job.written) else "preset",
-                        preset=getattr(job.score, "preset", self.preset),
-                        fit_on=self.fit_on if job.score.needs else None,
-                        engine=result.engine,
+                        parameters_from="given" if result.chosen.given else "preset",
+                        preset=getattr(score, "preset", self.preset),
+                        fit_on=self.fit_on if score.needs else None,
+                        engine=result.chosen.engine,
                         best_epoch=None,
                         metrics=metrics,
                         n_id=len(task.test.embeddings),
@@ -148,7 +146,7 @@ class Recorder:
                             "store": task.ood[name].origin.get("digest"),
                             "config": config,
                             "inputs": inputs,
-                            "scores": scores_digest(result.scores["id"], result.scores[name]),
+                            "scores": result.found.digests[name],
                         },
                         notes=notes,
                         date=datetime.now(UTC).date().isoformat(),

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UserError
 from ..linalg.torch_arithmetic import arithmetic_for
-from ..naming import did_you_mean
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.options import ScoringSettings
-from ..vocabulary import ENGINES
-from .choice import Job, Parameters, build_jobs, require_inputs, require_readable, require_slices, score_names
-from .inputs import read_head, read_set
+from ..postprocessors.run import NATIVE, Chosen, Parameters, check_fit_on, choose
+from .needs import for_shaped, require_given, require_inputs
 from .recording import Recorder, about_from
-from .run import Result, Task, check_ood_names, make_task, run_jobs
+from .run import Result, run_jobs
 from .shared_rows import START
+from .task import Task, check_ood_names, checked, read_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,42 +40,26 @@ class Sources(NamedTuple):
 
 def prepare(
     sources: Sources,
-    names: Sequence[str | Postprocessor],
+    names: str | Iterable[str | Postprocessor] | None,
     preset: str,
     parameters: Parameters,
     fit_on: str,
-    engine: str = "native",
-) -> tuple[Task, list[Job]]:
-    """Read and check everything that can be checked before the first score is computed.
+    engine: str = NATIVE,
+) -> tuple[Task, list[Chosen]]:
+    """Choose the scores, read the sets, and check all that can be checked before the first score is computed.
 
     Raises:
         UserError: for anything that would stop a score later, as far as it can be told now.
     """
     check_ood_names([name for name, _ in sources.ood])
-    test = read_set(sources.test, "test")
-    jobs = build_jobs(names, preset, parameters, test.shaped, engine)
-    require_inputs(
-        jobs,
-        train=sources.train is not None,
-        val=sources.val is not None,
-        fit_on=fit_on,
-        head=sources.head is not None,
-        why=sources.why_no_head,
-    )
-    task = make_task(
-        test,
-        {name: read_set(each, name, ood=True) for name, each in sources.ood},
-        read_set(sources.train, "train") if sources.train is not None else None,
-        read_set(sources.val, "val") if sources.val is not None else None,
-        read_head(sources.head) if sources.head is not None else None,
-        sources.slices,
-    )
-    require_slices(jobs, bool(task.slices))
-    fitting = task.val if fit_on == "val" else task.train
-    named = {"train": fitting, "val": task.val, "test": task.test, **task.ood}
-    sets = {name: each.embeddings for name, each in named.items() if each is not None}
-    require_readable(jobs, sets, task.head)
-    return task, jobs
+    check_fit_on(fit_on)
+    chosen = choose(names, engine, preset, parameters)
+    read = read_task(*sources[:5])
+    chosen = for_shaped(chosen, read.shaped, preset)
+    require_given(chosen, read, fit_on, sources.why_no_head)
+    task = checked(read, sources.slices)
+    require_inputs(chosen, task, fit_on)
+    return task, chosen
 
 
 def evaluate(
@@ -153,18 +136,15 @@ def evaluate(
     """
     from .frame import ResultTable
 
-    if engine not in ENGINES:
-        raise UserError(f"there is no engine '{engine}'.{did_you_mean(engine, ENGINES)}")
     if not isinstance(ood, Mapping):
         raise UserError(f"ood must be a dict, name → set, got {type(ood).__name__}.")
     settings = ScoringSettings(threads, device, chunk_rows, precision)
     arithmetic_for(settings.device)  # a device that isn't there is told before anything is read
-    names = score_names(postprocessors, engine)
     sources = Sources(train, val, test, list(ood.items()), head, slices)
     said = about_from(about)
     if about and records is None:
         raise UserError("about names the rows of records; give records=, the folder for them, too.")
-    task, jobs = prepare(sources, names, preset, parameters or {}, fit_on, engine)
+    task, jobs = prepare(sources, postprocessors, preset, parameters or {}, fit_on, engine)
     recorder = Recorder(task, said, preset, fit_on, parameters or {})
     if records is not None:
         recorder.check_folder(records)
@@ -173,7 +153,7 @@ def evaluate(
         jobs, task, fit_on, intervals=with_intervals, seed=seed, settings=settings, progress=progress
     )
     if records is not None:
-        recorder.write(records, recorder.records(jobs, results))
+        recorder.write(records, recorder.records(results))
     shared = dict.fromkeys(note for result in results for note in result.notes if note.startswith(START))
     for line in (*caught.lines(), *shared):
         warnings.warn(line, stacklevel=2)

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from openood_multimodal.engines import build
 from openood_multimodal.errors import UserError
-from openood_multimodal.pipelines import TestPipeline, options
-from openood_multimodal.pipelines import test as module
-from openood_multimodal.postprocessors import MSP, Postprocessor
+from openood_multimodal.pipelines import TestPipeline
+from openood_multimodal.postprocessors import MSP, Postprocessor, run
 
 WORDS = ("--postprocessors", "msp,knn,mds", "--postprocessor_args", "{knn: {K: 5}}")
 
@@ -38,7 +36,7 @@ def test_scores_are_those_of_each_alone(tiny, trained, monkeypatch):
     for record in together:
         with np.load(tiny.folder / "test" / "scores" / record.postprocessor / "id.npz") as file:
             kept[record.postprocessor] = file["conf"]
-    monkeypatch.setattr(TestPipeline, "_ready", lambda self, scores, *rest: list(scores))
+    monkeypatch.setattr(TestPipeline, "_scored_at_once", lambda self, *given: {})
     alone = pipeline(tiny, trained).run()
     assert values(alone) == pytest.approx(values(together), abs=1e-9)
     for name, conf in kept.items():
@@ -48,9 +46,9 @@ def test_scores_are_those_of_each_alone(tiny, trained, monkeypatch):
 
 def test_each_set_is_scored_once_for_all(tiny, trained, monkeypatch):
     asked = []
-    original = module.score_all
+    original = run.score_all
     monkeypatch.setattr(
-        module, "score_all", lambda *given: asked.append([len(given[0]), list(given[1])]) or original(*given)
+        run, "score_all", lambda *given: asked.append([len(given[0]), list(given[1])]) or original(*given)
     )
     monkeypatch.setattr(Postprocessor, "inference", None)  # nothing is scored a second time
     pipeline(tiny, trained).run()
@@ -60,8 +58,9 @@ def test_each_set_is_scored_once_for_all(tiny, trained, monkeypatch):
 def own(monkeypatch, **methods):
     """Make MSP a score of the user's own."""
     kind = type("Own", (MSP,), {"name": "msp", **methods})
+    build = run.build
     monkeypatch.setattr(
-        options, "build", lambda choice, *rest: kind() if choice.name == "msp" else build(choice, *rest)
+        run, "build", lambda choice, *rest: kind() if choice.name == "msp" else build(choice, *rest)
     )
 
 

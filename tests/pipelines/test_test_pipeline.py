@@ -16,8 +16,8 @@ from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.networks import MLPFusionNet
 from openood_multimodal.pipelines import ExtractPipeline, TestPipeline, TrainPipeline
+from openood_multimodal.pipelines.checks import choose_scores
 from openood_multimodal.pipelines.digest import split_digest
-from openood_multimodal.pipelines.options import TestOptions
 from openood_multimodal.pipelines.test import _unseen
 from openood_multimodal.reporting.records import load_records
 
@@ -301,13 +301,13 @@ def test_real_data(tiny):
     ],
 )
 def test_options(config, expected):
-    options = TestOptions.from_config(config)
-    assert options.postprocessors == expected
-    assert (options.preset, options.engine, options.fit_on) == ("openood", "native", "train")
-    built = options.build_postprocessors()
-    assert [each.name for each in built] == list(expected)
+    chosen = choose_scores(config)
+    assert [each.name for each in chosen] == list(expected)
+    assert {each.engine["name"] for each in chosen} == {"native"}
+    given = choose_scores({**config, "preset": "openood", "engine": "native", "fit_on": "train"})
+    assert [repr(each) for each in given] == [repr(each) for each in chosen]
     if "postprocessor_args" in config.get("postprocessor", {}):
-        assert built[0].parameters["dim"] == 5
+        assert chosen[0].score.parameters["dim"] == 5
 
 
 def test_the_manifest_digest_covers_every_split(tiny, trained):

@@ -17,10 +17,9 @@ from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.config import Config
 from openood_multimodal.datasets.batch import ModalityBatch
 from openood_multimodal.datasets.loaders import EmbeddingLoader
-from openood_multimodal.engines import Choice, build, choose, engine_of
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import EmbeddingHead, MLPFusionNet
-from openood_multimodal.pipelines.options import TestOptions
+from openood_multimodal.pipelines.checks import choose_scores
 from openood_multimodal.plugin import adapters, recipes
 from openood_multimodal.plugin.adapters import OpenOODPostprocessor
 from openood_multimodal.plugin.batches import ConvertedLoader, GradientBatch
@@ -29,6 +28,7 @@ from openood_multimodal.plugin.recipes import RECIPES, UNSUITABLE, recipe_of
 from openood_multimodal.plugin.surroundings import OnCpu, seeded, silent
 from openood_multimodal.plugin.wrappers import WRAPPERS, wrap, wrapped_networks
 from openood_multimodal.postprocessors import KNN, MSP
+from openood_multimodal.postprocessors.run import Choice, build, engine_of, resolve
 from openood_multimodal.registry import POSTPROCESSORS
 from openood_multimodal.testing.postprocessors import check_postprocessor
 
@@ -561,32 +561,32 @@ def test_it_derives_from_openoods_base_where_that_is_imported() -> None:
 
 
 def test_engines_and_labels() -> None:
-    assert choose("knn") == Choice("knn", "native", "knn")
-    assert choose("knn", "openood") == Choice("knn", "openood", "knn")
-    assert choose("openood/knn") == Choice("openood-knn", "openood", "knn")
-    assert choose("native/knn", "openood") == Choice("native-knn", "native", "knn")
-    assert choose("native/knn") == Choice("knn", "native", "knn")
+    assert resolve("knn") == Choice("knn", "native", "knn")
+    assert resolve("knn", "openood") == Choice("knn", "openood", "knn")
+    assert resolve("openood/knn") == Choice("openood-knn", "openood", "knn")
+    assert resolve("native/knn", "openood") == Choice("native-knn", "native", "knn")
+    assert resolve("native/knn") == Choice("knn", "native", "knn")
     with pytest.raises(UserError, match="Did you mean 'openood'"):
-        choose("openod/knn")
-    assert build(choose("openood/msp")).name == "openood-msp"
-    score = build(choose("native/knn", "openood"), "multiood")
+        resolve("openod/knn")
+    assert build(resolve("openood/msp")).name == "openood-msp"
+    score = build(resolve("native/knn", "openood"), "multiood")
     assert (score.name, score.params.K, engine_of(score)["name"]) == ("native-knn", 10, "native")
     assert KNN().name == "knn"
 
 
 def test_options_of_a_test_config() -> None:
-    options = TestOptions.from_config(
+    chosen = choose_scores(
         {"postprocessors": ["msp", "openood/ebo"], "postprocessor_args": {"openood/ebo": {"temperature": 2}}}
     )
-    scores = options.build_postprocessors()
-    assert [score.name for score in scores] == ["msp", "openood-ebo"]
-    assert scores[1].parameters == {"temperature": 2}
+    assert [each.score.name for each in chosen] == [each.name for each in chosen] == ["msp", "openood-ebo"]
+    assert chosen[1].score.parameters == {"temperature": 2}
+    assert [each.given for each in chosen] == [False, True]
     with pytest.raises(UserError, match="'msp' is asked for twice"):
-        TestOptions.from_config({"postprocessors": ["msp", "native/msp"]})
+        choose_scores({"postprocessors": ["msp", "native/msp"]})
     with pytest.raises(UserError, match="OpenOOD's parameters only"):
-        TestOptions.from_config({"postprocessors": ["msp"], "engine": "openood", "preset": "multiood"})
-    with pytest.raises(UserError, match=r"engine is 'opnood'\. Did you mean 'openood'"):
-        TestOptions.from_config({"postprocessors": ["msp"], "engine": "opnood"})
+        choose_scores({"postprocessors": ["msp"], "engine": "openood", "preset": "multiood"})
+    with pytest.raises(UserError, match=r"there is no engine 'opnood'\. Did you mean 'openood'"):
+        choose_scores({"postprocessors": ["msp"], "engine": "opnood"})
 
 
 @pytest.fixture

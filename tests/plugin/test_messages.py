@@ -9,11 +9,11 @@ import torch
 import yaml
 
 from openood_multimodal.cli.main import main as own
-from openood_multimodal.engines import choose
 from openood_multimodal.errors import UserError
 from openood_multimodal.plugin import is_registered, launching
 from openood_multimodal.plugin.__main__ import main
 from openood_multimodal.plugin.arguments import prepare_arguments
+from openood_multimodal.postprocessors.run import resolve
 
 DATA = ("configs/datasets/synthetic/synthetic_far.yml", "configs/networks/mlp_fusion.yml")
 TRAIN = ("--config", *DATA, "configs/pipelines/train/a2d.yml", "--pipeline.name", "train")
@@ -75,12 +75,12 @@ def test_openoods_scores_need_theirs(tmp_path):
 
 def test_a_score_that_only_openood_has():
     for name in ("she", "knn"):
-        assert choose(f"openood/{name}").engine == "openood"
+        assert resolve(f"openood/{name}").engine == "openood"
     with pytest.raises(UserError, match="name it openood/she, or set engine: openood"):
-        choose("she")
+        resolve("she")
     with pytest.raises(UserError, match=r"rankfeat.*can't run on embeddings"):
-        choose("rankfeat")
-    assert choose("she", "openood").label == "she"
+        resolve("rankfeat")
+    assert resolve("she", "openood").label == "she"
 
 
 @pytest.mark.parametrize(

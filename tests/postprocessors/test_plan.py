@@ -6,7 +6,6 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from openood_multimodal.linalg import neighbours
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors import MDS, MSP, Postprocessor, Rows, ScoreInfo, ViM, shared
 from openood_multimodal.postprocessors.options import ScoringOptions
-from openood_multimodal.postprocessors.plan import ScoredAlready, fit_all, score_all
+from openood_multimodal.postprocessors.plan import fit_all, score_all
 from openood_multimodal.postprocessors.shared import Shared
 from openood_multimodal.postprocessors.training import PILOT_ROWS, Needs
 from openood_multimodal.registry import POSTPROCESSORS
@@ -311,25 +310,6 @@ def test_the_bar_counts_rows(make_problem: Any, monkeypatch: pytest.MonkeyPatch)
     fit, score = made
     assert (fit.given["unit"], fit.given["disable"], fit.n) == ("row", None, 400)  # the pass, and vim's own
     assert (score.given["unit"], score.n, score.total) == ("row", 70, 70)
-
-
-def test_scored_already(make_problem: Any) -> None:
-    problem = make_problem()
-    score = MSP().fit(head=problem.head)
-    known = Scores(np.zeros(40, dtype=np.int64), np.arange(40.0))
-    ready = ScoredAlready(score, [(problem.test, known)])
-    pred, conf, label = ready.inference(None, SimpleNamespace(embeddings=problem.test))
-    assert pred is known.pred
-    assert conf is known.conf
-    np.testing.assert_array_equal(label, problem.test.labels)
-    assert (ready.name, ready.parameters, ready.notes) == ("msp", {}, [])
-    net = SimpleNamespace(
-        parameters=lambda: iter(()), get_fc=lambda: (problem.head.weight, problem.head.bias)
-    )
-    other = ready.inference(net, SimpleNamespace(embeddings=problem.val))
-    np.testing.assert_array_equal(other[1], MSP().fit(head=problem.head).score(problem.val).conf)
-    with pytest.raises(AttributeError):
-        ready.nothing  # noqa: B018
 
 
 def test_memory_is_set_by_the_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

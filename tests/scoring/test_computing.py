@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 from openood_multimodal import evaluate
 from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
-from openood_multimodal.scoring import run
+from openood_multimodal.postprocessors import run
 from openood_multimodal.vocabulary import METRICS
 
 
