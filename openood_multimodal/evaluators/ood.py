@@ -155,17 +155,11 @@ class MultimodalOODEvaluator:
         """
         name = self._postprocessor_name(postprocessor)
         groups = {group: self._group(unknown, group) for group in self.groups}
-        names = [each for part in groups.values() for each in part]
-        twice = next((each for each in names if names.count(each) > 1), None)
-        if twice is not None:
-            raise UserError(f"two groups have an OOD set called '{twice}'; results need a name for each.")
         everywhere = {ID_NAME: known, **(csid or {})}
-        sets = {each: as_ood(scores) for part in groups.values() for each, scores in part.items()}
         resamples, seed = _get(self.config, "evaluator", "n_bootstrap"), self.config.get("seed")
         result = evaluate_sets(
             joined(list(everywhere.values())),
-            sets,
-            {group: list(part) for group, part in groups.items()},
+            groups,
             postprocessor=name,
             intervals=self._switch("evaluator", "intervals"),
             n_bootstrap=DEFAULT_RESAMPLES if resamples is None else int(resamples),
@@ -174,7 +168,8 @@ class MultimodalOODEvaluator:
             hyperparameters=hyperparameters,
         )
         if self._switch("recorder", "save_scores"):
-            for each, scores in {**everywhere, **sets}.items():
+            ood = {each: as_ood(scores) for part in groups.values() for each, scores in part.items()}
+            for each, scores in {**everywhere, **ood}.items():
                 write_scores(self.config["output_dir"], name, each, scores)
         if self._switch("recorder", "save_csv"):
             write_ood_csv(self.config["output_dir"], result)

@@ -20,8 +20,7 @@ from .recordings import MIN_CLIPS, UnseenResult
 
 def evaluate_sets(
     known: SetScores,
-    unknown: Mapping[str, SetScores],
-    groups: Mapping[str, Sequence[str]] | None = None,
+    unknown: Mapping[str, SetScores] | Mapping[str, Mapping[str, SetScores]],
     *,
     postprocessor: str = "",
     intervals: bool = True,
@@ -35,8 +34,8 @@ def evaluate_sets(
 
     Args:
         known: scores of the ID set: pred ``[N]``, conf ``[N]`` (higher = more in-distribution), label ``[N]``.
-        unknown: OOD set → its scores; labels don't matter.
-        groups: group → its OOD sets; by default all of them are the one group ``"average"``.
+        unknown: OOD set → its scores; labels don't matter.  Or group → OOD set → scores; without groups, all sets are
+            the one group ``"average"``.
         postprocessor: its name, for the result.
         intervals: whether to compute 95 % intervals.
         n_bootstrap: resamples of bootstrap intervals.
@@ -70,10 +69,12 @@ def evaluate_sets(
     metrics: dict[str, dict[str, Metrics]] = {}
     on_unseen: dict[str, UnseenResult] = {}
     digests: dict[str, str] = {}
-    for group, names in (groups or {AVERAGE: list(unknown)}).items():
+    n_ood: dict[str, int] = {}
+    for group, sets in _grouped(unknown).items():
         metrics[group] = {}
-        for name in names:
-            scores = as_ood(checked_scores(*unknown[name], name))
+        for name, given in sets.items():
+            scores = as_ood(checked_scores(*given, name))
+            n_ood[name] = len(scores.conf)
             with around(name):
                 try:
                     metrics[group][name] = compute(known, scores)
@@ -91,14 +92,31 @@ def evaluate_sets(
                 on_unseen[name] = UnseenResult(found, *sizes)
     return OODResult(
         metrics,
-        {group: mean_metrics(list(sets.values())) for group, sets in metrics.items()},
+        {group: mean_metrics(list(each.values())) for group, each in metrics.items()},
         len(known.conf),
-        {name: len(unknown[name].conf) for sets in metrics.values() for name in sets},
+        n_ood,
         postprocessor,
         None if hyperparameters is None else dict(hyperparameters),
         on_unseen,
         digests,
     )
+
+
+def _grouped(
+    unknown: Mapping[str, SetScores] | Mapping[str, Mapping[str, SetScores]],
+) -> Mapping[str, Mapping[str, SetScores]]:
+    alone: dict[str, SetScores] = {}
+    groups: dict[str, Mapping[str, SetScores]] = {}
+    for name, each in unknown.items():
+        if isinstance(each, SetScores):
+            alone[name] = each
+        else:
+            groups[name] = each
+    if alone and groups:
+        raise UserError(
+            f"unknown holds sets ({', '.join(alone)}) and groups of sets ({', '.join(groups)}); give one of the two."
+        )
+    return groups or {AVERAGE: alone}
 
 
 def checked_scores(pred: Any, conf: Any, label: Any, name: str, whose: str = "") -> SetScores:
