@@ -84,12 +84,8 @@ HEAVY = {
 
 KNOWN: frozenset[str] = frozenset(
     {
-        "circle of modules: postprocessors.base, postprocessors.plan",
         "inside a function: embeddings.multiood.head -> networks.clips.authors",
-        "inside a function: postprocessors.base -> postprocessors.plan",
         "inside a function: postprocessors.base -> postprocessors.protocol",
-        "inside a function: postprocessors.base -> postprocessors.shared",
-        "inside a function: postprocessors.plan -> postprocessors.base",
         "inside a function: scoring.inputs -> embeddings.store",
         "inside a function: scoring.recording -> config",
         "inside a function: scoring.table -> scoring.frame",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number
 from .rows import Rows
 from .softmax import logsumexp
-
-if TYPE_CHECKING:
-    pass
 
 
 @POSTPROCESSORS.register("ash")

@@ -2,7 +2,7 @@
 
 A score is one small class: it names its paper, declares its parameters, and writes `score_rows` (one block
 of rows → predictions and confidences) and, where it learns from data, `estimate`; or `learn`, where it shares
-with others what it reads off the training embeddings (see `plan`).
+with others what it reads off the training embeddings (see `Shared`).
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
+from ..linalg.threads import computing
 from ..naming import did_you_mean
 from .inputs import NO_HEAD, check_modality_logits, check_slices, check_width
 from .options import ScoringOptions
 from .params import NoParams, ScoreInfo, known_parameters, replace_params
-from .rows import Rows
-from .training import Needs
+from .rows import Rows, nothing_around, score_blocks
+from .shared import Shared
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from .shared import Shared
 
 Preset = Mapping[str, Any]
 OPENOOD_DEFAULTS: Preset = MappingProxyType({})
@@ -44,7 +43,6 @@ class Postprocessor(ABC):
         presets: preset → parameters that differ from the defaults.
         needs: what `fit` estimates from, of ``{"train", "val"}``.  Where ``"val"`` is needed and absent, a
             score may take the training set, and says so in ``notes``.
-        uses: what `learn` takes from the pass over the training rows that all scores share.
         fit_reads_params: whether what `fit` learns depends on the parameters.
         reads_features: whether scoring reads features (else logits are enough).
         reads_modality_logits: whether it reads the logits of each modality's own head.
@@ -76,7 +74,6 @@ class Postprocessor(ABC):
         {"openood": OPENOOD_DEFAULTS, "multiood": OPENOOD_DEFAULTS}
     )
     needs: frozenset[str] = frozenset()
-    uses: frozenset[Needs] = frozenset()
     fit_reads_params: bool = False
     reads_features: bool = True
     reads_modality_logits: bool = False
@@ -141,8 +138,6 @@ class Postprocessor(ABC):
 
     def estimate(self, train: Embeddings | None, val: Embeddings | None, head: LinearHead | None) -> None:
         """Learn what `score_rows` needs by oneself, in place of `learn`."""
-        from .shared import Shared
-
         self.learn(Shared([self], train, val, head))
 
     # --- arrays in, arrays out
@@ -164,9 +159,8 @@ class Postprocessor(ABC):
         Raises:
             UserError: when a set that the score needs is missing or empty, or widths disagree.
         """
-        from .plan import fit_alone
-
-        fit_alone(self, train, val, head, ScoringOptions(chunk_rows=self.chunk_rows))
+        with computing(None):
+            self.fit_shared(Shared([self], train, val, head, ScoringOptions(chunk_rows=self.chunk_rows)))
         return self
 
     def fit_shared(self, shared: Shared) -> None:
@@ -206,9 +200,9 @@ class Postprocessor(ABC):
         Raises:
             UserError: before `fit`, for a wrong width, for NaN or infinite values.
         """
-        from .plan import score_alone
-
-        return score_alone(self, embeddings, ScoringOptions(chunk_rows=self.chunk_rows))
+        with computing(None):
+            options = ScoringOptions(chunk_rows=self.chunk_rows)
+            return score_blocks([self], embeddings, options, nothing_around)[0]
 
     def check_ready(self, embeddings: Embeddings) -> None:
         """Raise `UserError` unless the score is fitted, and to embeddings of this width."""

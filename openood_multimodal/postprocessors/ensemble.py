@@ -14,7 +14,6 @@ from .params import ScoreInfo
 from .plan import fit_part, score_all
 from .rows import Rows
 from .shared import Shared
-from .training import Needs
 
 
 @POSTPROCESSORS.register("ensemble")
@@ -52,7 +51,6 @@ class Ensemble(Combination):
         super().__init__(*scores, params=params, **overrides)
         if self.params.weights is not None and len(self.params.weights) != len(scores):
             raise UserError(f"{self.name}: {len(self.params.weights)} weights for {len(scores)} scores.")
-        self.uses = frozenset[Needs]().union(*(each.uses for each in scores))
         for key in ("reads_features", "reads_modality_logits", "needs_head"):
             setattr(self, key, any(getattr(each, key) for each in scores))
 

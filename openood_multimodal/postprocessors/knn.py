@@ -17,7 +17,6 @@ from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_whole
 from .rows import Rows
-from .training import Needs
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -42,7 +41,6 @@ class KNN(Postprocessor):
     )
     presets: ClassVar[Mapping[str, Preset]] = {"openood": OPENOOD_DEFAULTS, "multiood": {"K": 10}}
     needs = frozenset({"train"})
-    uses = frozenset({Needs.NORMS})
     sweep = {"K_list": (50, 100, 200, 500, 1000)}  # noqa: RUF012
 
     @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
 from .rows import Rows
-from .training import Needs
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -35,7 +34,6 @@ class MDS(Postprocessor):
         url="https://arxiv.org/abs/1807.03888",
     )
     needs = frozenset({"train"})
-    uses = frozenset({Needs.CLASS_MEANS, Needs.WITHIN_SCATTER})
 
     whitening: Whitening
     means: Floats

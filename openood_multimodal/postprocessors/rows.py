@@ -1,7 +1,9 @@
-"""One block of an embedding set while it is scored."""
+"""An embedding set while it is scored, a block of rows at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +12,20 @@ from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import Floats, as_float64, largest, require_finite, row_norms
+from ..linalg.rows import Floats, as_float64, block_slices, largest, require_finite, row_norms
 from ..naming import did_you_mean
+from .options import ScoringOptions
 
 if TYPE_CHECKING:
     from .base import Postprocessor
+
+Around = Callable[["Postprocessor"], AbstractContextManager[Any]]
+"""Score → the context that its own work runs in, e.g. to say whose an error is."""
+
+
+def nothing_around(score: Postprocessor) -> AbstractContextManager[Any]:
+    """Return a context that does nothing."""
+    return nullcontext()
 
 
 class Rows:
@@ -144,6 +155,51 @@ class Rows:
     def pred(self) -> NDArray[np.int64]:
         """Int64 ``[B]``: the class of the largest logit, the first one of several."""
         return largest(self.logits)
+
+
+def score_blocks(
+    scores: Sequence[Postprocessor],
+    embeddings: Embeddings,
+    options: ScoringOptions,
+    around: Around,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> list[Scores]:
+    """Return each fitted score's result on a set; every block of rows is read once for all of them.
+
+    Args:
+        scores: fitted.
+        embeddings: the set.
+        options: how to compute.
+        around: score → the context that its own work runs in.
+        progress: called with the number of rows after every block.
+
+    Raises:
+        UserError: as `Postprocessor.score`.
+    """
+    count = len(embeddings)
+    found = []
+    for score in scores:
+        with around(score):
+            score.check_ready(embeddings)
+        found.append(Scores(np.empty(count, dtype=np.int64), np.empty(count, dtype=np.float64)))
+    width = max((score.block_width(embeddings) for score in scores), default=1)
+    for where in block_slices(count, width, options.chunk_rows):
+        blocks: list[Rows] = []  # one a head; scores that were fitted together have the same
+        for score, out in zip(scores, found, strict=True):
+            rows = next((each for each in blocks if each.head is score.head), None)
+            if rows is None:
+                rows = Rows(embeddings, where, score.head, options.checked)
+                blocks.append(rows)
+            with around(score):
+                pred, conf = rows.scores_of(score)
+                if np.shape(pred) != (len(rows),) or np.shape(conf) != (len(rows),):
+                    raise UserError(
+                        f"{score.name}: score_rows must return pred and conf of shape ({len(rows)},), one a row; "
+                        f"got {np.shape(pred)} and {np.shape(conf)}."
+                    )
+                out.pred[where], out.conf[where] = pred, conf
+        progress(where.stop - where.start)
+    return found
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,9 +1,8 @@
-"""One pass over the training embeddings that collects what all scores need.
+"""One pass over the training embeddings that collects what scores learn from.
 
-Scores say what they need (`Needs`); `training_pass` reads the rows once, a block at a time, and returns
-`TrainingStatistics`.  Outer products are summed around *pilot* centres, the means of a small sample of each
-class (of all rows, where classes don't matter), so that nothing cancels afterwards: with n_c rows, mean μ_c and
-pilot p_c of class c,
+`training_pass` reads the rows once, a block at a time, and returns `TrainingStatistics`.  Outer products are summed
+around *pilot* centres, the means of a small sample of each class (of all rows, where labels are no classes), so that
+nothing cancels afterwards: with n_c rows, mean μ_c and pilot p_c of class c,
 
     within-class scatter  S_w = Σ (x - p_c)(x - p_c)ᵀ - Σ n_c (μ_c - p_c)(μ_c - p_c)ᵀ,
 
@@ -33,23 +32,18 @@ PILOT_ROWS = 1024
 
 
 class Needs(Enum):
-    """What a score may ask the training pass for."""
+    """What a score's ``uses`` named in earlier releases.  It is still accepted, and nothing reads it."""
 
     NORMS = "norms"
-    """The norm of every row."""
     CLASS_MEANS = "class means"
-    """Mean and number of rows of every class; needs labels."""
     WITHIN_SCATTER = "within-class scatter"
-    """Second moment around the class means; needs labels."""
     SCATTER = "scatter"
-    """Second moment around the mean of all rows, and hence around any point."""
     LARGEST_LOGIT = "largest logit"
-    """The mean of each row's largest logit; needs the head."""
 
 
 @dataclass
 class TrainingStatistics:
-    """What the pass found.  What nobody asked for is None.
+    """What a pass found.
 
     Attributes:
         count: N.
@@ -59,7 +53,8 @@ class TrainingStatistics:
         counts: int64 ``[K]``.
         by_class: whether the groups are the classes.
         which: int64 ``[N]``, the group of every row.
-        largest_logit: the mean over rows of the largest logit.
+        largest_logit: the mean over rows of the head's largest logit; None without a head.
+        products: whether one of the following was computed.
         within: float64 ``[D, D]`` mean outer product around the groups' means; where N > D.
         residuals: float64 ``[N, D]``, the rows minus their group's mean; where N <= D.
     """
@@ -70,8 +65,9 @@ class TrainingStatistics:
     counts: NDArray[np.int64]
     by_class: bool
     which: NDArray[np.int64]
-    norms: Floats | None = None
+    norms: Floats
     largest_logit: float | None = None
+    products: bool = False
     within: Floats | None = None
     residuals: Floats | None = None
 
@@ -100,7 +96,7 @@ def class_counts(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int6
 
 def training_pass(
     train: Embeddings,
-    needs: frozenset[Needs],
+    products: bool,
     num_classes: int | None,
     head: LinearHead | None,
     arithmetic: Arithmetic,
@@ -111,9 +107,9 @@ def training_pass(
 
     Args:
         train: the embeddings; may be memory-mapped.
-        needs: what to collect.
+        products: whether to sum outer products, which takes N · D² operations; the rest takes N · D · C.
         num_classes: C, where groups are to be classes; labels are checked by then.
-        head: for `Needs.LARGEST_LOGIT`.
+        head: for the largest logits, or None.
         arithmetic: where to compute.
         options: block size, whether the rows are known to be finite.
         progress: called with the number of rows after every block.
@@ -125,17 +121,14 @@ def training_pass(
     by_class = num_classes is not None
     which = np.asarray(train.labels) if by_class else np.zeros(count, dtype=np.int64)
     groups = num_classes if num_classes is not None else 1
+    counts = np.bincount(which, minlength=groups)
+    pilots = _pilots(train.features, which, groups, options)
     found = TrainingStatistics(
-        count, dim, np.zeros((groups, dim)), np.bincount(which, minlength=groups), by_class, which
+        count, dim, pilots, counts, by_class, which, np.empty(count), products=products
     )
-    squares = bool(needs & {Needs.WITHIN_SCATTER, Needs.SCATTER})
-    centred = squares or Needs.CLASS_MEANS in needs
-    pilots = _pilots(train.features, which, groups, options) if centred else None
-    moment = arithmetic.zeros(dim) if squares and count > dim else None
-    if squares and count <= dim:
+    moment = arithmetic.zeros(dim) if products and count > dim else None
+    if products and count <= dim:
         found.residuals = np.empty((count, dim))
-    if Needs.NORMS in needs:
-        found.norms = np.empty(count)
     logit_sum = 0.0
     sums = np.zeros((groups, dim))
     last: Floats | None = None
@@ -143,32 +136,28 @@ def training_pass(
         stored = np.asarray(train.features[where])
         if not options.checked:
             require_finite(stored, "features", where.start)
-        if found.norms is not None:
-            found.norms[where] = row_norms(stored)
-        if Needs.LARGEST_LOGIT in needs:
-            assert head is not None
+        found.norms[where] = row_norms(stored)
+        if head is not None:
             block = np.asarray(stored, dtype=np.float64)
             logit_sum += float(head.logits(block).max(axis=1).sum(dtype=np.float64))
-        if pilots is not None:
-            last = _minus(stored, pilots, which[where], last)
-            sums += _member(which[where], groups) @ last
-            if moment is not None:
-                moment = arithmetic.add_gram(moment, arithmetic.put(last, np.float64))
-            if found.residuals is not None:
-                found.residuals[where] = last
-        progress(where.stop - where.start)
-    if Needs.LARGEST_LOGIT in needs:
-        found.largest_logit = logit_sum / count
-    if pilots is not None:
-        shift = sums / np.maximum(found.counts, 1)[:, None]
-        found.means = pilots + shift
+        last = _minus(stored, pilots, which[where], last)
+        sums += _member(which[where], groups) @ last
         if moment is not None:
-            moment = arithmetic.add_outer(moment, -0.5 * (shift * found.counts[:, None]).T, shift.T)
-            found.within = arithmetic.symmetric(moment)
-            found.within /= count
+            moment = arithmetic.add_gram(moment, arithmetic.put(last, np.float64))
         if found.residuals is not None:
-            for where in block_slices(count, dim, options.chunk_rows):
-                found.residuals[where] -= shift[which[where]]
+            found.residuals[where] = last
+        progress(where.stop - where.start)
+    if head is not None:
+        found.largest_logit = logit_sum / count
+    shift = sums / np.maximum(found.counts, 1)[:, None]
+    found.means = pilots + shift
+    if moment is not None:
+        moment = arithmetic.add_outer(moment, -0.5 * (shift * found.counts[:, None]).T, shift.T)
+        found.within = arithmetic.symmetric(moment)
+        found.within /= count
+    if found.residuals is not None:
+        for where in block_slices(count, dim, options.chunk_rows):
+            found.residuals[where] -= shift[which[where]]
     return found
 
 

@@ -17,7 +17,6 @@ from .base import Postprocessor
 from .params import ScoreInfo, require_whole
 from .rows import Rows
 from .softmax import logsumexp
-from .training import Needs
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -44,7 +43,6 @@ class ViM(Postprocessor):
     )
     needs = frozenset({"train"})
     needs_head = True
-    uses = frozenset({Needs.SCATTER, Needs.LARGEST_LOGIT})
     fit_reads_params = True
     sweep = {"dim_list": (256, 1000)}  # noqa: RUF012
 

@@ -14,6 +14,7 @@ import pytest
 from openood_multimodal.arrays import Embeddings, LinearHead, Scores
 from openood_multimodal.errors import UserError
 from openood_multimodal.linalg import neighbours
+from openood_multimodal.linalg.arithmetic import Arithmetic
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors import MDS, MSP, Postprocessor, Rows, ScoreInfo, ViM, shared
 from openood_multimodal.postprocessors.options import ScoringOptions
@@ -121,7 +122,6 @@ def test_one_factorisation_serves_all_who_ask(make_problem: Any, monkeypatch: py
         name = "relative"
         info = ScoreInfo("A test", "Nobody", "nowhere", 2021, "https://example.org")
         needs = frozenset({"train"})
-        uses = frozenset({Needs.CLASS_MEANS, Needs.WITHIN_SCATTER, Needs.SCATTER})
 
         def learn(self, shared: Shared) -> None:
             self.within = shared.whitening()
@@ -151,28 +151,69 @@ def test_one_factorisation_serves_all_who_ask(make_problem: Any, monkeypatch: py
     np.testing.assert_allclose(alone.conf, relative.conf, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("asks", "named"),
-    [
-        (lambda shared: shared.norms, "Needs.NORMS"),
-        (lambda shared: shared.largest_logit, "Needs.LARGEST_LOGIT"),
-        (lambda shared: shared.mean, "Needs.CLASS_MEANS"),
-        (lambda shared: shared.class_means, "Needs.CLASS_MEANS"),
-        (lambda shared: shared.whitening(), "Needs.WITHIN_SCATTER"),
-        (lambda shared: shared.covariance(), "Needs.SCATTER"),
-    ],
-)
-def test_what_was_not_asked_for_is_a_mistake_of_the_score(make_problem: Any, asks: Any, named: str) -> None:
-    class Forgetful(MSP):
+@pytest.mark.parametrize("before", [(), ("knn",), ("vim", "knn")])
+def test_any_score_may_ask_for_anything_and_the_first_to_ask_decides_nothing(
+    make_problem: Any, before: tuple[str, ...]
+) -> None:
+    class Curious(MSP):
+        name = "curious"
+        needs = frozenset({"train"})
+
         def learn(self, shared: Shared) -> None:
-            asks(shared)
+            self.found = (
+                shared.norms,
+                shared.class_means.means,
+                shared.class_means.counts,
+                shared.mean,
+                np.asarray(shared.largest_logit),
+                shared.covariance(),
+            )
+
+    problem = make_problem(rows=300)
+    scores = [POSTPROCESSORS.get(name)(**SMALL.get(name, {})) for name in before]
+    curious = Curious()
+    fit_all([*scores, curious], problem.train, None, problem.head)
+    x, y = problem.train.features.astype(float), problem.train.labels
+    means = np.stack([x[y == c].mean(axis=0) for c in np.unique(y)])
+    logits = x @ problem.head.weight.T.astype(float) + problem.head.bias
+    literal = (
+        np.linalg.norm(x, axis=1),
+        means,
+        np.bincount(y),
+        x.mean(axis=0),
+        logits.max(axis=1).mean(),
+        np.cov(x.T, bias=True),
+    )
+    for found, expected in zip(curious.found, literal, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_cheap_statistics_take_no_products(make_problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem()
+    monkeypatch.setattr(Arithmetic, "add_gram", lambda *given: pytest.fail("a product"))
+    fit_all([POSTPROCESSORS.get("knn")(K=5)], problem.train, None, problem.head)
+    shared = Shared([], problem.train, None, problem.head)
+    assert len(shared.class_means.means) == len(shared.class_means.counts)
+    assert shared.largest_logit != 0.0
+
+
+def test_without_a_head_there_is_no_largest_logit(make_problem: Any) -> None:
+    with pytest.raises(UserError, match="needs the head"):
+        _ = Shared([], make_problem().train, None, None).largest_logit
+
+
+def test_what_earlier_releases_declared_is_accepted(make_problem: Any) -> None:
+    class Earlier(MDS):
+        uses = frozenset({Needs.CLASS_MEANS, Needs.WITHIN_SCATTER})
 
     problem = make_problem()
-    with pytest.raises(RuntimeError, match=rf"{named}, which its `uses` doesn't name"):
-        Forgetful().fit(problem.train, None, problem.head)
+    found = Earlier().fit(problem.train, None, problem.head).score(problem.test)
+    np.testing.assert_array_equal(
+        found.conf, MDS().fit(problem.train, None, problem.head).score(problem.test).conf
+    )
 
 
-def test_scores_that_know_nothing_of_the_planner(make_problem: Any) -> None:
+def test_scores_that_know_nothing_of_the_others(make_problem: Any) -> None:
     class Old(Postprocessor):
         name = "old"
         info = ScoreInfo("A test", "Nobody", "nowhere", 2020, "https://example.org")

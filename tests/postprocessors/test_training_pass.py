@@ -12,9 +12,7 @@ from openood_multimodal.errors import UserError
 from openood_multimodal.linalg.arithmetic import Arithmetic
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors.options import ScoringOptions
-from openood_multimodal.postprocessors.training import Needs, TrainingStatistics, class_counts, training_pass
-
-ALL = frozenset(Needs)
+from openood_multimodal.postprocessors.training import TrainingStatistics, class_counts, training_pass
 
 
 def draw(rows: int, dim: int, classes: int, apart: float = 1.0, dtype: str = "f4") -> Embeddings:
@@ -25,13 +23,11 @@ def draw(rows: int, dim: int, classes: int, apart: float = 1.0, dtype: str = "f4
     return Embeddings((centres[labels] + rng.standard_normal((rows, dim)) @ turn).astype(dtype), labels)
 
 
-def run(
-    train: Embeddings, classes: int | None, needs: frozenset[Needs] = ALL, **options: Any
-) -> TrainingStatistics:
+def run(train: Embeddings, classes: int | None, products: bool = True, **options: Any) -> TrainingStatistics:
     rng = np.random.default_rng(4)
     head = LinearHead(rng.standard_normal((5, train.dim)).astype("f4"), rng.standard_normal(5).astype("f4"))
     arithmetic = options.pop("arithmetic", Arithmetic())
-    return training_pass(train, needs, classes, head, arithmetic, ScoringOptions(**options))
+    return training_pass(train, products, classes, head, arithmetic, ScoringOptions(**options))
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
@@ -68,13 +64,12 @@ def test_nothing_cancels_where_classes_are_tight_and_far_apart() -> None:
 def test_without_classes_there_is_one_group() -> None:
     train = draw(300, 30, 4)
     train = Embeddings(train.features, np.full(300, -1))
-    found = run(train, None, frozenset({Needs.SCATTER}))
+    found = run(train, None)
     x = train.features.astype(float)
     np.testing.assert_allclose(found.means, x.mean(axis=0)[None], atol=1e-13)
     assert found.within is not None
     np.testing.assert_allclose(found.within, np.cov(x.T, bias=True), atol=1e-13)
-    assert found.norms is None
-    assert found.largest_logit is None
+    assert not found.by_class
 
 
 @pytest.mark.parametrize("rows", [20, 60])
@@ -87,10 +82,13 @@ def test_fewer_rows_than_columns_are_kept_as_rows(rows: int) -> None:
     np.testing.assert_allclose(found.residuals, train.features - means[train.labels], atol=1e-14)
 
 
-def test_only_what_is_needed() -> None:
-    found = run(draw(50, 8, 2), 2, frozenset({Needs.NORMS}))
-    assert found.norms is not None
-    assert (found.within, found.residuals, found.largest_logit) == (None, None, None)
+def test_without_products() -> None:
+    train = draw(50, 8, 2)
+    found, whole = run(train, 2, products=False), run(train, 2)
+    assert (found.products, found.within, found.residuals) == (False, None, None)
+    assert whole.products
+    for name in ("norms", "means", "counts", "largest_logit"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
 
 
 def test_a_class_of_one_row_that_the_pilot_would_miss() -> None:
