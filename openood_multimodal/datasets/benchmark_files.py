@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..files import reading
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, list_benchmarks, read_benchmark
+from ..vocabulary import BENCHMARK_TRACKS
 
 T = TypeVar("T")
 
@@ -20,6 +21,32 @@ T = TypeVar("T")
 def available(key: str) -> list[str]:
     """Return the names of the packaged benchmarks whose file has the top-level key ``key``, sorted."""
     return list_benchmarks(benchmark_splits_dir(), key)
+
+
+def check_words(where: str, *words: tuple[str, Collection[str], str]) -> None:
+    """Refuse a word that isn't among those allowed.
+
+    Args:
+        where: the file, for messages.
+        words: (word, those allowed, its key).
+
+    Raises:
+        UserError: for the first one; the message names the nearest.
+    """
+    for value, allowed, key in words:
+        if value not in allowed:
+            raise UserError(f"{where}: {key}: '{value}' is not allowed.{did_you_mean(value, allowed)}")
+
+
+def check_track(where: str, track: str, synthetic: bool) -> None:
+    """Refuse a track that a benchmark or split can't be on.
+
+    Raises:
+        UserError: when there is no such track, or generated data claims another one than ``demo``.
+    """
+    check_words(where, (track, BENCHMARK_TRACKS, "track"))
+    if synthetic and track != "demo":
+        raise UserError(f"{where}: synthetic data belongs to the track 'demo', not '{track}'.")
 
 
 def load_described(

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..naming import did_you_mean
-from ..vocabulary import BENCHMARK_TRACKS, LOADER_GROUPS, SETTINGS
-from .benchmark_files import available, load_described
+from ..vocabulary import LOADER_GROUPS, SETTINGS
+from .benchmark_files import available, check_track, check_words, load_described
 
 SPLIT_RULES = ("grouped_runs", "ordered_rows")
 
@@ -207,16 +207,13 @@ def load_benchmark(name: str | os.PathLike[str]) -> Benchmark:
 
 
 def _validate(benchmark: Benchmark, where: str) -> None:
-    for value, known, key in (
-        (benchmark.track, BENCHMARK_TRACKS, "track"),
+    check_track(where, benchmark.track, benchmark.synthetic)
+    check_words(
+        where,
         (benchmark.split.rule, SPLIT_RULES, "split.rule"),
         *((setting, SETTINGS, "settings") for setting in benchmark.settings),
-        *((group, LOADER_GROUPS.values(), "ood_sets") for group in benchmark.ood_sets),
-    ):
-        if value not in known:
-            raise UserError(f"{where}: {key}: '{value}' is not allowed.{did_you_mean(value, known)}")
-    if benchmark.synthetic and benchmark.track != "demo":
-        raise UserError(f"{where}: synthetic data belongs to the track 'demo', not '{benchmark.track}'.")
+        *((group, tuple(LOADER_GROUPS.values()), "ood_sets") for group in benchmark.ood_sets),
+    )
     for name, sizes in benchmark.groups.items():
         if sum(sizes) != benchmark.classes.get(name):
             raise UserError(

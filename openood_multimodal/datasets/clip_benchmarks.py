@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from ..errors import UserError
 from ..naming import did_you_mean
-from ..vocabulary import BENCHMARK_TRACKS, CORPORA, FIT_SETS, GROUP_OF_FILE, ID_SETS, SETTINGS
-from .benchmark_files import available, load_described
+from ..vocabulary import CORPORA, FIT_SETS, GROUP_OF_FILE, ID_SETS, SETTINGS
+from .benchmark_files import available, check_track, check_words, load_described
 
 
 @dataclass(frozen=True)
@@ -178,15 +178,14 @@ def load_clip_benchmark(name: str | os.PathLike[str]) -> ClipBenchmark:
 
 
 def _validate(benchmark: ClipBenchmark, where: str) -> None:
-    for value, known, key in (
-        (benchmark.track, BENCHMARK_TRACKS, "track"),
+    check_track(where, benchmark.track, benchmark.synthetic)
+    check_words(
+        where,
         (benchmark.fit_on, FIT_SETS, "fit_on"),
         (benchmark.dataset, CORPORA, "dataset"),
         *((setting, SETTINGS, "settings") for setting in benchmark.settings),
         *((part.dataset, CORPORA, f"sets.{key}.dataset") for key, part in benchmark.sets.items()),
-    ):
-        if value not in known:
-            raise UserError(f"{where}: {key}: '{value}' is not allowed.{did_you_mean(value, known)}")
+    )
     if list(benchmark.classes.values()) != list(range(len(benchmark.classes))):
         raise UserError(f"{where}: classes must have the labels 0, 1, ..., in this order.")
     if not benchmark.modalities:

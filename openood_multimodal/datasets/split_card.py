@@ -21,8 +21,8 @@ from ..files import holding, read_json
 from ..files.atomic import write_json
 from ..files.folders import writing_together
 from ..files.paths import remove, resolve_inside
-from ..naming import did_you_mean
-from ..vocabulary import BENCHMARK_TRACKS, GROUP_OF_FILE, ID_SETS
+from ..vocabulary import GROUP_OF_FILE, ID_SETS
+from .benchmark_files import check_track
 from .clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
 from .manifest import Manifest
 
@@ -120,12 +120,7 @@ class SplitCard:
             UserError: when track, a split's key, a manifest's name, a digest or a count is not as it must be, class
                 names repeat, or synthetic data claims a track other than ``demo``.
         """
-        if self.track not in BENCHMARK_TRACKS:
-            raise UserError(
-                f"{where}: track: '{self.track}' is not allowed.{did_you_mean(self.track, BENCHMARK_TRACKS)}"
-            )
-        if self.synthetic and self.track != "demo":
-            raise UserError(f"{where}: synthetic data belongs to the track 'demo', not '{self.track}'.")
+        check_track(where, self.track, self.synthetic)
         if len(set(self.class_names)) != len(self.class_names):
             raise UserError(f"{where}: class_names holds a class twice.")
         for key, entry in self.splits.items():
