@@ -146,6 +146,23 @@ def entry_of(manifest: Manifest, file: str, source: dict[str, Any] | None = None
     return SplitEntry(manifest=file, sha256=manifest.digest(), clips=len(manifest), source=source)
 
 
+def read_split(folder: Path) -> tuple[SplitCard, dict[str, Manifest], list[str]]:
+    """Return the card of ``folder``, split → its manifest, and the splits that have changed since the card was written.
+
+    Raises:
+        UserError: when the card or a manifest is missing, or not valid.
+    """
+    card = SplitCard.read(folder)
+    manifests = {
+        key: Manifest.read(resolve_inside(folder, entry.manifest)) for key, entry in card.splits.items()
+    }
+    return (
+        card,
+        manifests,
+        [key for key, each in manifests.items() if each.digest() != card.splits[key].sha256],
+    )
+
+
 def write_split(folder: Path, manifests: Mapping[str, Manifest], card: SplitCard) -> None:
     """Write the manifests of a split and its card into ``folder``.
 

@@ -9,9 +9,8 @@ from ..corpora.lists import find_lists, import_benchmark
 from ..corpora.recordings import original_name
 from ..datasets.clip_benchmarks import ClipBenchmark, load_clip_benchmark
 from ..datasets.manifest import Manifest
-from ..datasets.split_card import FILE_NAME, SplitCard
+from ..datasets.split_card import FILE_NAME, SplitCard, read_split
 from ..errors import UserError
-from ..files.paths import resolve_inside
 from ..registry import CLIP_LAYOUTS
 from ..vocabulary import ID_SETS
 from .grouped_splits import Pool, join, relabel
@@ -25,7 +24,7 @@ def pool_from(paths: Sequence[Path], benchmark: str | None, accept_changed: bool
             files); or a checkout of MultiOOD, a folder of its lists.
         benchmark: whose classes are in-distribution and whose sets are out of it.  None for those of the card; for
             manifests without a card, all their classes are in-distribution.
-        accept_changed: take lists that are not the authors'; see `multiood_lists.import_benchmark`.
+        accept_changed: take lists that are not the authors'; see `corpora.lists.import_benchmark`.
 
     Raises:
         UserError: when a path is missing or of no such kind, or the benchmark can't be told.
@@ -55,15 +54,11 @@ def pool_from(paths: Sequence[Path], benchmark: str | None, accept_changed: bool
 
 
 def _of_card(folder: Path, benchmark: str | None) -> Pool:
-    card = SplitCard.read(folder)
+    card, manifests, changed = read_split(folder)
     if benchmark is not None and card.benchmark != benchmark:
         raise UserError(f"{folder} is the benchmark {card.benchmark}, not {benchmark}.")
     if card.synthetic:
         raise UserError(f"{folder} holds synthetic clips, whose splits belong to the track 'demo'.")
-    manifests = {
-        key: Manifest.read(resolve_inside(folder, entry.manifest)) for key, entry in card.splits.items()
-    }
-    changed = [key for key, each in manifests.items() if each.digest() != card.splits[key].sha256]
     pool = _pool(card.benchmark or folder.name, manifests, card)
     if changed:
         notes = (*pool.notes, f"changed since its card was written: {', '.join(changed)}")

@@ -10,10 +10,9 @@ from ...corpora.lists import FoundList, find_lists, import_benchmark, missing_li
 from ...corpora.recordings import original_name, recording_of
 from ...datasets.clip_benchmarks import ClipBenchmark, available_clip_benchmarks, load_clip_benchmark
 from ...datasets.manifest import Manifest
-from ...datasets.split_card import FILE_NAME, SplitCard
+from ...datasets.split_card import FILE_NAME, read_split
 from ...errors import UserError
 from ...files import listed
-from ...files.paths import resolve_inside
 from ...registry import CLIP_LAYOUTS
 from ...vocabulary import GROUP_OF_FILE, ID_SETS
 
@@ -155,17 +154,13 @@ def _of_lists(paths: Mapping[str, Path]) -> LoadedSplit:
 
 
 def _of_card(folder: Path) -> LoadedSplit:
-    card = SplitCard.read(folder)
-    manifests = {
-        key: Manifest.read(resolve_inside(folder, entry.manifest)) for key, entry in card.splits.items()
-    }
-    changed = any(each.digest() != card.splits[key].sha256 for key, each in manifests.items())
+    card, manifests, changed = read_split(folder)
     return LoadedSplit(
         card.benchmark or folder.resolve().name,
         str(folder),
         {key: _with_recordings(each) for key, each in manifests.items()},
         card.track,
-        card.modified or changed,
+        card.modified or bool(changed),
         card.seed,
     )
 
@@ -182,13 +177,4 @@ def _with_recordings(manifest: Manifest) -> Manifest:
     dataset = dataset_of(manifest)
     if not dataset:
         return manifest
-    return Manifest.create(
-        clips=manifest.clips,
-        labels=manifest.labels,
-        class_names=manifest.class_names,
-        files=manifest.files,
-        groups=[recording_of(dataset, clip) for clip in manifest.clips],
-        starts=manifest.starts,
-        stops=manifest.stops,
-        source=manifest.source,
-    )
+    return replace(manifest, groups=tuple(recording_of(dataset, clip) for clip in manifest.clips))
