@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
 from ..files.atomic import write_csv
+from ..reporting.aggregate import over_sets, records_frame
 from ..reporting.claims import known_manifest_digests
 from ..reporting.records import ResultRecord, load_records
 from ..vocabulary import AVERAGE, PAPER_METRICS
@@ -121,55 +122,50 @@ def not_implemented_cells(table: Table) -> list[tuple[str, str, int]]:
 
 
 def _row(name: str, runs: Sequence[TableRun], printed: Sequence[dict[str, str]]) -> RowResult:
-    results = [load_records(run.folder / "test" / "records") for run in runs if run.is_done()]
+    results = [
+        (number, record)
+        for number, run in enumerate(runs)
+        if run.is_done()
+        for record in load_records(run.folder / "test" / "records")
+    ]
+    frame = records_frame(record for _, record in results).assign(
+        run=[number for number, _ in results],
+        comparable=[_on_the_authors_lists(record, runs[0].id_set) for _, record in results],
+    )
     # another scale is other data: nothing of the paper's stands beside it
     paper = [] if runs[0].scale else printed_cells(runs[0], printed)
     wanted = [(row["postprocessor"], row["ood_set"]) for row in paper]
     if not wanted:
         order = {score: place for place, score in enumerate(runs[0].postprocessors)}
-        both = {(record.postprocessor, record.ood_set) for each in results for record in each}
+        both = set(zip(frame["postprocessor"], frame["ood_set"], strict=True))
         wanted = sorted(both, key=lambda cell: (order.get(cell[0], len(order)), cell[0], cell[1]))
     by_cell = {(row["postprocessor"], row["ood_set"]): row for row in paper}
-    benchmark = runs[0].id_set
     sets = {ood_set for _, ood_set in wanted} - {AVERAGE}
     cells = [
-        _cell(
-            score,
-            sets if ood_set == AVERAGE else {ood_set},
-            results,
-            benchmark,
-            by_cell.get((score, ood_set)),
-        )
+        _cell(score, sets if ood_set == AVERAGE else {ood_set}, frame, by_cell.get((score, ood_set)))
         for score, ood_set in wanted
     ]
-    notes = dict.fromkeys(note for each in results for record in each for note in record.notes)
+    notes = dict.fromkeys(note for _, record in results for note in record.notes)
     return RowResult(name, cells, list(notes))
 
 
-def _cell(
-    score: str,
-    sets: Set[str],
-    runs: Sequence[Sequence[ResultRecord]],
-    benchmark: str,
-    paper: dict[str, str] | None,
-) -> Cell:
+def _cell(score: str, sets: Set[str], frame: pd.DataFrame, paper: dict[str, str] | None) -> Cell:
     """Return the mean over ``sets``, of those runs that have all of them."""
-    chosen = [[each for each in run if each.postprocessor == score and each.ood_set in sets] for run in runs]
-    found = [records for records in chosen if {each.ood_set for each in records} == sets]
-    comparable = all(_on_the_authors_lists(record, benchmark) for records in found for record in records)
-    ood_set = next(iter(sets)) if len(sets) == 1 else AVERAGE
+    part = frame[(frame["postprocessor"] == score) & frame["ood_set"].isin(list(sets))]
+    ours = over_sets(part, ["run"], sets)
+    comparable = bool(part.loc[part["run"].isin(ours.index), "comparable"].all())
+    mean, std = ours.mean(), ours.std(ddof=1)
     figures = {}
     for metric in PAPER_METRICS:
-        values = [100 * float(np.mean([each.metrics[metric]["value"] for each in run])) for run in found]
-        printed = float(paper[metric]) if paper and paper[metric] else None
-        ours = float(np.mean(values)) if values else None
-        figures[metric] = Figure(
-            paper=printed,
-            ours=ours,
-            std=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            difference=ours - printed if ours is not None and printed is not None and comparable else None,
+        figure = Figure(
+            paper=float(paper[metric]) if paper and paper[metric] else None,
+            ours=None if pd.isna(mean[metric]) else float(mean[metric]),
+            std=None if pd.isna(std[metric]) else float(std[metric]),
         )
-    return Cell(score, ood_set, figures, len(found), comparable)
+        if comparable and figure.ours is not None and figure.paper is not None:
+            figure = replace(figure, difference=figure.ours - figure.paper)
+        figures[metric] = figure
+    return Cell(score, next(iter(sets)) if len(sets) == 1 else AVERAGE, figures, len(ours), comparable)
 
 
 def _on_the_authors_lists(record: ResultRecord, benchmark: str) -> bool:

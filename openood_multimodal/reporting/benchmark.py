@@ -12,11 +12,11 @@ from tabulate import tabulate
 from ..errors import UserError
 from ..escapes import csv_cell, markdown, one_line
 from ..files.atomic import write_text
+from .aggregate import mean_std, over_scores, paired_differences, records_frame, signed_interval, summary
 from .figures import plot_benchmark
 from .methods import COLUMNS, TITLES, as_methods, in_order
 from .modalities import difference_table, modality_differences, modality_table
 from .records import load_records
-from .tables import mean_std, over_scores, paired_differences, records_frame, signed_interval, summary
 
 LEGEND = (
     "Percent; mean ± standard deviation over class partitions, seeds averaged first; the best of a column is "
@@ -101,7 +101,7 @@ def method_table(summaries: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the text table of one benchmark and one set of modalities: a row a method, a column a training.
 
     Args:
-        summaries: rows of `tables.summary` with one benchmark and one set of modalities.
+        summaries: rows of `aggregate.summary` with one benchmark and one set of modalities.
         metric: ``"AUROC"`` or ``"FPR@95"``.
     """
     rows = as_methods(summaries)

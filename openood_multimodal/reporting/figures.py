@@ -19,7 +19,7 @@ def plot_benchmark(summaries: pd.DataFrame, path: Path, metric: str = "AUROC") -
     """Draw every method's mean with its standard deviation over partitions: by training, and by modalities.
 
     Args:
-        summaries: as `tables.summary` returns it.
+        summaries: as `aggregate.summary` returns it.
         path: PNG to write.
         metric: what to draw.
 

@@ -20,10 +20,11 @@ from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, read_benchmark
 from ..version import __version__
 from ..vocabulary import AVERAGE, METRICS, PAPER_METRICS
+from .aggregate import METHOD, method_of
 from .claims import known_manifest_digests
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
-from .leaderboard_rows import METHOD, Row, method_of, rows_of
+from .leaderboard_rows import Row, rows_of
 from .published import published_records
 from .records import ResultRecord, read_records
 

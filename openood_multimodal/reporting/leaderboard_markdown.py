@@ -11,7 +11,8 @@ from tabulate import tabulate
 
 from ..escapes import markdown as text
 from ..vocabulary import AVERAGE, TABLE_METRICS
-from .leaderboard_rows import Method, Row
+from .aggregate import Method
+from .leaderboard_rows import Row
 
 TITLES = {"AUROC": "AUROC ↑", "FPR@95": "FPR@95 ↓", "ACC": "ACC ↑"}
 DETAILS = ("protocol", "synthesis", "settings", "discrepancy", "preset", "parameters", "fit_on", "engine")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from .aggregate import mean_std, over_scores, paired_differences, signed_interval
 from .methods import TITLES, in_order
-from .tables import mean_std, over_scores, paired_differences, signed_interval
 
 BASELINE = "multimodal_baseline"
 
@@ -23,7 +23,7 @@ def modality_table(summaries: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the text table of one benchmark and training: a row a method, a column a set of modalities.
 
     Args:
-        summaries: rows of `tables.summary` with one benchmark and one training.
+        summaries: rows of `aggregate.summary` with one benchmark and one training.
         metric: ``"AUROC"`` or ``"FPR@95"``.
     """
     rows = summaries.assign(method=summaries["postprocessor"])
@@ -50,10 +50,10 @@ def modality_differences(frame: pd.DataFrame) -> pd.DataFrame:
     """Return paired differences of every larger set of modalities and each of its proper subsets.
 
     Args:
-        frame: as `tables.records_frame` returns it.
+        frame: as `aggregate.records_frame` returns it.
 
     Returns:
-        As `tables.paired_differences`, with ``modalities`` and ``reference`` in place of the trainings; the mean
+        As `aggregate.paired_differences`, with ``modalities`` and ``reference`` in place of the trainings; the mean
         over scores is among the scores.
     """
     sets = by_size(frame["modalities"])

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..naming import did_you_mean
-from .leaderboard_rows import METHOD, Method, method_of
+from .aggregate import METHOD, Method, method_of
 from .records import ResultRecord
 
 COLUMNS = (

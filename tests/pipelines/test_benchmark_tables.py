@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from openood_multimodal.reporting.tables import (
+from openood_multimodal.reporting.aggregate import (
     mean_interval,
     mean_std,
     over_scores,

@@ -201,7 +201,7 @@ def _own_host(folder, score, *more):
 
 @pytest.mark.parametrize(("name", "engine"), [("knn", "openood"), ("mm_knn", "native")])
 def test_its_records_are_those_of_our_own_host_s_row(root, folder, carded, name, engine):
-    from openood_multimodal.reporting.leaderboard_rows import method_of
+    from openood_multimodal.reporting.aggregate import method_of
 
     once = ("--postprocessor.name", name, "--exp_name", f"record_{name}", "--postprocessor.APS_mode", "False")
     done = _test(root, folder, "knn", *once, *carded, "--dataset.train.shuffle", "False")

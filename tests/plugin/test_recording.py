@@ -12,7 +12,7 @@ from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.plugin import register
 from openood_multimodal.plugin.recording import HostRecorder, _Seen
-from openood_multimodal.reporting.leaderboard_rows import method_of
+from openood_multimodal.reporting.aggregate import method_of
 from openood_multimodal.reporting.records import load_records
 
 SETS = {"near_ood": ["synthetic_near"], "ood": ["synthetic_near", "synthetic_noise", "synthetic_shift"]}

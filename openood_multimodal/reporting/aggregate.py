@@ -1,0 +1,241 @@
+"""One table of records, and every mean, deviation and interval that is made of it.
+
+Seeds are averaged within a class partition first, so that the partition is the unit that is counted; partitions of one
+dataset share rows, so intervals over few of them are indicative.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..vocabulary import METRICS, TABLE_METRICS
+from .records import ResultRecord
+
+METHOD = (
+    *("track", "setting", "id_set", "modalities", "networks", "training", "protocol", "synthesis"),
+    *("settings", "discrepancy", "postprocessor", "preset", "parameters", "fit_on", "engine", "source"),
+)
+"""What makes a row of a leaderboard, beside the OOD set: results that agree in all of it are averaged.
+
+``settings`` are the first digits of the digest of the training's settings (learning rate, epochs, weights, ...).
+"""
+
+Method = tuple[str, ...]
+
+INTERVALS = ("AUROC", "FPR@95")
+"""Metrics whose intervals a leaderboard gives."""
+
+BOUNDS = tuple(f"{name}_{bound}" for name in INTERVALS for bound in ("ci_low", "ci_high"))
+
+RUN = (*METHOD, "partition", "seed", "network")
+"""What tells one run's results with one postprocessor from another's."""
+
+
+def method_of(record: ResultRecord) -> Method:
+    """Return the values of `METHOD` of a record, each as text, ``""`` for null."""
+    engine = record.engine
+    texts = {name: str(getattr(record, name, None) or "") for name in METHOD}
+    texts["settings"] = (record.digests["training"] or "")[:8]
+    texts["modalities"] = "+".join(record.modalities or ())
+    texts["networks"] = _networks(record)
+    texts["parameters"] = json.dumps(record.parameters, sort_keys=True) if record.parameters else ""
+    texts["engine"] = " ".join(filter(None, (engine["name"], engine["version"])))
+    return tuple(texts[name] for name in METHOD)
+
+
+def _networks(record: ResultRecord) -> str:
+    networks = record.networks
+    if not isinstance(networks, Mapping):
+        return networks or ""
+    each = [networks.get(name) for name in record.modalities or ()]
+    if len(networks) == len(each) and all(isinstance(name, str) for name in each):
+        return "+".join(map(str, each))
+    return json.dumps(networks, sort_keys=True)
+
+
+def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
+    """Return one row a record.
+
+    Returns:
+        Columns: ``benchmark``, `METHOD` as text, ``ood_set``, ``partition``, ``seed`` (-1 for none), ``network`` (what
+        tells trained networks apart: digest of the checkpoint, or the run), `METRICS` and `BOUNDS` in percent (NaN
+        where unknown), ``n_id``, ``n_ood`` (None where unknown), ``notes`` (a tuple).
+    """
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        row: dict[str, Any] = dict(zip(METHOD, method_of(record), strict=True))
+        row |= {"benchmark": record.benchmark, "ood_set": record.ood_set, "partition": record.partition}
+        row |= {
+            "seed": -1 if record.seed is None else record.seed,
+            "network": record.digests["checkpoint"] or record.run_id,
+        }
+        for name in METRICS:
+            entry = record.metrics.get(name, {"value": None, "ci_low": None, "ci_high": None})
+            row[name] = percent(entry["value"])
+            if name in INTERVALS:
+                row[f"{name}_ci_low"], row[f"{name}_ci_high"] = (
+                    percent(entry["ci_low"]),
+                    percent(entry["ci_high"]),
+                )
+        row |= {"n_id": record.n_id, "n_ood": record.n_ood, "notes": tuple(record.notes)}
+        rows.append(row)
+    columns = ("benchmark", *METHOD, "ood_set", "partition", "seed", "network", *METRICS, *BOUNDS)
+    frame = pd.DataFrame(rows, columns=[*columns, "n_id", "n_ood", "notes"])
+    return frame.astype(dict.fromkeys((*METRICS, *BOUNDS), float))
+
+
+def percent(fraction: float | None) -> float:
+    """Return a fraction in percent, NaN for None."""
+    return np.nan if fraction is None else 100 * fraction
+
+
+def means(frame: pd.DataFrame, by: Sequence[str], columns: Sequence[str] = METRICS) -> pd.DataFrame:
+    """Return the mean of ``columns`` for each group, NaN where any of its rows has none."""
+    grouped = frame.groupby(list(by), sort=False)[list(columns)]
+    complete = grouped.count().eq(grouped.size(), axis=0)
+    return grouped.mean().where(complete)
+
+
+def summarise(
+    frame: pd.DataFrame, by: Sequence[str], columns: Sequence[str] = METRICS, one_partition: str = ""
+) -> pd.DataFrame:
+    """Return mean and sample deviation for each group: over partitions, seeds averaged first.
+
+    Args:
+        frame: as `records_frame` returns it.
+        by: columns that make groups.
+        columns: what is averaged.
+        one_partition: ``"seeds"``: where a group has one partition, the deviation is over its rows.
+
+    Returns:
+        A row a group, in order of appearance, with the index ``by`` and the columns ``partitions`` and ``seeds`` (how
+        many there are), ``columns``, and ``<column>_std`` (n - 1; NaN for one partition).
+    """
+    partitions = means(frame, [*by, "partition"], columns).reset_index()
+    grouped = partitions.groupby(list(by), sort=False)
+    result = means(partitions, by, columns)
+    rows = frame.groupby(list(by), sort=False)
+    deviations = grouped[list(columns)].std(ddof=1)
+    if one_partition == "seeds":
+        deviations = deviations.where(grouped.size() > 1, rows[list(columns)].std(ddof=1))
+    deviations = deviations.where(result.notna()).add_suffix("_std")
+    counts = pd.DataFrame({"partitions": grouped.size(), "seeds": rows["seed"].nunique()})
+    return pd.concat([counts, result, deviations], axis=1)
+
+
+def over_sets(frame: pd.DataFrame, run: Sequence[str], wanted: Iterable[str]) -> pd.DataFrame:
+    """Return the mean over the OOD sets ``wanted`` of every run that has all of them.
+
+    Args:
+        frame: as `records_frame` returns it.
+        run: columns that tell runs apart.
+        wanted: names of OOD sets.
+
+    Returns:
+        Index ``run``; columns `METRICS`.
+    """
+    names = set(wanted)
+    part = frame[frame["ood_set"].isin(names)]
+    found = means(part, run)
+    sizes = part.groupby(list(run), sort=False)["ood_set"].nunique()
+    return found[sizes == len(names)]
+
+
+CELL = ["benchmark", "modalities", "training", "postprocessor"]
+"""What makes a row of a suite's table."""
+
+COMPARISONS = (
+    ("multimodal_multihead", "multimodal_baseline"),
+    ("a2d", "multimodal_multihead"),
+    ("a2d_npmix", "multimodal_multihead"),
+    ("a2d_npmix", "a2d"),
+    ("a2d", "multimodal_baseline"),
+    ("a2d_npmix", "multimodal_baseline"),
+)
+"""(training, reference): each method against the fair baseline, the step before it, and the paper's baseline."""
+
+_SAME_RUN = ("benchmark", "track", "modalities", "training", "partition", "seed", "setting", "ood_set")
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a cell of a suite: `summarise` by `CELL`, the metrics in the order of tables."""
+    result = summarise(frame, CELL, TABLE_METRICS).reset_index()
+    metrics = [column for name in TABLE_METRICS for column in (name, f"{name}_std")]
+    return result[[*CELL, "partitions", "seeds", *metrics]]
+
+
+def paired_differences(
+    frame: pd.DataFrame, comparisons: Sequence[tuple[str, str]] = COMPARISONS, column: str = "training"
+) -> pd.DataFrame:
+    """Return mean differences over partitions with 95 % t-intervals, for every pair and metric.
+
+    Args:
+        frame: as `records_frame` returns it.
+        comparisons: (value, reference value) pairs of ``column``; those that are absent are left out.
+        column: what the pair differs in; all else in `CELL` is equal.
+
+    Returns:
+        Columns: the rest of `CELL`, ``<column>``, ``reference``, ``metric``, ``difference``, ``ci_low``,
+        ``ci_high`` (NaN with one partition), ``partitions``.
+    """
+    partitions = means(frame, [*CELL, "partition"], TABLE_METRICS).reset_index()
+    rest = [name for name in CELL if name != column]
+    rows: list[dict[str, Any]] = []
+    for key, group in partitions.groupby(rest, sort=False):
+        by_value = {value: part.set_index("partition") for value, part in group.groupby(column, sort=False)}
+        for value, reference in comparisons:
+            if value not in by_value or reference not in by_value:
+                continue
+            for metric in TABLE_METRICS:
+                difference = (by_value[value][metric] - by_value[reference][metric]).dropna().to_numpy()
+                low, high = mean_interval(difference)
+                rows.append(
+                    {
+                        **dict(zip(rest, key, strict=True)),
+                        column: value,
+                        "reference": reference,
+                        "metric": metric,
+                        "difference": difference.mean() if len(difference) else np.nan,
+                        "ci_low": low,
+                        "ci_high": high,
+                        "partitions": len(difference),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def over_scores(frame: pd.DataFrame, name: str = "mean of scores") -> pd.DataFrame:
+    """Return the mean over the postprocessors of every run, under one name.
+
+    Training methods that one postprocessor was made for (LogitNorm is a method of its own, read with MSP) are left out:
+    they would compare different sets of postprocessors.
+    """
+    shared = frame.groupby("training")["postprocessor"].nunique()
+    frame = frame[frame["training"].isin(shared[shared == shared.max()].index)]
+    keys = [column for column in _SAME_RUN if column in frame]
+    return means(frame, keys, TABLE_METRICS).reset_index().assign(postprocessor=name)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % t-interval of the mean of ``values`` ``[n]``; NaN for fewer than two."""
+    n = len(values)
+    if n < 2:
+        return float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def mean_std(mean: float, std: float) -> str:
+    """Return ``"93.10 ± 0.42"``, or the mean alone where there is no deviation."""
+    return f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def signed_interval(value: float, low: float, high: float) -> str:
+    """Return ``"+1.20 [+0.31, +2.09]"``, or the value alone where there is no interval."""
+    return f"{value:+.2f}" if np.isnan(low) else f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
