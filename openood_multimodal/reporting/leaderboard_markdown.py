@@ -13,6 +13,8 @@ from ..escapes import markdown as text
 from ..vocabulary import AVERAGE, TABLE_METRICS
 from .aggregate import Method
 from .leaderboard_rows import Row
+from .methods import TITLES as SCORES
+from .methods import TRAININGS, linked, references
 
 TITLES = {"AUROC": "AUROC ↑", "FPR@95": "FPR@95 ↓", "ACC": "ACC ↑"}
 DETAILS = ("protocol", "synthesis", "settings", "discrepancy", "preset", "parameters", "fit_on", "engine")
@@ -64,7 +66,11 @@ def markdown(name: str, rows: Sequence[Row], incomplete: Sequence[str]) -> str:
         parts += _section(track, setting, id_set, section)
     if incomplete:
         parts.append("Incomplete:\n\n" + "\n".join(f"- {text(line)}" for line in incomplete))
-    return "\n\n".join(parts) + "\n"
+    papers = [
+        *references((row.values["training"] for row in rows), TRAININGS),
+        *references((row.values["postprocessor"] for row in rows), SCORES),
+    ]
+    return "\n\n".join([*parts, *(["\n".join(papers)] if papers else [])]) + "\n"
 
 
 def _section(track: str, setting: str, id_set: str, rows: Sequence[Row]) -> list[str]:
@@ -159,9 +165,9 @@ def _rank(row: Row | None) -> str:
 
 def _names(row: Row, details: Iterable[str]) -> dict[str, str]:
     return {
-        "training": text(row.values["training"]),
+        "training": linked(row.values["training"], TRAININGS),
         **{name: text(row.values[name]) for name in details},
-        "score": text(row.values["postprocessor"]),
+        "score": linked(row.values["postprocessor"], SCORES),
     }
 
 

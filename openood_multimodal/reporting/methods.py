@@ -1,11 +1,15 @@
-"""Methods, as MultiOOD's tables name them: a score, or LogitNorm, under one of three trainings.
+"""Methods, as MultiOOD's tables name them: a postprocessor, or LogitNorm, with a training method; and their papers.
 
 LogitNorm is a training read with MSP; in a table of methods it stands as a row beside the scores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import pandas as pd
+
+from ..escapes import markdown
 
 TITLES = {
     "msp": "MSP",
@@ -35,6 +39,62 @@ COLUMNS = {
     "a2d_npmix": "A2D+NP-Mix",
 }
 """Training → its column's title."""
+
+TRAININGS = {
+    "multimodal_baseline": "Cross-entropy",
+    "multimodal_multihead": "Multi-head",
+    "multimodal_logitnorm": "LogitNorm",
+    "a2d": "A2D",
+    "a2d_npmix": "A2D + NP-Mix",
+    "a2d_logitnorm": "A2D + LogitNorm",
+    "a2d_npmix_logitnorm": "A2D + NP-Mix + LogitNorm",
+    "a2d_synthesis": "A2D + outlier synthesis",
+    "multimodal_contrastive": "Contrastive loss",
+    "multimodal_rna": "Relative norm alignment",
+    "cross_modal_distillation": "Cross-modal distillation",
+    "cross_modal_translation": "Cross-modal translation",
+}
+"""Training method → its title in leaderboards."""
+
+MULTIOOD = "https://arxiv.org/abs/2405.17419"
+
+PAPERS = {
+    "msp": "https://arxiv.org/abs/1610.02136",
+    "ebo": "https://arxiv.org/abs/2010.03759",
+    "mls": "https://arxiv.org/abs/1911.11132",
+    "mds": "https://arxiv.org/abs/1807.03888",
+    "react": "https://arxiv.org/abs/2111.12797",
+    "ash": "https://arxiv.org/abs/2209.09858",
+    "gen": "https://openaccess.thecvf.com/content/CVPR2023/html/"
+    "Liu_GEN_Pushing_the_Limits_of_Softmax-Based_Out-of-Distribution_Detection_CVPR_2023_paper.html",
+    "knn": "https://arxiv.org/abs/2204.06507",
+    "vim": "https://arxiv.org/abs/2203.10807",
+    "discrepancy": MULTIOOD,
+    "multimodal_contrastive": "https://arxiv.org/abs/2004.11362",
+    "multimodal_rna": "https://arxiv.org/abs/2110.10101",
+    "cross_modal_distillation": "https://arxiv.org/abs/1507.00448",
+    **dict.fromkeys(("a2d", "a2d_npmix", "a2d_synthesis"), MULTIOOD),
+    **dict.fromkeys(LOGITNORM_OF, "https://arxiv.org/abs/2205.09310"),
+}
+"""Training method or postprocessor → its paper.  Components name theirs, too; pages depend on records alone."""
+
+
+def linked(name: str, titles: Mapping[str, str]) -> str:
+    """Return a name's title for Markdown: a reference to its paper, which `references` defines, where that is known.
+
+    OpenOOD's own implementation of a postprocessor (``openood-knn``) has the title and paper of the postprocessor.
+    """
+    own = name.removeprefix("openood-")
+    if own not in titles and own not in PAPERS:
+        return markdown(name)
+    title = markdown(titles.get(own, own) + (" (OpenOOD)" if own != name else ""))
+    return f"[{title}]" if own in PAPERS else title
+
+
+def references(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
+    """Return the definitions of the references that `linked` makes of ``names``, sorted."""
+    known = {name: PAPERS.get(name.removeprefix("openood-")) for name in names}
+    return sorted({f"{linked(name, titles)}: {url}" for name, url in known.items() if url})
 
 
 def as_methods(frame: pd.DataFrame) -> pd.DataFrame:

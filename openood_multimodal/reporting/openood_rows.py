@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import UserError
 from ..naming import did_you_mean
 from .aggregate import METHOD, Method, method_of
+from .methods import TRAININGS as TITLES
 from .records import ResultRecord
 
 COLUMNS = (
@@ -21,15 +22,7 @@ COLUMNS = (
     *("Outlier_Data", "Arch", "Additional_Description"),
 )
 
-TRAININGS = {
-    "multimodal_baseline": "CrossEntropy",
-    "multimodal_multihead": "Multi-head",
-    "multimodal_logitnorm": "LogitNorm",
-    "a2d": "A2D",
-    "a2d_npmix": "A2D + NP-Mix",
-    "a2d_logitnorm": "A2D + LogitNorm",
-    "a2d_npmix_logitnorm": "A2D + NP-Mix + LogitNorm",
-}
+TRAININGS = {**TITLES, "multimodal_baseline": "CrossEntropy"}
 """Training method → as OpenOOD's board writes such names, parts joined by `` + ``."""
 
 POSTPROCESSORS = {

@@ -292,7 +292,11 @@ def test_published_and_reproduced_rows_stand_side_by_side_and_say_which_they_are
     ]
     page = board.markdown()
     assert "P, Table 1: 1 result" in page
-    assert "| 2   | a2d        | msp     | 90.00     |" in page
+    assert "| 2   | [A2D]      | [MSP]   | 90.00     |" in page
+    assert "| 1   | mine       | [MSP]   | **95.00** |" in page
+    assert page.endswith(
+        "\n\n[A2D]: https://arxiv.org/abs/2405.17419\n[MSP]: https://arxiv.org/abs/1610.02136\n"
+    )
 
 
 def test_tracks_are_sections_of_their_own():
