@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m openood_multimodal.plugin",
-        description="Run a script of an unmodified OpenOOD with openood-multimodal's data sets, networks, "
+        description="Run a script of an unmodified OpenOOD with openood-multimodal's datasets, networks, "
         "trainers, scores and pipelines.\nConfig files are looked up in the working directory, in the OpenOOD "
         f"checkout, and among the packaged ones. OpenOOD is found by {VARIABLE} or beside the script.",
         epilog=EXAMPLES,
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(script_name: str, arguments: Sequence[str], cpu: bool, scratch: Path) -> None:
     from . import register
     from .arguments import prepare_arguments
-    from .scripts import names_benchmark, run_script
+    from .benchmarks import names_benchmark, run_script
 
     script = _find_script(script_name)
     root = find_openood(script=script)

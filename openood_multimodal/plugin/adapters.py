@@ -39,7 +39,7 @@ class OpenOODPostprocessor:
     """One of OpenOOD's postprocessors on embeddings, or on a network.
 
     Attributes:
-        name: as it stands in results; OpenOOD's name.
+        name: as results have it; OpenOOD's name.
         info: its paper, where the score is native, too; else None.
         engine: ``{"name": "openood", "version": <OpenOOD's commit or version>}``.
         inner: the object of OpenOOD's class.
@@ -293,7 +293,7 @@ class OpenOODPostprocessor:
 
     def _setup(self, net: nn.Module, loaders: dict[str, Any], ood_loaders: dict[str, Any]) -> None:
         if "test" in self.recipe.reads:
-            # read for a figure that nothing uses
+            # read for a value that nothing uses
             loaders = {**loaders, "test": loaders["val"]}
         net, convert = self._prepared(net)
         converted = {split: ConvertedLoader(each, convert) for split, each in loaders.items()}

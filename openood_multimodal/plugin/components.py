@@ -65,7 +65,7 @@ class Components:
     # --- data ------------------------------------------------------------------------------------------------
 
     def get_dataloader(self, original: Original, config: Any) -> Any:
-        """OpenOOD's, with the data set classes that the config names within its reach.
+        """OpenOOD's, with the dataset classes that the config names within its reach.
 
         Tests read in the manifest's order, as in our own host: some postprocessors' results depend on it.
         """
@@ -86,7 +86,7 @@ class Components:
                 dataset[name]["shuffle"] = True
 
     def get_ood_dataloader(self, original: Original, config: Any) -> Any:
-        """OpenOOD's, with the data set classes that the config names within its reach."""
+        """OpenOOD's, with the dataset classes that the config names within its reach."""
         self._provide_datasets(config)
         return original(config)
 
@@ -197,7 +197,7 @@ class Components:
         return original(config)
 
     def count_classes(self, config: Any) -> None:
-        """Enter the data set into OpenOOD's table of class counts."""
+        """Enter the dataset into OpenOOD's table of class counts."""
         counts = self.found["num_classes_dict"].value
         name, count = at(config, "dataset.name"), at(config, "dataset.num_classes")
         if isinstance(name, str) and isinstance(count, int):
@@ -299,7 +299,7 @@ def _trains(config: Any) -> bool | None:
 
 
 def _tell_epochs(trainer: Any, loader: Any) -> None:
-    """Let a data set of ours know the epoch, which OpenOOD's trainers don't tell: its augmentation depends on it."""
+    """Let a dataset of ours know the epoch, which OpenOOD's trainers don't tell: its augmentation depends on it."""
     set_epoch = getattr(getattr(loader, "dataset", None), "set_epoch", None)
     train_epoch = getattr(trainer, "train_epoch", None)
     if set_epoch is None or train_epoch is None:

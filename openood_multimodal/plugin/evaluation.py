@@ -152,7 +152,7 @@ class EvaluationAPI:
         net = given["net"]
         trained = getattr(net, "benchmark", None)
         benchmark = trained if trained is not None else benchmark_of(given["id_name"])
-        # a folder that OpenOOD fills in itself: ours lies where the training's config says
+        # a folder that OpenOOD fills in itself: ours is where the training's config says
         self._config = benchmark.config(None if trained is not None else given["data_root"])
         self._count_classes(given["id_name"])
         seed = int(self._config.get("seed") or 0)

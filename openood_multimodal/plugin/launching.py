@@ -1,6 +1,6 @@
 """OpenOOD's ``launch`` with several processes: each registers before it runs the script's ``main``.
 
-A spawned process first imports the main script anew, without plugin, placeholders and CPU mode, and only then
+A spawned process first imports the main script again, without plugin, placeholders and CPU mode, and only then
 unpickles what it is to do.  So the script is hidden from `multiprocessing` while the processes are started,
 and what they are given is a `ChildMain`, which registers and then loads the script itself.
 """

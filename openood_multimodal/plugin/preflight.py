@@ -1,4 +1,4 @@
-"""What can be wrong with a multimodal config inside OpenOOD, said before anything runs.
+"""What can be wrong with a multimodal config inside OpenOOD, checked before anything runs.
 
 OpenOOD's Config answers None for a missing key on main, so that its pipelines stumble over it late: after
 training, or after the near-OOD sets were scored.  Image configs are not looked at.
@@ -83,7 +83,7 @@ def is_multimodal(config: Mapping[str, Any]) -> bool:
 
 
 def dataset_classes(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of all data set classes in a config."""
+    """Return the names of all dataset classes in a config."""
     sections = [at(config, "ood_dataset")]
     dataset = at(config, "dataset")
     sections += list(dataset.values()) if isinstance(dataset, Mapping) else []

@@ -27,8 +27,7 @@ from torch.overrides import TorchFunctionMode
 class OnCpu(TorchFunctionMode):
     """While active, ``.cuda()``, ``.to("cuda")`` and ``device="cuda"`` mean the CPU, in this thread only.
 
-    So OpenOOD's scores run on a network that lies on the CPU whether or not there is a GPU, and give the same
-    figures.
+    So OpenOOD's scores run on a network on the CPU whether or not there is a GPU, with the same results.
     """
 
     def __torch_function__(

@@ -63,7 +63,7 @@ class OpenOODVersion:
 
 
 def openood_version(root: Path, metrics: Callable[..., Any] | None = None) -> OpenOODVersion:
-    """Find out which OpenOOD lies in ``root``; ``metrics`` is its ``compute_all_metrics``, if imported."""
+    """Find out which OpenOOD is in ``root``; ``metrics`` is its ``compute_all_metrics``, if imported."""
     meaning = fpr95_meaning(metrics) if metrics is not None else "unknown"
     # only the checkout's own repository: a copy inside somebody's project would answer with that project's
     found = read_checkout(root)

@@ -57,7 +57,7 @@ def wrapped_networks(
 ) -> dict[str, Callable[[Any], nn.Module]]:
     """Return ``network.name`` → a function of the network config, for the wrappers that OpenOOD can't name.
 
-    Such a config is shaped as OpenOOD's ``react_net.yml``: the network that is wrapped stands, whole, under
+    Such a config is shaped as OpenOOD's ``react_net.yml``: the network that is wrapped is, whole, under
     ``network.backbone``.  ``pretrained`` and ``checkpoint`` may stand there or one level up; the file is the
     one that training the plain network wrote.
 
