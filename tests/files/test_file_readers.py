@@ -19,10 +19,12 @@ from openood_multimodal.files import (
     listed,
     read_csv,
     read_json,
+    read_table,
     read_yaml,
 )
 from openood_multimodal.files.limits import LIMITS, VARIABLE, limit
 from openood_multimodal.files.tensors import read_tensors
+from openood_multimodal.files.text import StrictLoader, parse_yaml
 from openood_multimodal.files.trees import check_tree
 
 
@@ -281,3 +283,59 @@ def test_a_pickle_alone_is_no_checkpoint(tmp_path):
     (tmp_path / "a.pt").write_bytes(json.dumps({"a": 1}).encode())
     with pytest.raises(UserError, match=r"a\.pt is damaged"):
         read_tensors(tmp_path / "a.pt")
+
+
+BOMB = "b0: &b0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"b{number}: &b{number} [{', '.join([f'*b{number - 1}'] * 9)}]\n" for number in range(1, 9)
+)
+
+
+class _Slow(StrictLoader):
+    """Not libyaml's scanner: what is read where PyYAML has been built without it."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1\nb: {a: [1, 2.5, null, yes, 2024-01-01, 'x']}\n",
+        "a: &x {b: 1}\nc: {<<: *x, b: 2}\n",
+        "a: 1\nb: 2\na: 3\n",
+        "1: a\n",
+        "? [a]\n: b\n",
+        "a: &x [*x]\n",
+        "a: [1, 2\n",
+        "a: b: c\n",
+        "a: !!python/object:os.system x\n",
+        "a: 1\n---\nb: 2\n",
+        "a: \x01\n",
+        "",
+        "[" * 3000,
+        BOMB,
+    ],
+)
+def test_yaml_is_as_strict_on_libyaml_as_without_it(text):
+    def outcome(loader):
+        try:
+            return parse_yaml(text, "x.yml", loader=loader)
+        except UserError as error:
+            return str(error)
+
+    assert outcome(StrictLoader) == outcome(_Slow)
+
+
+def test_packaged_yaml_is_the_same_with_and_without_libyaml():
+    root = Path(__file__).parents[2]
+    for path in [*(root / "configs").rglob("*.yml"), *(root / "openood_multimodal").rglob("*.yml")]:
+        text = path.read_text(encoding="utf-8")
+        assert parse_yaml(text, str(path)) == parse_yaml(text, str(path), loader=_Slow)
+
+
+def test_a_table_has_a_header_and_rows_of_its_width(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n1,2\n"x\ny",4\n', encoding="utf-8")
+    assert read_table(path) == [(2, {"a": "1", "b": "2"}), (3, {"a": "x\ny", "b": "4"})]
+    with pytest.raises(UserError, match="columns must be b,a"):
+        read_table(path, columns=["b", "a"])
+    path.write_text("a,b\n1,2\n3\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"t\.csv, line 3: not 2 cells"):
+        read_table(path)
