@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openood_multimodal.cli import splits, splits_import
-from openood_multimodal.datasets import clip_benchmarks
+from openood_multimodal.datasets import benchmark_files
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
 
@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
     other = text.replace("name: made", "name: other").replace("ucf.txt", "absent.txt")
     (packaged / "other.yml").write_text(other, encoding="utf-8")
     (packaged / "tabular.yml").write_text("layout: htad\n", encoding="utf-8")
-    monkeypatch.setattr(clip_benchmarks, "benchmark_splits_dir", lambda: packaged)
+    monkeypatch.setattr(benchmark_files, "benchmark_splits_dir", lambda: packaged)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
