@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..files.atomic import write_csv
 from ..reporting.aggregate import over_sets, records_frame
-from ..reporting.claims import known_manifest_digests
+from ..reporting.claims import manifest_digests
 from ..reporting.records import ResultRecord, load_records
 from ..vocabulary import AVERAGE, PAPER_METRICS
 from .table_runs import TableRun
@@ -172,7 +172,7 @@ def _on_the_authors_lists(record: ResultRecord, benchmark: str) -> bool:
     """Whether a record is of the authors' lists: on their track or, of a checkpoint without a card, by its digest."""
     if record.benchmark != benchmark:
         return False
-    known = known_manifest_digests().get(benchmark, frozenset())
+    known = manifest_digests(benchmark)
     return record.track == "multiood" or (record.track == "own" and record.digests.get("manifest") in known)
 
 

@@ -222,6 +222,32 @@ def over_scores(frame: pd.DataFrame, name: str = "mean of scores") -> pd.DataFra
     return means(frame, keys, TABLE_METRICS).reset_index().assign(postprocessor=name)
 
 
+def by_size(modalities: pd.Series | list[str]) -> list[str]:
+    """Return the distinct sets (``"a+b"``), single modalities first."""
+    return sorted(dict.fromkeys(modalities), key=lambda text: text.count("+"))
+
+
+def modality_differences(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return paired differences of every larger set of modalities and each of its proper subsets.
+
+    Args:
+        frame: as `records_frame` returns it.
+
+    Returns:
+        As `paired_differences`, with ``modalities`` and ``reference`` in place of the trainings; the mean
+        over scores is among the scores.
+    """
+    sets = by_size(frame["modalities"])
+    pairs = [
+        (larger, smaller)
+        for larger in sets
+        for smaller in sets
+        if set(smaller.split("+")) < set(larger.split("+"))
+    ]
+    both = pd.concat([frame, over_scores(frame)])
+    return paired_differences(both, pairs, column="modalities")
+
+
 def mean_interval(values: np.ndarray) -> tuple[float, float]:
     """Return the 95 % t-interval of the mean of ``values`` ``[n]``; NaN for fewer than two."""
     n = len(values)

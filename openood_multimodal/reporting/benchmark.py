@@ -12,10 +12,18 @@ from tabulate import tabulate
 from ..errors import UserError
 from ..escapes import csv_cell, markdown, one_line
 from ..files.atomic import write_text
-from .aggregate import mean_std, over_scores, paired_differences, records_frame, signed_interval, summary
+from .aggregate import (
+    by_size,
+    mean_std,
+    modality_differences,
+    over_scores,
+    paired_differences,
+    records_frame,
+    signed_interval,
+    summary,
+)
 from .figures import plot_benchmark
 from .methods import COLUMNS, TITLES, as_methods, in_order
-from .modalities import difference_table, modality_differences, modality_table
 from .records import load_records
 
 LEGEND = (
@@ -55,11 +63,16 @@ def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
     tables = [
         *_training_tables(summaries),
         *_modality_tables(summaries),
-        (f"What the training adds: {DIFFERENCES}", effect_table(differences)),
+        (f"What the training adds: {DIFFERENCES}", effect_table(differences, "training")),
     ]
     for training in _with_single_modalities(summaries):
         title = f"What more modalities add, training {training}: {DIFFERENCES}"
-        tables.append((title, difference_table(between_modalities, training, SHOWN_SCORES)))
+        of_training = (
+            between_modalities
+            if between_modalities.empty
+            else between_modalities[between_modalities["training"] == training]
+        )
+        tables.append((title, effect_table(of_training, "modalities")))
     files = [
         _write(output_dir / "leaderboard.md", _join(tables, "github")),
         _write(output_dir / "leaderboard.csv", _csv(summaries)),
@@ -74,7 +87,7 @@ def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
 def _training_tables(summaries: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Methods x trainings, for every setting with more than one training."""
     return [
-        (f"{benchmark}, {modalities}: {metric} by training", method_table(part, metric))
+        (f"{benchmark}, {modalities}: {metric} by training", metric_table(part, "training", metric))
         for (benchmark, modalities), part in summaries.groupby(["benchmark", "modalities"], sort=False)
         if part["training"].nunique() > 1
         for metric in ("AUROC", "FPR@95")
@@ -90,63 +103,68 @@ def _modality_tables(summaries: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Methods x modalities, for every training with single modalities, and whatever no other table shows."""
     alone = summaries.groupby(["benchmark", "modalities"])["training"].transform("nunique") == 1
     return [
-        (f"{benchmark}, training {training}: {metric} by modalities", modality_table(part, metric))
+        (
+            f"{benchmark}, training {training}: {metric} by modalities",
+            metric_table(part, "modalities", metric),
+        )
         for (benchmark, training), part in summaries.groupby(["benchmark", "training"], sort=False)
         if alone[part.index].any()
         for metric in ("AUROC", "FPR@95")
     ]
 
 
-def method_table(summaries: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the text table of one benchmark and one set of modalities: a row a method, a column a training.
+def metric_table(summaries: pd.DataFrame, column: str, metric: str) -> pd.DataFrame:
+    """Return the text table of one metric: a row a method, a column a training method or a set of modalities.
+
+    The best method of a training method is starred, or the best set of modalities of a method.
 
     Args:
-        summaries: rows of `aggregate.summary` with one benchmark and one set of modalities.
+        summaries: rows of `aggregate.summary` that differ in postprocessor and ``column``.
+        column: ``"training"`` or ``"modalities"``.
         metric: ``"AUROC"`` or ``"FPR@95"``.
     """
-    rows = as_methods(summaries)
-    higher = metric != "FPR@95"
-    columns = {}
-    for training in in_order(rows["training"], COLUMNS):
-        part = rows[rows["training"] == training].set_index("method")
-        best = part[metric].round(2).max() if higher else part[metric].round(2).min()
-        columns[COLUMNS.get(training, training)] = {
-            method: mean_std(value, std) + (" *" if round(value, 2) == best else "  ")
-            for method, value, std in zip(part.index, part[metric], part[f"{metric}_std"], strict=True)
-        }
-    table = pd.DataFrame(columns).fillna("")
-    table = table.loc[in_order(list(rows["method"]), TITLES)]
-    accuracy = summaries.groupby("training")["ACC"].first()
-    table.loc["(ID accuracy)"] = {
-        COLUMNS.get(name, name): f"{value:.2f}  "
-        for name, value in accuracy.items()
-        if COLUMNS.get(name, name) in table
-    }
-    table.insert(0, "method", [TITLES.get(name, name) for name in table.index])
+    by_training = column == "training"
+    rows = as_methods(summaries) if by_training else summaries.assign(method=summaries["postprocessor"])
+    names = in_order(rows[column], COLUMNS) if by_training else by_size(rows[column])
+    methods = in_order(list(rows["method"]), TITLES)
+    means, deviations = (
+        rows.pivot(index="method", columns=column, values=name).loc[methods, names]
+        for name in (metric, f"{metric}_std")
+    )
+    rounded = means.round(2)
+    best = (rounded.min if metric == "FPR@95" else rounded.max)(axis=0 if by_training else 1)
+    stars = rounded.eq(best, axis=1 if by_training else 0).replace({True: " *", False: "  "})
+    accuracy = summaries.groupby(column)["ACC"].first()
+    table = pd.DataFrame({"method": [TITLES.get(name, name) for name in methods] + ["(ID accuracy)"]})
+    for name in names:
+        cells = zip(means[name], deviations[name], stars[name], strict=True)
+        table[COLUMNS.get(name, name)] = [
+            *("" if pd.isna(mean) else mean_std(mean, std) + star for mean, std, star in cells),
+            f"{accuracy[name]:.2f}  ",
+        ]
     return table
 
 
-def effect_table(differences: pd.DataFrame) -> pd.DataFrame:
-    """Return the text table of paired differences between trainings, for `SHOWN_SCORES`."""
-    rows = []
+def effect_table(differences: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the text table of `aggregate.paired_differences` in ``column``, for `SHOWN_SCORES`."""
     if differences.empty:
         return pd.DataFrame()
-    keys = ["benchmark", "modalities", "training", "reference"]
+    rows = []
+    keys = ["benchmark", *(["modalities"] if column == "training" else []), column, "reference"]
     for key, part in differences.groupby(keys, sort=False):
-        row = dict(zip(("benchmark", "modalities"), key[:2], strict=True))
-        row["comparison"] = f"{COLUMNS.get(key[2], key[2])} - {COLUMNS.get(key[3], key[3])}"
+        *where, value, reference = (COLUMNS.get(name, name) for name in key)
+        row = dict(zip(keys, where, strict=False)) | {"comparison": f"{value} - {reference}"}
         for score in SHOWN_SCORES:
             for metric in ("AUROC", "FPR@95"):
                 found = part[(part["postprocessor"] == score) & (part["metric"] == metric)]
-                title = f"Δ{metric}, {TITLES.get(score, score)}"
-                row[title] = (
-                    ""
-                    if found.empty
-                    else signed_interval(*found.iloc[0][["difference", "ci_low", "ci_high"]])
+                bounds = found[["difference", "ci_low", "ci_high"]]
+                row[f"Δ{metric}, {TITLES.get(score, score)}"] = (
+                    "" if found.empty else signed_interval(*bounds.iloc[0])
                 )
         rows.append(row)
     table = pd.DataFrame(rows)
-    return table.loc[:, (table != "").any()]
+    shown = table.loc[:, (table != "").any()]
+    return shown if any(name.startswith("Δ") for name in shown) else pd.DataFrame()
 
 
 def _write(path: Path, text: str) -> Path:

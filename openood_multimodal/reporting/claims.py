@@ -24,27 +24,26 @@ MULTIOOD_BENCHMARKS = (
 )
 """The benchmarks of MultiOOD (Dong et al., 2024): four near, two far."""
 
-Known = Mapping[str, frozenset[str]]
 
+def manifest_digests(benchmark: str, folder: Path | None = None) -> frozenset[str]:
+    """Return the SHA-256 of the manifests that are a MultiOOD benchmark's split, as far as they are known.
 
-def known_manifest_digests(folder: Path | None = None) -> dict[str, frozenset[str]]:
-    """Return MultiOOD benchmark → SHA-256 of the manifests that are its split, as far as they are known.
-
-    They stand under ``manifest_digests`` (a list) in ``benchmark_splits/<benchmark>.yml``; a benchmark
-    without that file, or a file without that key, has none.
+    They are listed under ``manifest_digests`` in ``benchmark_splits/<benchmark>.yml``.
 
     Args:
+        benchmark: name; another than `MULTIOOD_BENCHMARKS` has none.
         folder: where the files are; the packaged ones by default.
 
     Raises:
-        UserError: when such a file is not valid.
+        UserError: when the benchmark's file is not valid.
     """
-    root = benchmark_splits_dir() if folder is None else folder
-    table = {}
-    for benchmark in MULTIOOD_BENCHMARKS:
-        path = root / f"{benchmark}.yml"
-        table[benchmark] = _digests(path) if path.is_file() else frozenset()
-    return table
+    path = (benchmark_splits_dir() if folder is None else folder) / f"{benchmark}.yml"
+    return _digests(path) if benchmark in MULTIOOD_BENCHMARKS and path.is_file() else frozenset()
+
+
+def known_manifest_digests(folder: Path | None = None) -> dict[str, frozenset[str]]:
+    """Return every MultiOOD benchmark → its `manifest_digests`; reads all their files."""
+    return {benchmark: manifest_digests(benchmark, folder) for benchmark in MULTIOOD_BENCHMARKS}
 
 
 def manifests_digest(digests: Mapping[str, str]) -> str:
@@ -64,16 +63,13 @@ def _digests(path: Path) -> frozenset[str]:
     return frozenset(digests)
 
 
-def check_multiood_claim(
-    record: Mapping[str, Any], known: Known | None = None, where: str = "record"
-) -> None:
+def check_multiood_claim(record: Mapping[str, Any], where: str = "record") -> None:
     """Refuse a reproduced record that names a MultiOOD benchmark, or its track, without being entitled to.
 
     Track ``own`` claims nothing about clips, so its records may name any benchmark; they are never ranked with others.
 
     Args:
         record: a record's JSON object, already valid.
-        known: benchmark → digests; `known_manifest_digests` by default.
         where: file of the record, for the message.
 
     Raises:
@@ -89,8 +85,7 @@ def check_multiood_claim(
             f"{where}: track 'multiood' is for MultiOOD's own benchmarks ({', '.join(MULTIOOD_BENCHMARKS)}), "
             f"and '{benchmark}' is none of them; use track 'grouped', 'demo' or 'own'."
         )
-    table = known_manifest_digests() if known is None else known
-    digests = table.get(benchmark, frozenset())
+    digests = manifest_digests(benchmark)
     if not digests:
         raise UserError(
             f"{where}: a reproduced record can't name the benchmark '{benchmark}' yet: no digest of its "

@@ -11,8 +11,8 @@ import pandas as pd
 
 from ..escapes import one_line
 from ..files.atomic import write_bytes
+from .aggregate import by_size
 from .methods import COLUMNS, TITLES, as_methods, in_order
-from .modalities import by_size
 
 
 def plot_benchmark(summaries: pd.DataFrame, path: Path, metric: str = "AUROC") -> Path | None:

@@ -21,7 +21,6 @@ from ..resources import benchmark_splits_dir, read_benchmark
 from ..version import __version__
 from ..vocabulary import AVERAGE, METRICS, PAPER_METRICS
 from .aggregate import METHOD, method_of
-from .claims import known_manifest_digests
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
 from .leaderboard_rows import Row, rows_of
@@ -107,10 +106,9 @@ def collect(
         UserError: naming the file, for a folder without records or a record that is not valid; naming both
             files, for two that disagree about one result.
     """
-    known, generated = known_manifest_digests(), _generated_benchmarks()
     found = [(f"published result {each.run_id}", each) for each in published_records()] if published else []
     for folder in folders:
-        records = read_records(folder, known)
+        records = read_records(folder)
         if not records:
             reason = "no *.record.json lies below it" if Path(folder).is_dir() else "there is no such folder"
             raise UserError(f"--records {folder}: {reason}.")
@@ -120,13 +118,15 @@ def collect(
                     f"{path}: field 'ood_set' may not be '{AVERAGE}', which names the mean over sets."
                 )
             found.append((str(path), record))
+    generated = _generated({record.benchmark for _, record in found if record.source != "published"})
     made = [r for _, r in found if SYNTHETIC in r.notes or r.benchmark in generated] if not synthetic else []
     kept = [(where, r) for where, r in found if not any(r is each for each in made)]
     return Collected(_each_once(kept), len({_content(record) for record in made}))
 
 
-def _generated_benchmarks() -> set[str]:
-    paths = listed(benchmark_splits_dir(), "*.yml")
+def _generated(benchmarks: Collection[str]) -> set[str]:
+    """Return those of ``benchmarks`` that the package describes, and whose data is generated."""
+    paths = [path for path in listed(benchmark_splits_dir(), "*.yml") if path.stem in benchmarks]
     contents = {path.stem: read_benchmark(path) for path in paths}
     return {
         name for name, content in contents.items() if isinstance(content, dict) and content.get("synthetic")

@@ -27,7 +27,7 @@ from ..files.text import parse_json
 from ..version import __version__
 from ..vocabulary import FIT_SETS, METRICS, SETTINGS, SOURCES, TRACKS
 from . import schema
-from .claims import Known, check_multiood_claim, known_manifest_digests
+from .claims import check_multiood_claim
 
 Text = schema.Text
 
@@ -209,12 +209,8 @@ def _init(self: ResultRecord, /, **values: Any) -> None:
 ResultRecord.__init__ = _init  # type: ignore[method-assign,assignment]
 
 
-def read_record(path: str | os.PathLike[str], known: Known | None = None) -> ResultRecord:
+def read_record(path: str | os.PathLike[str]) -> ResultRecord:
     """Read one record file.
-
-    Args:
-        path: the file.
-        known: manifests of MultiOOD's benchmarks, as `known_manifest_digests` returns them (the default).
 
     Raises:
         UserError: naming the file and the field, or why it may not name its benchmark.
@@ -222,13 +218,11 @@ def read_record(path: str | os.PathLike[str], known: Known | None = None) -> Res
     where = str(path)
     text = read_text(path, "json_bytes", "a result record")
     record = ResultRecord.from_json(text, where)
-    check_multiood_claim(record.to_dict(), known, where)
+    check_multiood_claim(record.to_dict(), where)
     return record
 
 
-def read_records(
-    folder: str | os.PathLike[str], known: Known | None = None
-) -> list[tuple[Path, ResultRecord]]:
+def read_records(folder: str | os.PathLike[str]) -> list[tuple[Path, ResultRecord]]:
     """Return path and record of every ``*.record.json`` below ``folder``, sorted by path.
 
     Records in one folder are all of one run, also while another process replaces them.
@@ -239,7 +233,7 @@ def read_records(
     found = []
     for home in sorted({path.parent for path in listed(folder, f"*{SUFFIX}", recursive=True)}):
         with reading_together(home.parent if home.name == "records" else home):
-            found += [(path, read_record(path, known)) for path in listed(home, f"*{SUFFIX}")]
+            found += [(path, read_record(path)) for path in listed(home, f"*{SUFFIX}")]
     return found
 
 
@@ -255,9 +249,8 @@ def load_records(folder: str | os.PathLike[str]) -> list[ResultRecord]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder to read records from.")
-    known = known_manifest_digests()
     found: dict[str, tuple[Path, ResultRecord]] = {}
-    for path, record in read_records(root, known):
+    for path, record in read_records(root):
         identity = _identity(record)
         if identity in found:
             raise UserError(

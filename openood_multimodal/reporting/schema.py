@@ -6,7 +6,6 @@ register in `MIGRATIONS` how a record of the version before gets it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetPydanticSchema,
+    JsonValue,
     ValidationError,
     with_config,
 )
@@ -97,6 +97,7 @@ def field_error(error: ValidationError, fields: Sequence[str]) -> FieldError:
     found = error.errors(include_url=False)
     first = next((each for each in found if each["type"] in _UNKNOWN), found[0])
     place = [str(part) for part in first["loc"] if part != "[key]"]
+    place = place[:1] if place and place[0] in FREE else place
     name = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in place).lstrip(".")
     if first["type"] in _UNKNOWN:
         known = fields if len(place) == 1 else KEYS.get(place[-2], BOUNDS)
@@ -108,9 +109,15 @@ def field_error(error: ValidationError, fields: Sequence[str]) -> FieldError:
     return FieldError(name, _problem(first))
 
 
+FREE = ("parameters", "networks")
+"""Fields that hold JSON of any shape; a fault is told of the whole."""
+
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _MUST_BE = {
     "string_type": "a string that is not empty",
+    "string_pattern_mismatch": "a string that is not empty",
+    "less_than_equal": "a fraction from 0 to 1",
+    "finite_number": "a finite number",
     "int_type": "an integer",
     "float_type": "a number",
     "list_type": "a list of strings",
@@ -126,7 +133,10 @@ def _problem(error: ErrorDetails) -> str:
         return f"must be one of {expected}, is {error['input']!r}"
     if error["type"] == "value_error":
         return f"{error['ctx']['error']}, is {error['input']!r}"
-    must = _MUST_BE.get(error["type"])
+    must = _MUST_BE.get(error["type"], "")
+    if error["type"] in ("greater_than_equal", "finite_number") and error["loc"][0] not in FREE:
+        fraction = isinstance(error["input"], float)
+        must = _MUST_BE["less_than_equal"] if fraction else f"at least {error['ctx']['ge']}"
     return f"must be {must}, is {error['input']!r}" if must else f"{error['msg']}, is {error['input']!r}"
 
 
@@ -138,18 +148,6 @@ def wrong(field: str, problem: str) -> PydanticCustomError:
 def shape(of: Any) -> Any:
     """Return what makes pydantic check an annotated field as ``of``."""
     return GetPydanticSchema(lambda _, handler: handler.generate_schema(of))
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must be a string that is not empty")
-    return value
-
-
-def _fraction(value: float) -> float:
-    if not 0 <= value <= 1:  # NaN fails too
-        raise ValueError("must be a fraction from 0 to 1")
-    return value
 
 
 def _date(value: str) -> str:
@@ -187,39 +185,14 @@ def _within(bounds: Bounds) -> Bounds:
     return bounds
 
 
-def _plain(value: Any) -> Any:
-    """Check a free JSON value: its numbers are finite, its keys are strings."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise ValueError(f"has the key {key!r}, which is not a string")
-            _plain(item)
-    elif isinstance(value, list):
-        for item in value:
-            _plain(item)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must hold finite numbers")
-    elif value is not None and type(value) not in (str, int, bool, float):
-        raise ValueError("must be plain JSON")
-    return value
+EXACT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-
-def _networks(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return _plain(value)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("must be a string that is not empty, or a JSON object")
-    return value
-
-
-EXACT = ConfigDict(extra="forbid", strict=True)
-
-Text = Annotated[str, AfterValidator(_not_blank)]
+Text = Annotated[str, Field(pattern=r"\S")]
 Date = Annotated[Text, AfterValidator(_date)]
-Fraction = Annotated[float, AfterValidator(_fraction)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Modalities = Annotated[list[Text], AfterValidator(_distinct)]
-Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
-Networks = Annotated[Any, AfterValidator(_networks)]
+Plain = dict[str, JsonValue]
+Networks = Text | Plain
 NotNegative = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..files import listed, text_sha256
 from ..files.folders import writing_together
 from ..postprocessors.run import Parameters
-from ..reporting.claims import MULTIOOD_BENCHMARKS, known_manifest_digests, manifests_digest
+from ..reporting.claims import MULTIOOD_BENCHMARKS, known_manifest_digests, manifest_digests, manifests_digest
 from ..reporting.records import SUFFIX, ResultRecord, read_record
 from .inputs import InputSet
 from .run import Result
@@ -110,7 +110,7 @@ class Recorder:
         config = _text_digest(
             [settings, self.parameters, [result.chosen.asked for result in results], task.slices]
         )
-        known = known_manifest_digests().get(named["benchmark"], frozenset())
+        known = manifest_digests(named["benchmark"])
         records = []
         for result in results:
             score = result.chosen.score
@@ -194,6 +194,8 @@ class Recorder:
 
     def _benchmark_of_manifests(self) -> str | None:
         manifests = {self._manifest(name) for name in self.task.ood}
+        if None in manifests:  # then no file of a benchmark need be read
+            return None
         known = known_manifest_digests().items()
         return next((benchmark for benchmark, digests in known if manifests <= digests), None)
 
