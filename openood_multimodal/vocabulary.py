@@ -35,14 +35,11 @@ GROUP_OF_FILE: Final = {prefix: group for group, prefix in FILE_GROUPS.items()}
 EVALUATOR_GROUPS: Final = {"near_ood": (NEAR,), "far_ood": (FAR,)}
 """Evaluator → groups of OOD sets that it evaluates."""
 
-# settings and conditions
+# settings
 SETTING_OF: Final = {NEAR: "near", FAR: "far"}
 """Group → setting in records."""
 
 SETTINGS: Final = ("near", "far")
-
-CLEAN: Final = "clean"
-"""Condition of unchanged test inputs."""
 
 # metrics
 METRICS: Final = ("FPR@95", "FPR@95_ID_TPR", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")

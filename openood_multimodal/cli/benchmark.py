@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..vocabulary import EVALUATOR_GROUPS, PRESETS
 from .main import subparser
 
 if TYPE_CHECKING:
@@ -82,12 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--partitions", type=int, metavar="N", help="class partitions 0 to N-1 (default 4)")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 (default 3)")
     parser.add_argument(
-        "--evaluator", nargs="+", choices=["near_ood", "far_ood"], help="one or both (default near_ood)"
+        "--evaluator", nargs="+", choices=[*EVALUATOR_GROUPS], help="one or both (default near_ood)"
     )
     parser.add_argument(
         "--postprocessors", nargs="+", metavar="NAME", help="scores (openood-mm list postprocessors)"
     )
-    parser.add_argument("--preset", choices=["openood", "multiood"], help="parameters of the scores")
+    parser.add_argument("--preset", choices=PRESETS, help="parameters of the scores")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
     )

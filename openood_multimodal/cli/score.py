@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import read_json
+from ..vocabulary import FIT_SETS, SETTINGS
 from .main import subparser
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"
     )
     parser.add_argument(
-        "--fit-on", choices=["train", "val"], default="train", help="what mds, knn and vim learn from"
+        "--fit-on", choices=FIT_SETS, default="train", help="what mds, knn and vim learn from"
     )
     parser.add_argument(
         "--set",
@@ -175,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     about.add_argument("--method", metavar="NAME", help="the training method")
     about.add_argument("--network", metavar="NAME", help="what made the embeddings")
-    about.add_argument("--setting", choices=["near", "far"], help="near- or far-OOD")
+    about.add_argument("--setting", choices=SETTINGS, help="near- or far-OOD")
     about.add_argument("--seed", type=int, metavar="N", help="of the training; several are averaged")
     about.add_argument(
         "--partition", default="0", metavar="NAME", help="class partition or fold (default: 0)"
