@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # its parts are imported when they are first used: scores of logits use none
 from numpy.typing import NDArray
-from scipy import linalg
-from scipy.linalg import blas, lapack
 
 Floats = NDArray[np.float64]
 
@@ -35,11 +34,11 @@ class Arithmetic:
 
     def add_gram(self, total: Any, rows: Any) -> Any:
         """Return ``total + rowsᵀ rows``, in place; of ``[D, D]`` the lower triangle at least."""
-        return blas.dsyrk(1.0, rows.T, beta=1.0, c=total, lower=1, overwrite_c=1)
+        return scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=total, lower=1, overwrite_c=1)
 
     def add_outer(self, total: Any, left: Floats, right: Floats) -> Any:
         """Return ``total + left rightᵀ + right leftᵀ`` of a sum of `add_gram`, in place."""
-        return blas.dsyr2k(1.0, left, right, beta=1.0, c=total, lower=1, overwrite_c=1)
+        return scipy.linalg.blas.dsyr2k(1.0, left, right, beta=1.0, c=total, lower=1, overwrite_c=1)
 
     def symmetric(self, total: Any) -> Floats:
         """Return a sum of `add_gram` whole, in NumPy's memory; it may be ``total`` itself."""
@@ -48,12 +47,12 @@ class Arithmetic:
 
     def cholesky(self, matrix: Floats) -> Any | None:
         """Return the lower factor of a symmetric matrix on the device, or None where it isn't definite."""
-        factor, failed = lapack.dpotrf(matrix, lower=1, clean=1, overwrite_a=0)
+        factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=1, clean=1, overwrite_a=0)
         return None if failed else factor
 
     def solve(self, factor: Any, rows: Any) -> Any:
         """Return float64 ``[B, D]`` L⁻¹ x for every row x of ``rows``, which may be overwritten."""
-        return blas.dtrsm(1.0, factor, rows.T, lower=1, overwrite_b=1).T
+        return scipy.linalg.blas.dtrsm(1.0, factor, rows.T, lower=1, overwrite_b=1).T
 
     def smallest(
         self, values: Any, count: int, below: NDArray[np.float32] | None = None
@@ -77,8 +76,8 @@ class Arithmetic:
 
     def reciprocal_condition(self, matrix: Floats, factor: Any) -> float:
         """Return LAPACK's estimate of 1 / (‖A‖₁ ‖A⁻¹‖₁) from a Cholesky factor in NumPy's memory."""
-        norm = linalg.norm(matrix, 1, check_finite=False)
-        estimate, _ = lapack.dpocon(np.asfortranarray(self.get(factor)), norm, uplo="L")
+        norm = scipy.linalg.norm(matrix, 1, check_finite=False)
+        estimate, _ = scipy.linalg.lapack.dpocon(np.asfortranarray(self.get(factor)), norm, uplo="L")
         return float(estimate)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from .arithmetic import Floats
 
@@ -42,7 +42,7 @@ def on_range(values: Floats, vectors: Floats, dim: int) -> Eigen:
 
 def eigen_of_matrix(matrix: Floats) -> Eigen:
     """Return the eigenpairs of a symmetric ``[D, D]`` matrix that count, ascending."""
-    values, vectors = linalg.eigh(matrix, check_finite=False)
+    values, vectors = scipy.linalg.eigh(matrix, check_finite=False)
     return on_range(values, vectors, len(matrix))
 
 
@@ -52,7 +52,7 @@ def eigen_of_rows(rows: Floats) -> Eigen:
     For N <= D: nothing of size D × D is made.
     """
     count, dim = rows.shape
-    squares, left = linalg.eigh(rows @ rows.T, check_finite=False, overwrite_a=True)
+    squares, left = scipy.linalg.eigh(rows @ rows.T, check_finite=False, overwrite_a=True)
     kept = squares > dim * EPS * squares.max(initial=0.0)
     squares, left = squares[kept], left[:, kept]
     vectors = rows.T @ (left / np.sqrt(squares))
@@ -200,9 +200,9 @@ def leading_eigenpairs(matrix: Floats, size: int) -> Eigen:
 def _largest(matrix: Floats, size: int) -> Eigen:
     """Return LAPACK's ``size`` largest eigenvalues, rising, and their vectors."""
     order = len(matrix)
-    values, vectors = linalg.eigh(matrix, check_finite=False, subset_by_index=[order - size, order - 1])
+    values, vectors = scipy.linalg.eigh(matrix, check_finite=False, subset_by_index=[order - size, order - 1])
     if len(values) < size:  # LAPACK's partial solver loses some of many equal eigenvalues, without a word
-        values, vectors = linalg.eigh(matrix, check_finite=False, driver="evd")
+        values, vectors = scipy.linalg.eigh(matrix, check_finite=False, driver="evd")
     return Eigen(values[-size:], vectors[:, -size:])
 
 
@@ -251,7 +251,7 @@ def _nothing_missed(matrix: Floats, found: Eigen, width: int = 16, steps: int = 
         block, _ = np.linalg.qr(_outside(block, found.vectors))
         if step < steps:
             block = matrix @ block
-    ritz = linalg.eigvalsh(block.T @ (matrix @ block))
+    ritz = scipy.linalg.eigvalsh(block.T @ (matrix @ block))
     return bool(ritz[-1] <= found.values[-1] * (1.0 + 1e-6))
 
 

@@ -66,6 +66,7 @@ def _threads_of(threads: int | None) -> Iterator[None]:
 
 def _limit(threads: int, stack: ExitStack) -> None:
     """Limit the libraries that are loaded now, until ``stack`` is closed."""
+    importlib.import_module("scipy.linalg")  # it brings a BLAS of its own, loaded when it is first used
     torch = sys.modules.get("torch")
     if torch is not None:  # first: the limits below change what it says
         stack.callback(torch.set_num_threads, torch.get_num_threads())

@@ -17,8 +17,8 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
@@ -196,6 +196,6 @@ def _minus(
     return out
 
 
-def _member(which: NDArray[np.int64], groups: int) -> sparse.csr_matrix:
+def _member(which: NDArray[np.int64], groups: int) -> Any:
     size = len(which)
-    return sparse.csr_matrix((np.ones(size), (which, np.arange(size))), shape=(groups, size))
+    return scipy.sparse.csr_matrix((np.ones(size), (which, np.arange(size))), shape=(groups, size))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from ..arrays import LinearHead, Scores
 from ..errors import UserError
@@ -128,7 +128,7 @@ class ViM(Postprocessor):
 
 def head_is_singular(head: LinearHead) -> bool:
     """Return whether the head's smallest singular value is below float32 rounding of the largest."""
-    singular = linalg.svdvals(head.weight.astype(np.float64))
+    singular = scipy.linalg.svdvals(head.weight.astype(np.float64))
     return bool(singular[-1] < np.finfo(np.float32).eps * singular[0])
 
 
@@ -138,4 +138,4 @@ def origin_of(head: LinearHead) -> Floats:
     Singular values up to max(C, D) · 2.2e-16 times the largest one count as 0.
     """
     weight = head.weight.astype(np.float64)
-    return np.asarray(-(linalg.pinv(weight) @ head.bias.astype(np.float64)))
+    return np.asarray(-(scipy.linalg.pinv(weight) @ head.bias.astype(np.float64)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,31 @@ def test_no_cuda_is_one_error_before_anything_is_read(
 def test_refusals(arrays: Any, more: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         table(arrays, **more)
+
+
+FIRST = """
+import sys
+import numpy as np
+from threadpoolctl import threadpool_info
+from openood_multimodal import evaluate
+from openood_multimodal.postprocessors import run
+
+rng = np.random.default_rng(0)
+draw = lambda n: (rng.standard_normal((n, 8)), np.arange(n) % 2)
+train, test, ood, head = draw(90), draw(20), {"x": draw(20)[0]}, (np.eye(2, 8), np.zeros(2))
+evaluate(None, test, ood, head, postprocessors="msp,ebo,mls,gen")
+print([name for name in ("scipy.linalg", "scipy.sparse", "sklearn", "torch", "faiss") if name in sys.modules])
+score_all, seen = run.score_all, []
+run.score_all = lambda *given: seen.append({each["num_threads"] for each in threadpool_info()}) or score_all(*given)
+evaluate(train, test, ood, head, postprocessors="mds", threads=1)
+print(seen, "scipy.linalg" in sys.modules)
+"""
+
+
+def test_a_first_run_of_logit_scores_imports_no_linear_algebra_and_a_later_one_limits_its_threads() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["[]", "[{1}] True"]
 
 
 def test_command_line(arrays: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
