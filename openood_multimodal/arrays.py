@@ -165,6 +165,44 @@ class Scores(NamedTuple):
     conf: NDArray[Any]
 
 
+def check_labels(labels: NDArray[np.int64], num_classes: int, where: str) -> None:
+    """Check that every label is one of the classes 0 … ``num_classes`` - 1.
+
+    Args:
+        labels: ``[N]``.
+        num_classes: C.
+        where: what they are the labels of, for messages.
+
+    Raises:
+        UserError: naming the first row whose label isn't.
+    """
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        row = int(outside[0])
+        raise UserError(
+            f"{where}: the label {int(labels[row])} in row {row} is none of the {num_classes} classes "
+            f"(0 to {num_classes - 1})."
+        )
+
+
+def check_slices(slices: Slices, dim: int | None = None) -> None:
+    """Check that slices follow one another from column 0 and, where ``dim`` is given, cover so many columns.
+
+    Raises:
+        UserError: when they leave a gap, overlap, or end elsewhere.
+    """
+    end = 0
+    for modality, (start, stop) in slices.items():
+        if start != end or stop <= start:
+            raise UserError(
+                f"slices must follow one another from column 0 without gaps; '{modality}' is {start} to {stop} where "
+                f"{end} should begin."
+            )
+        end = stop
+    if dim is not None and end != dim:
+        raise UserError(f"the slices cover {end} columns, but the features have {dim}.")
+
+
 def arrays_digest(arrays: Iterable[NDArray[Any]]) -> str:
     """Return the SHA-256 of arrays: dtype, shape and values; memory maps are read a block of rows at a time."""
     digest = hashlib.sha256()

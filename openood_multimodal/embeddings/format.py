@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..arrays import check_slices
 from ..config import bind
 from ..datasets.skipped import SkippedClip
 from ..errors import UserError
@@ -102,7 +103,7 @@ class StoreMeta:
         dim = content.pop("dim", None)
         skipped = _skipped(content.pop("skipped", None))
         meta = replace(bind(content, cls, "meta", ignore=()), skipped=skipped)
-        check_slices(meta.slices)
+        _check_slices(meta.slices)
         if meta.dim != dim or meta.num_samples < 1 or meta.num_classes < 1:
             raise UserError("its counts are wrong.")
         if meta.complete and meta.digest is None:
@@ -136,23 +137,15 @@ def _skipped(raw: Any) -> tuple[SkippedClip, ...]:
     return tuple(SkippedClip(*each) for each in raw)
 
 
-def check_slices(slices: Mapping[str, tuple[int, int]]) -> None:
-    """Check that slices follow one another from column 0."""
-    end = 0
-    for name, (start, stop) in slices.items():
-        if start != end or stop <= start:
-            raise UserError(
-                f"slices must follow one another from column 0 without gaps; '{name}' is {start} to {stop} "
-                f"where {end} should begin."
-            )
-        end = stop
+def _check_slices(slices: Mapping[str, tuple[int, int]]) -> None:
     if not slices:
         raise UserError("slices name no modality; a store needs at least one.")
+    check_slices(slices)
 
 
 def check_request(meta: StoreMeta, clips: tuple[str, ...]) -> None:
     """Check what a new store is asked to hold."""
-    check_slices(meta.slices)
+    _check_slices(meta.slices)
     if meta.num_samples < 1 or meta.num_classes < 1:
         raise UserError(
             f"a store needs at least one sample and one class, got {meta.num_samples} and {meta.num_classes}."

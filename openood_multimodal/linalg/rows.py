@@ -55,6 +55,12 @@ def require_finite(block: NDArray[Any], what: str, first_row: int = 0) -> None:
             )
 
 
+def require_finite_rows(array: NDArray[Any], what: str, rows: int | None = None) -> None:
+    """Do `require_finite` for ``array`` [N, W] of any length, a block of rows at a time."""
+    for where in block_slices(len(array), array.shape[1], rows):
+        require_finite(array[where], what, where.start)
+
+
 def as_float64(block: NDArray[Any], what: str, first_row: int = 0) -> Floats:
     """Return ``block`` [B, W] in float64; it may be the same memory, so it is never to be written to.
 

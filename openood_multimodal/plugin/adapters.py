@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..arrays import Embeddings, LinearHead, Scores
+from ..arrays import Embeddings, LinearHead, Scores, check_labels
 from ..datasets.loaders import EmbeddingLoader
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..networks import EmbeddingHead
-from ..postprocessors.inputs import NO_HEAD, check_labels, check_width
+from ..postprocessors.inputs import NO_HEAD, check_width
 from ..postprocessors.params import ScoreInfo
 from ..registry import POSTPROCESSORS
 from .batches import ConvertedLoader, as_image, as_it_is
@@ -342,7 +342,7 @@ class OpenOODPostprocessor:
 
 
 def _check_classes(labels: NDArray[np.int64], num_classes: int, name: str) -> None:
-    check_labels(labels, num_classes)
+    check_labels(labels, num_classes, "the training set")
     absent = np.setdiff1d(np.arange(num_classes), labels)
     if len(absent):
         raise UserError(

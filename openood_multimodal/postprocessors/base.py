@@ -20,7 +20,7 @@ from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
 from ..linalg.threads import computing
 from ..naming import did_you_mean
-from .inputs import NO_HEAD, check_modality_logits, check_slices, check_width
+from .inputs import NO_HEAD, check_modality_logits, check_width, require_slices
 from .options import ScoringOptions
 from .params import NoParams, ScoreInfo, known_parameters, replace_params
 from .rows import Rows, nothing_around, score_blocks
@@ -232,7 +232,7 @@ class Postprocessor(ABC):
         if self.reads_modality_logits:
             check_modality_logits(embeddings, head, self.name, label)
         if self.needs_slices:
-            check_slices(dict(embeddings.slices), embeddings.dim, self.name)
+            require_slices(embeddings, self.name)
         if head is None:
             return
         if self.reads_features or embeddings.logits is None:

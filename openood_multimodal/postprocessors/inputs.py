@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-from numpy.typing import NDArray
-
-from ..arrays import Embeddings, LinearHead
+from ..arrays import Embeddings, LinearHead, check_slices
 from ..errors import UserError
 
 NO_HEAD = "needs the head: weight [C, D] and bias [C]"
@@ -70,28 +65,14 @@ def check_width(embeddings: Embeddings, dim: int, label: str = "") -> None:
         raise UserError(f"the {label}features have {embeddings.dim} columns, the head expects {dim}.")
 
 
-def check_labels(labels: NDArray[np.int64], num_classes: int) -> None:
-    """Raise `UserError` unless every label is one of the classes 0 … ``num_classes`` - 1."""
-    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(outside):
-        row = int(outside[0])
-        raise UserError(
-            f"label {int(labels[row])} at training row {row} is none of the head's {num_classes} classes "
-            f"(0 to {num_classes - 1})."
-        )
-
-
-def check_slices(slices: Mapping[str, tuple[int, int]], dim: int, name: str) -> None:
-    """Raise `UserError` unless ``slices`` cut all ``dim`` columns into consecutive pieces."""
-    if not slices:
+def require_slices(embeddings: Embeddings, name: str) -> None:
+    """Raise `UserError` unless it is known which columns of all belong to which modality; ``name`` is the score."""
+    if not embeddings.slices:
         raise UserError(
             f"{name} treats each modality by itself, but these embeddings don't say which columns belong to "
             "which modality; give their slices, for example {'video': (0, 2304), 'flow': (2304, 4352)}."
         )
-    position = 0
-    for modality, (start, stop) in slices.items():
-        if start != position or stop <= start:
-            raise UserError(f"the slice of '{modality}' is ({start}, {stop}); it should start at {position}.")
-        position = stop
-    if position != dim:
-        raise UserError(f"the modalities' slices end at column {position}, the features have {dim} columns.")
+    try:
+        check_slices(embeddings.slices, embeddings.dim)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays import Scores
 from ..errors import UserError
-from ..linalg.rows import block_slices, largest, require_finite
+from ..linalg.rows import largest, require_finite_rows
 from ..linalg.statistics import percentile
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
@@ -71,8 +71,7 @@ class ReAct(Postprocessor):
         if not len(chosen):
             raise UserError("react: the embeddings to take the threshold from are empty.")
         if not shared.options.checked:  # a NaN has no place in an order
-            for where in block_slices(len(chosen), chosen.dim, shared.options.chunk_rows):
-                require_finite(chosen.features[where], "features", where.start)
+            require_finite_rows(chosen.features, "features", shared.options.chunk_rows)
         self._slices = {"all": (0, chosen.dim)}
         if self.params.per_modality:
             self._slices = dict(chosen.slices)

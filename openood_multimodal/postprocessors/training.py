@@ -20,11 +20,10 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ..arrays import Embeddings, LinearHead
+from ..arrays import Embeddings, LinearHead, check_labels
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.rows import block_slices, require_finite, row_norms
-from .inputs import check_labels
 from .options import ScoringOptions
 
 PILOT_ROWS = 1024
@@ -83,7 +82,7 @@ def class_counts(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int6
     Raises:
         UserError: for a label outside the classes, or a class without a row.
     """
-    check_labels(labels, num_classes)
+    check_labels(labels, num_classes, "the training set")
     counts = np.bincount(labels, minlength=num_classes).astype(np.int64)
     if not counts.all():
         missing = int(np.flatnonzero(counts == 0)[0])

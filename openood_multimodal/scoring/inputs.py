@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Embeddings, LinearHead, Slices
+from ..arrays import Embeddings, LinearHead, Slices, check_slices
 from ..dense import dense
 from ..errors import UserError
 from ..files import file_sha256
 from ..files.npz import read_arrays
-from ..linalg.rows import require_finite
+from ..linalg.rows import require_finite_rows
 
-_BLOCK_BYTES = 16 * 2**20
 _FLOATS = ("features", "logits", "modality_logits")
 
 
@@ -65,12 +64,12 @@ def read_set(source: Any, name: str, *, ood: bool = False) -> InputSet:
     """
     found = _found(source, name, ood)
     embeddings = found.embeddings
-    _check_finite(embeddings.features, f"{found.where}: features")
+    require_finite_rows(embeddings.features, f"{found.where}: features")
     if embeddings.logits is not None:
-        _check_finite(embeddings.logits, f"{found.where}: logits")
+        require_finite_rows(embeddings.logits, f"{found.where}: logits")
     own = embeddings.modality_logits
     if own is not None:
-        _check_finite(own.reshape(len(own), -1), f"{found.where}: modality_logits")
+        require_finite_rows(own.reshape(len(own), -1), f"{found.where}: modality_logits")
     if ood:
         embeddings = replace(embeddings, labels=np.full(len(embeddings), -1, dtype=np.int64))
     return replace(found, embeddings=embeddings)
@@ -217,24 +216,6 @@ def _as_numbers(labels: NDArray[Any]) -> NDArray[np.float64] | None:
         return None
 
 
-def _check_finite(array: NDArray[Any], what: str) -> None:
-    step = max(1, _BLOCK_BYTES // max(1, array.shape[1] * array.dtype.itemsize))
-    for start in range(0, len(array), step):
-        require_finite(array[start : start + step], what, start)
-
-
-def check_classes(each: InputSet, num_classes: int) -> None:
-    """Raise `UserError` unless every label is one of the classes 0 … ``num_classes`` - 1."""
-    labels = each.embeddings.labels
-    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(outside):
-        row = int(outside[0])
-        raise UserError(
-            f"{each.where}: the label {labels[row]} in row {row} is none of the {num_classes} classes "
-            f"(0 to {num_classes - 1})."
-        )
-
-
 def read_head(source: Any) -> LinearHead:
     """Read the fusion head.
 
@@ -286,8 +267,8 @@ def _linear(weight: Any, bias: Any, where: str) -> LinearHead:
         raise UserError(
             f"{where}: weight must be [C, D] and bias [C], got {list(weights.shape)} and {list(biases.shape)}."
         )
-    _check_finite(weights, f"{where}: weight")
-    _check_finite(biases[:, None], f"{where}: bias")
+    require_finite_rows(weights, f"{where}: weight")
+    require_finite_rows(biases[:, None], f"{where}: bias")
     return LinearHead(weights, biases)
 
 
@@ -318,13 +299,7 @@ def as_slices(given: Mapping[str, Any], dim: int) -> Slices:
     position = 0
     for modality, value in given.items():
         start, stop = (position, position + value) if isinstance(value, int) else (int(v) for v in value)
-        if start != position or stop <= start:
-            raise UserError(
-                f"slices must follow one another from column 0; '{modality}' is {start} to {stop} where "
-                f"{position} should begin."
-            )
         slices[str(modality)] = (start, stop)
         position = stop
-    if position != dim:
-        raise UserError(f"the slices cover {position} columns, but the features have {dim}.")
+    check_slices(slices, dim)
     return slices

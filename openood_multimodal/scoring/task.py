@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import LinearHead, Slices, empty_classes
+from ..arrays import LinearHead, Slices, check_labels, empty_classes
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME
 from ..files.paths import file_name
 from ..vocabulary import AVERAGE, TEST_GROUPS
-from .inputs import InputSet, as_slices, check_classes, read_head, read_set
+from .inputs import InputSet, as_slices, read_head, read_set
 
 RESERVED = (ID_NAME, AVERAGE, *TEST_GROUPS)
 """Names that results use themselves."""
@@ -120,7 +120,7 @@ def checked(task: Task, slices: Mapping[str, Any] | None) -> Task:
     num_classes = _num_classes(task)
     for each in (train, val, test):
         if each is not None:
-            check_classes(each, num_classes)
+            check_labels(each.embeddings.labels, num_classes, each.where)
     if train is not None and (lacking := empty_classes(train.embeddings.labels, num_classes)):
         warnings.warn(
             f"{train.where}: {lacking} no row; scores that are fitted on every class (mds) can't be used.",

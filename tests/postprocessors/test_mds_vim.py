@@ -85,7 +85,7 @@ def test_mds_refuses_an_empty_class_and_a_strange_label(make_problem: Any) -> No
     with pytest.raises(UserError, match="class 3 of 5 has 0 of the 90 training rows"):
         MDS().fit(problem.train, None, wider)
     narrower = LinearHead(np.ones((2, 24), "f4"), np.zeros(2, "f4"))
-    with pytest.raises(UserError, match="label 2 at training row 2 is none of the head's 2 classes"):
+    with pytest.raises(UserError, match="the label 2 in row 2 is none of the 2 classes"):
         MDS().fit(problem.train, None, narrower)
 
 

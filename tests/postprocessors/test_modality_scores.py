@@ -318,7 +318,7 @@ def test_heads_and_columns_that_do_not_fit_are_refused(problem: Problem) -> None
             problem.head.weight, problem.head.bias, {"video": LinearHead(np.zeros((9, 7)), np.zeros(9))}
         )
     short = dataclasses.replace(problem.test, slices={"video": (0, 7), "audio": (7, 11), "flow": (11, 19)})
-    with pytest.raises(UserError, match="end at column 19, the features have 20"):
+    with pytest.raises(UserError, match="slices cover 19 columns, but the features have 20"):
         PerModality(KNN(K=5)).fit(short, None, problem.head)
     other = dataclasses.replace(problem.test, modality_logits=problem.test.modality_logits[:, :2], modalities=(),
                                 slices={"video": (0, 11), "flow": (11, 20)})  # type: ignore[index]  # fmt: skip

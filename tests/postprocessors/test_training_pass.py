@@ -112,9 +112,9 @@ def test_values_that_are_no_numbers() -> None:
 
 
 def test_labels_are_checked() -> None:
-    with pytest.raises(UserError, match="label 7 at training row 2 is none of the head's 3 classes"):
+    with pytest.raises(UserError, match="the label 7 in row 2 is none of the 3 classes"):
         class_counts(np.array([0, 1, 7, 2]), 3)
-    with pytest.raises(UserError, match="label -1 at training row 0"):
+    with pytest.raises(UserError, match="the label -1 in row 0"):
         class_counts(np.array([-1, 1, 1, 2]), 3)
     with pytest.raises(UserError, match="class 1 of 3 has 0 of the 4 training rows"):
         class_counts(np.array([0, 2, 2, 0]), 3)
