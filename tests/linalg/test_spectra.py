@@ -152,7 +152,7 @@ def test_many_equal_eigenvalues(equal: int) -> None:
 
 
 def test_what_lapack_loses_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = spectra.linalg.eigh
+    original = spectra.scipy.linalg.eigh
 
     def losing(matrix: np.ndarray, **how: object) -> tuple[np.ndarray, np.ndarray]:
         values, vectors = original(matrix, **how)
@@ -160,7 +160,7 @@ def test_what_lapack_loses_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     matrix = np.diag(np.arange(30.0))
     expected = leading_eigenpairs(matrix, 5).values
-    monkeypatch.setattr(spectra.linalg, "eigh", losing)
+    monkeypatch.setattr(spectra.scipy.linalg, "eigh", losing)
     np.testing.assert_allclose(leading_eigenpairs(matrix, 5).values, expected)
 
 
