@@ -41,7 +41,7 @@ def run_and_report(suite: dict[str, Any], overrides: list[str], options: argpars
     Args:
         suite: see `pipelines.suites.Suite`.
         overrides: words of the command line that are none of its options.
-        options: with ``output_dir``, ``workers`` and perhaps ``keep_checkpoints``.
+        options: with ``output_dir``, ``workers`` and perhaps ``keep_checkpoints`` and ``dry_run``.
     """
     from ..pipelines.benchmark import run_in_parallel
     from ..pipelines.run import check_runs
@@ -50,6 +50,9 @@ def run_and_report(suite: dict[str, Any], overrides: list[str], options: argpars
     suite["settings"] = {**(suite.get("settings") or {}), **settings_of(overrides)}
     runs = plan_suite(suite, options.output_dir, getattr(options, "keep_checkpoints", False))
     check_runs(runs)
+    if getattr(options, "dry_run", False):
+        print("\n".join(run.plan() for run in runs))
+        return
     count = len({(run.benchmark, run.modalities, run.training) for run in runs})
     print(
         f"{len(runs)} trainings ({count} settings x {suite['partitions']} partitions x {suite['seeds']} seeds) "
@@ -65,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         "benchmark",
         "Train and test every combination of training, class partition and seed; print one table:\n"
         "seeds averaged within a partition, mean ± std and paired differences over partitions.\n"
-        "Finished runs are kept: the same command resumes. Other --key value pairs override the training config.",
+        "Finished runs are kept, and unfinished trainings resumed, by the same command. Other --key value pairs\n"
+        "override the training config.",
         EXAMPLES,
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -96,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
         "--output-dir", default="results/benchmark", metavar="DIR", help="default %(default)s"
     )
     parser.add_argument("--keep-checkpoints", action="store_true", help="keep the trained networks")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the runs and their commands, run nothing"
+    )
     return parser
 
 

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -275,26 +276,38 @@ def test_killed_in_a_training_it_resumes_to_the_same_results(tmp_path, environme
     assert results(job.folder) == results(whole.folder)
 
 
-def test_killed_in_the_test_it_does_not_train_again(tmp_path, monkeypatch):
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A run that stopped after its training."""
     job = replace(JOB, output=str(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr(TestPipeline, "run", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             job.run()
-    assert job.state() == "trained; can run"
+    return job
+
+
+def test_killed_in_the_test_it_does_not_train_again(trained, monkeypatch):
+    assert trained.state() == "trained; can run"
     monkeypatch.setattr(MultimodalTrainer, "train_epoch", lambda *_: pytest.fail("it trained again"))
-    job.run()
-    assert job.is_done()
+    trained.run()
+    assert trained.is_done()
 
 
-def test_what_was_begun_with_other_settings_starts_again(tmp_path, monkeypatch):
-    job = replace(JOB, output=str(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(TestPipeline, "run", lambda self: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            job.run()
-    replace(job, overrides={**SETTINGS, "optimizer.num_epochs": "1"}).run()
-    assert len((job.folder / "training" / "log.csv").read_text().splitlines()) == 2
+def test_what_was_begun_with_other_settings_starts_again(trained):
+    replace(trained, overrides={**SETTINGS, "optimizer.num_epochs": "1"}).run()
+    assert len((trained.folder / "training" / "log.csv").read_text().splitlines()) == 2
+
+
+def test_a_dry_run_lists_and_runs_nothing(tmp_path, cli):
+    words = ["benchmark", "--benchmark", "synthetic/synthetic_far", "--trainings", "a2d", "--partitions", "1"]
+    done = cli([*words, "--seeds", "2", "--dry-run", "--output-dir", str(tmp_path / "out")])
+    lines = done.out.splitlines()
+    assert (done.code, len(lines)) == (0, 2 * 3)
+    assert lines[0] == f"{Path('synthetic_far', 'default', 'a2d', 'p0_s0')}: not begun; can run"
+    assert lines[1].startswith("  openood-mm run --config datasets/synthetic/synthetic_far.yml ")
+    assert "pipelines/test/near_ood.yml" in lines[2]
+    assert not (tmp_path / "out").exists()
 
 
 def test_marks_of_older_versions_are_recognised(tmp_path):

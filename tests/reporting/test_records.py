@@ -351,6 +351,17 @@ def test_published_records_may_name_them(tmp_path):
     assert load_records(tmp_path) == [record]
 
 
+def test_only_a_claim_reads_the_description_of_a_benchmark(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(claims, "read_benchmark", lambda path: asked.append(path.stem) or {})
+    for change in ({}, {"benchmark": "far_hmdb51", "track": "own"}):
+        read_record(ResultRecord(**fields(**change)).write(tmp_path))
+    assert asked == []
+    with pytest.raises(UserError, match="yet"):
+        ResultRecord(**fields(benchmark="far_hmdb51")).write(tmp_path)
+    assert asked == ["far_hmdb51"]
+
+
 def test_track_multiood_is_theirs_alone(tmp_path):
     with pytest.raises(UserError, match="'htad_4_3' is none of them"):
         ResultRecord(**fields(track="multiood")).write(tmp_path)
