@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..plugin.frames import FrameSettings
-from ..plugin.making_frames import make_frames
+from ..making.frame_card import FrameSettings
+from ..making.frames import make_frames
 from ..workers import worker_count
 from .parsers import add_manifest, add_overwrite, add_root, add_workers, option_names, subparser
 from .prepare_missing import report

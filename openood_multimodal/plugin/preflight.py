@@ -16,13 +16,13 @@ from typing import Any
 from ..config import Config
 from ..datasets.loaders import build_loaders, default_workers
 from ..errors import UserError
+from ..making.frame_card import described, frames_of
 from ..naming import did_you_mean
 from ..networks.build import bare_network
 from ..pipelines.card import card_path, check_same_data
 from ..pipelines.checks import check_trained
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
 from ..vocabulary import EVALUATOR_GROUPS, ID_SETS, TEST_GROUPS
-from .frames import described, frames_of
 from .names import at
 from .several_inputs import BELOW_WIDTH
 from .surroundings import undisturbed

@@ -14,13 +14,13 @@ from ..evaluators import MultimodalOODEvaluator
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores, write_scores
 from ..evaluators.recordings import unseen_sets
 from ..files.paths import file_name, remove
+from ..making.frame_card import described, frames_of
 from ..pipelines.card import read_card
 from ..pipelines.extract import skipped_clips
 from ..pipelines.recording import Scored, TestedRun, print_results
 from ..postprocessors.run import engine_of
 from ..reporting.records import SUFFIX, ResultRecord
 from ..vocabulary import EVALUATOR_GROUPS
-from .frames import described, frames_of
 from .host import describe_openood
 from .native import NativePostprocessor
 from .recipes import RECIPES, openood_defaults, postprocessor_config

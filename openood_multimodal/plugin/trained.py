@@ -17,9 +17,9 @@ import yaml
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
 from ..files.text import StrictLoader, parse_yaml, read_text
+from ..making.frame_card import described, frames_of
 from ..pipelines.card import CheckpointCard, TrainedOn, describe_checkpoint, read_card
 from ..registry import DATASETS
-from .frames import described, frames_of
 
 _NAME = re.compile(r"(best|last|model)_epoch(\d+)(?:_acc(\d+\.\d+))?\.ckpt")
 """File names of OpenOOD's recorders; ``best.ckpt`` holds what the last ``best_epoch...`` does."""

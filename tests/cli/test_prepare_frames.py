@@ -10,8 +10,8 @@ import pytest
 from openood_multimodal.config import load_config
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
+from openood_multimodal.making.frame_card import CARD, FrameCard
 from openood_multimodal.moving_shapes import generate
-from openood_multimodal.plugin.frames import CARD, FrameCard
 from openood_multimodal.preprocessors.video import Video
 
 MACHINE = {"num_workers": 0, "num_gpus": 1, "num_machines": 1}

@@ -12,11 +12,11 @@ from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import ArgumentError
 from openood_multimodal.making.audio import make_audio
 from openood_multimodal.making.flow import make_flow
+from openood_multimodal.making.frame_card import FrameSettings
+from openood_multimodal.making.frames import make_frames
 from openood_multimodal.making.missing import make_missing, plan, read_manifests
 from openood_multimodal.making.writing import FlowSettings
 from openood_multimodal.moving_shapes import generate
-from openood_multimodal.plugin.frames import FrameSettings
-from openood_multimodal.plugin.making_frames import make_frames
 from openood_multimodal.preprocessors.checking import check_files
 from openood_multimodal.registry import CLIP_LAYOUTS
 from openood_multimodal.splits.own_clip_configs import make_own_dataset

@@ -138,7 +138,7 @@ def test_image_runs_leave_none(standin, image_config, run_openood, tmp_path, cap
 
 @pytest.mark.usefixtures("standin")
 def test_frames_of_clips_are_recorded_as_those_clips(tmp_path):
-    from openood_multimodal.plugin.frames import CARD
+    from openood_multimodal.making.frame_card import CARD
 
     digest = {name: name[0] * 64 for name in ("train", "val", "test", "nearood_x")}
     sets = {
@@ -196,7 +196,7 @@ def test_frames_of_clips_are_recorded_as_those_clips(tmp_path):
 
 def _frames(tmp_path, **digests):
     """A card of frames and the config of a training on them."""
-    from openood_multimodal.plugin.frames import CARD
+    from openood_multimodal.making.frame_card import CARD
 
     sets = {
         name: {
@@ -223,9 +223,9 @@ def _frames(tmp_path, **digests):
 def test_a_training_on_frames_leaves_the_card_of_their_clips(tmp_path):
     from openood_multimodal.config import Config
     from openood_multimodal.errors import UserError
+    from openood_multimodal.making.frame_card import frames_of
     from openood_multimodal.pipelines.card import read_card
     from openood_multimodal.plugin import preflight
-    from openood_multimodal.plugin.frames import frames_of
     from openood_multimodal.plugin.trained import TrainingRun
 
     config = _frames(tmp_path, train="a" * 64, val="b" * 64, test="c" * 64)

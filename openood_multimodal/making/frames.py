@@ -20,10 +20,10 @@ from ..datasets.split_card import SplitCard, clip_provenance
 from ..errors import ArgumentError, UserError
 from ..files import text_sha256
 from ..files.atomic import PathLike, write_json, write_text
-from ..making.frame_images import ENDING, FrameJob, write_frames
-from ..making.missing import Made, Plan, make_missing, read_manifests
 from ..vocabulary import FILE_GROUPS, GROUP_OF_FILE, ID_SETS, LOADER_GROUPS, OOD_VAL
-from .frames import CARD, FrameCard, FrameSet, FrameSettings
+from .frame_card import CARD, FrameCard, FrameSet, FrameSettings
+from .frame_images import ENDING, FrameJob, write_frames
+from .missing import Made, Plan, make_missing, read_manifests
 
 _LONGEST = 100  # characters of a clip's name in the name of a file
 
