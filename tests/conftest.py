@@ -4,8 +4,11 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: many threads on a busy machine are slower
 
+import atexit
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -18,6 +21,10 @@ from hypothesis import settings
 from openood_multimodal.registry import refresh_entry_points
 
 torch.set_num_threads(1)
+
+# The user's cache is left alone; processes that the tests start have the tests'.
+os.environ["OPENOOD_MM_CACHE"] = tempfile.mkdtemp(prefix="openood-mm-tests-")
+atexit.register(shutil.rmtree, os.environ["OPENOOD_MM_CACHE"], ignore_errors=True)
 
 # The same examples on every machine; look further with: HYPOTHESIS_PROFILE=search python -m pytest ...
 settings.register_profile("same", derandomize=True, deadline=None)

@@ -18,7 +18,6 @@ from ..registry import PREPROCESSORS, READERS
 from .base import MultimodalPreprocessor
 from .readers import Reader, ReaderContext
 from .sources import OpenClip, about, taken
-from .video import share_indices
 from .windows import ClipProtocol, Draw, Windows, clip_protocol
 
 
@@ -76,7 +75,6 @@ class ClipPreprocessor(MultimodalPreprocessor):
         section = config.get("preprocessor") or {}
         own = {"name", *(each.name for each in fields(self.Params))}
         super().__init__({**config, "preprocessor": {k: v for k, v in section.items() if k in own}}, split)
-        share_indices()
         self.training = split == "train"
         self.protocol: ClipProtocol = clip_protocol(self.params.protocol)
         if not 0 <= self.params.flip_probability <= 1:

@@ -1,9 +1,9 @@
-"""Which frame of a video is which: the index, and a small memory for indices."""
+"""Which frame of a video is which: the index, and a memory for indices."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from contextlib import suppress
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .shared_indices import SharedIndices
+from ..files.limits import limit
+from . import stored_indices
+from .stored_indices import FileKey
 
 Mark = tuple[int | None, int | None, int]
 """What a packet is known by: presentation time, decoding time, bytes."""
@@ -59,6 +61,34 @@ class FrameIndex:
         """Return the places in ``key_frames`` of the last keyframe at or before each frame; -1 for none."""
         return np.searchsorted(self.key_frames, frames, side="right") - 1
 
+    def to_text(self) -> str:
+        """Return all of it as JSON."""
+        numbers = {
+            name: None if values is None else values.tolist()
+            for name in ("stamps", "key_frames", "counted_at")
+            for values in [getattr(self, name)]
+        }
+        base = self.time_base.numerator, self.time_base.denominator
+        return json.dumps({**vars(self), **numbers, "time_base": base}, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> FrameIndex | None:
+        """Return the index that `to_text` gave, or None where the text is no such index, or beyond the limits."""
+        try:
+            said = json.loads(text)
+            for name in ("stamps", "key_frames", "counted_at"):
+                if said[name] is not None:
+                    said[name] = np.array(said[name], dtype=np.int64)
+            said["time_base"] = Fraction(*said["time_base"])
+            said["key_marks"] = tuple(tuple(found) for found in said["key_marks"])
+            said["first"] = said["first"] and tuple(said["first"])
+            index = cls(**said)
+        except (ValueError, TypeError, KeyError, ArithmeticError):
+            return None
+        lengths = {len(ticks) for ticks in (index.stamps, index.counted_at) if ticks is not None}
+        whole = lengths <= {index.frames} and len(index.key_marks) == len(index.key_frames)
+        return index if whole and 0 < index.frames <= limit("video_frames") else None
+
 
 class Packets(NamedTuple):
     """What the index needs of all packets of a stream, in decoding order."""
@@ -76,41 +106,34 @@ class Packets(NamedTuple):
 
 
 class IndexCache:
-    """Keeps the indices used last.
+    """Keeps the indices used last, and all of them on disk (`stored_indices`).
 
     Args:
-        most_frames: how many frames they may have together; eight bytes a frame.
+        most_frames: how many frames those in memory may have together; eight bytes a frame.
     """
 
     def __init__(self, most_frames: int) -> None:
         self._most = most_frames
         self._frames = 0
-        self._indices: dict[Hashable, FrameIndex] = {}
-        self._shared: SharedIndices | None = None
+        self._indices: dict[FileKey, FrameIndex] = {}
 
-    def share(self) -> None:
-        """Let the loaders' workers that are forked from now on share what they index."""
-        if self._shared is None:
-            with suppress(OSError, ImportError):  # without it, each worker makes its own
-                self._shared = SharedIndices()
-
-    def get(self, key: Hashable) -> FrameIndex | None:
+    def get(self, key: FileKey) -> FrameIndex | None:
         """Return an index, now the one used last, or None."""
         index = self._indices.pop(key, None)
-        if index is None and self._shared is not None and _in_worker():
-            index = self._shared.get(key)
+        if index is None:
+            text = stored_indices.get(key)
+            index = FrameIndex.from_text(text) if text is not None else None
             return None if index is None else self._keep(key, index)
-        if index is not None:
-            self._indices[key] = index
+        self._indices[key] = index
         return index
 
-    def put(self, key: Hashable, index: FrameIndex) -> FrameIndex:
+    def put(self, key: FileKey, index: FrameIndex) -> FrameIndex:
         """Keep an index, at the cost of those used longest ago, and return it."""
-        if self._shared is not None and _in_worker():
-            self._shared.put(key, index)
+        if not index.fault:  # which may be the disk's, and pass
+            stored_indices.put(key, index.to_text())
         return self._keep(key, index)
 
-    def _keep(self, key: Hashable, index: FrameIndex) -> FrameIndex:
+    def _keep(self, key: FileKey, index: FrameIndex) -> FrameIndex:
         old = self._indices.pop(key, None)
         self._frames += index.frames - (old.frames if old is not None else 0)
         self._indices[key] = index
@@ -119,15 +142,10 @@ class IndexCache:
         return index
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all, those on disk too."""
+        stored_indices.clear()
         self._indices.clear()
         self._frames = 0
-
-
-def _in_worker() -> bool:
-    from torch.utils.data import get_worker_info
-
-    return get_worker_info() is not None
 
 
 def mark(packet: Any) -> Mark:

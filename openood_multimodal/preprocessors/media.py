@@ -24,9 +24,7 @@ from ..errors import UserError
 from ..files.atomic import PathLike
 from ..files.limits import beyond, limit
 from .packages import import_av
-
-FileKey = tuple[str, int, int]
-"""What tells one state of a file from another: path, modification time, bytes."""
+from .stored_indices import FileKey
 
 VIDEO_FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,mpegvideo,m4v,h264,hevc,h263,obu,ivf,vc1,flv,asf,ogg,"
@@ -76,7 +74,7 @@ def file_key(path: PathLike) -> FileKey:
         raise UserError(f"{path}: it is not a regular file, so not a media file.")
     if not status.st_size:
         raise UserError(f"{path}: the file is empty (0 bytes).")
-    return os.path.abspath(os.fspath(path)), status.st_mtime_ns, status.st_size
+    return os.path.abspath(os.fspath(path)), status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
 def check_limit(name: str, asked: float, path: PathLike) -> None:

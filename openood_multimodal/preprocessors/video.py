@@ -6,7 +6,7 @@ implementation's reader (imageio).  Every frame decoded is held against the inde
 it is decoded from the beginning instead: slower, not wrong.
 
 A video is opened, read and closed within one call or ``with`` block, so nothing is shared with forked workers.
-What is kept is a small cache of indices, by path, modification time and size.
+What is kept are indices, by path, times and size: the last ones in memory, all of them on disk (`stored_indices`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 from ..files.atomic import PathLike
+from .decoded_runs import decode_run
 from .frame_index import FrameIndex, IndexCache, step_of
 from .media import decoding, file_key
 from .packages import import_av
@@ -35,10 +36,6 @@ __all__ = ["PixelFormat", "Video", "VideoInfo", "count_frames", "frames_between"
 
 _WORTH_SEEKING = 6
 """A gap of fewer frames is decoded through; a seek costs about as much."""
-
-_SKIPS_EXACTLY = frozenset({"mpeg4"})
-"""Decoders that may leave out pictures which no other needs.  H.264's patches damaged streams with whatever it
-decoded last, so there the result would depend on what was left out; it would gain 2 to 10 % only."""
 
 _cache = IndexCache(most_frames=2_000_000)
 
@@ -229,7 +226,7 @@ class Video:
         gaps = np.append(index.key_frames, 0)[keys[1:]] - targets[:-1]  # a missing key, -1, takes the 0
         starts = [0, *(np.flatnonzero(gaps > _WORTH_SEEKING) + 1).tolist()]
         for start, stop in zip(starts, [*starts[1:], len(targets)], strict=True):
-            self._run(index, int(keys[start]), targets[start:stop], store)
+            decode_run(self._file, index, int(keys[start]), targets[start:stop], store)
 
     def _read_again(self, targets: list[int], store: PixelStore) -> None:
         """The index was wrong: number all frames by decoding them, and read once more."""
@@ -247,102 +244,6 @@ class Video:
         self._index = _cache.put(self._file.key, self._usable_index().without_keys())
         self._file.reopen()
         self._read(targets, store)
-
-    def _run(self, index: FrameIndex, key: int, targets: list[int], store: PixelStore) -> None:
-        """Decode one run, from the index's keyframe ``key`` on, or from the beginning with -1.
-
-        Raises:
-            IndexLiesError: when what comes out is not what the index says.
-        """
-        base = int(index.key_frames[key]) if key >= 0 else 0
-        sought = base > 0
-        if sought:
-            if index.stamps is None and not self._file.has_decoded:
-                self._show_first_packet(index)
-            packets = self._file.packets_from(index.key_marks[key])
-        else:
-            packets = self._file.packets_from_start(index.first)
-        self._file.has_decoded = True
-        if index.stamps is None:
-            frames = self._counted(packets, base, sought)
-        else:
-            frames = self._timed(index.stamps, packets, base, targets, sought)
-        wanted = set(targets)
-        left = len(wanted)
-        for number, frame in frames:
-            if number in wanted:
-                if sought and frame.is_corrupt:
-                    raise IndexLiesError
-                store.put(frame)
-                left -= 1
-            if number >= targets[-1]:
-                break
-        if left:
-            raise IndexLiesError
-
-    def _timed(
-        self, stamps: NDArray[np.int64], packets: Iterator[Any], base: int, targets: list[int], sought: bool
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield frames from ``base`` on, with their numbers, knowing them by their times.
-
-        Where the decoder allows it, pictures that no other needs and nobody asked for are left out; once the last
-        packet asked for is in, the decoder is made to hand out what it holds.
-        """
-        context = self._file.stream.codec_context
-        known = stamps[base : targets[-1] + 1].tolist()
-        numbers = {stamp: base + place for place, stamp in enumerate(known)}
-        wanted = set(stamps[targets].tolist())
-        may_skip, skipping = context.name in _SKIPS_EXACTLY and context.has_b_frames, False
-        due: set[int] = set()  # frames that must come out
-        expected, coming = base, len(wanted)
-        for packet in packets:
-            number = numbers.get(packet.pts)
-            if packet.pts in wanted:
-                coming -= 1
-            skip = may_skip and number is not None and number != base and packet.pts not in wanted
-            if number is not None and not skip:
-                due.add(number)
-            if skip != skipping:
-                context.skip_frame = "NONREF" if skip else "DEFAULT"
-                skipping = skip
-            decoded = packet.decode()
-            if not coming and packet.size:
-                decoded += context.decode(None)
-            for frame in decoded:
-                number = numbers.get(frame.pts)
-                if number is None:
-                    # Only frames before a keyframe that was sought, and after the last one asked for, may pass.
-                    if (
-                        frame.pts is None
-                        or (frame.pts < known[0] and not sought)
-                        or known[0] < frame.pts < known[-1]
-                    ):
-                        raise IndexLiesError
-                    continue
-                if number != expected and (number < expected or not due.isdisjoint(range(expected, number))):
-                    raise IndexLiesError
-                if sought and number == base and not frame.key_frame:
-                    raise IndexLiesError
-                expected = number + 1
-                yield number, frame
-            if not coming:
-                return
-
-    def _counted(self, packets: Iterator[Any], base: int, sought: bool) -> Iterator[tuple[int, Any]]:
-        """Yield frames from ``base`` on, with their numbers, counting; a sought keyframe is the first one counted."""
-        number = base
-        for packet in packets:
-            for frame in packet.decode():
-                if sought and number == base and not frame.key_frame:
-                    continue  # pictures shown before the keyframe, without the frames that they need
-                yield number, frame
-                number += 1
-
-    def _show_first_packet(self, index: FrameIndex) -> None:
-        """Let the decoder see the first packet, which may hold what the header lacks (as Xvid's does)."""
-        packet = next(self._file.packets_from_start(index.first), None)
-        if packet is not None:
-            packet.decode()
 
     def _first_frame(self, index: FrameIndex) -> Any:
         packets = self._file.packets_from_start(index.first)
@@ -385,11 +286,6 @@ class Video:
                 raise UserError(
                     f"{self.path}: there is no frame {number}; the video has frames 0 to {frames - 1}."
                 )
-
-
-def share_indices() -> None:
-    """Let the loaders' workers that are forked from now on index each video once, together."""
-    _cache.share()
 
 
 def probe(path: PathLike) -> VideoInfo:

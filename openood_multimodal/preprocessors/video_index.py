@@ -2,20 +2,20 @@
 
 Frame number n of a video is the n-th frame that a full decode from the beginning puts out.  A container lists
 packets in decoding order, so with B-frames, edit lists or a variable frame rate neither a packet's place nor a
-time tells the number.  Four ways find it, the first that holds is taken:
+time tells the number.  Two ways find it:
 
-* MPEG-4 without B-frames in AVI, whose own index accounts for every byte of its packets: believe it (`by_packets`);
 * every packet has a time of its own, and its codec gives one frame a packet (of H.264, where no packet holds one field
-  of a frame alone): sort the times (`by_packets`);
-* MPEG-4 part 2 in the "packed bitstream" of DivX and Xvid, whose times are out of order: read the picture types from
-  the packets and replay the decoder's reordering (`by_packets` too);
+  of a frame alone; of MPEG-4, where none may be empty, as in the "packed bitstream" of DivX and Xvid): sort the times
+  (`by_packets`);
 * anything else: decode everything once and count (`by_decoding`); the times are those of the decoded frames.
 
-All but the last are claims, which `video.py` checks against every frame that it decodes.
+The first is a claim, which `video.py` checks against every frame that it decodes.  Either is made once, and kept on
+disk (`stored_indices`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -24,11 +24,9 @@ from typing import Any
 import numpy as np
 
 from ..files.limits import limit
-from .avi_index import ends_early, from_avi_index
 from .frame_index import FrameIndex, Mark, Packets, ascending, mark, step_of
 from .h264_fields import field_finder
 from .media import check_limit
-from .mpeg4_pictures import EMPTY_VOP, from_pictures, picture_types, says_packed
 from .packages import import_av
 
 # fmt: off
@@ -39,6 +37,10 @@ ONE_FRAME_A_PACKET = frozenset((
 # fmt: on
 """Decoders for which a whole, displayed packet is one frame.  Not so VP8 (hidden frames), Theora (empty packets) or
 MPEG-2 (fields)."""
+
+_EMPTY_VOP = 19
+"""Bytes of the longest packet that may hold an MPEG-4 picture "not coded", which yields no frame; a coded one is rarely
+as short."""
 
 
 def by_packets(container: Any, stream: Any) -> FrameIndex | None:
@@ -57,19 +59,10 @@ def by_packets(container: Any, stream: Any) -> FrameIndex | None:
     first = next(packets, None)
     if first is None or not first.is_keyframe:
         return None
-    packed = codec == "mpeg4" and any(map(says_packed, (stream.codec_context.extradata, bytes(first))))
-    if codec == "mpeg4" and not packed and (index := from_avi_index(container, stream, first)) is not None:
-        return index
+    if codec == "mpeg4" and any(map(_says_packed, (stream.codec_context.extradata, bytes(first)))):
+        return None
     packets = islice(packets, limit("video_frames"))
-    pictures: list[list[int]] = []
-    if packed:
-        pictures.append(picture_types(bytes(first)))
-        rows = [_row(first)]
-        for packet in packets:
-            if packet.size:
-                pictures.append(picture_types(bytes(packet)))
-                rows.append(_row(packet))
-    elif codec == "h264" and (is_field := _field_finder(stream, first)) is not None:
+    if codec == "h264" and (is_field := _field_finder(stream, first)) is not None:
         rows = [_row(first)]
         for packet in packets:
             if packet.size:
@@ -84,13 +77,27 @@ def by_packets(container: Any, stream: Any) -> FrameIndex | None:
         rows = [_row(first), *(row for row in rows if row[2])]  # the stream ends with a packet without bytes
     check_limit("video_frames", len(rows), container.name.removeprefix("file:"))
     found = Packets(*zip(*rows, strict=True))
-    if any(found.corrupt) or (len(rows) < stream.frames and ends_early(container, stream)):
+    if any(found.corrupt) or (len(rows) < stream.frames and _ends_early(container, stream)):
         return None
-    if packed:
-        return from_pictures(found, pictures, stream)
-    if codec == "mpeg4" and min(found.size) <= EMPTY_VOP:
+    if codec == "mpeg4" and min(found.size) <= _EMPTY_VOP:
         return None
     return _from_times(found, stream)
+
+
+def _says_packed(header: bytes | None) -> bool:
+    """Whether MPEG-4 user data says that B-frames come in the packet of the frame before (``DivX503b1393p``)."""
+    data = header or b""
+    at = data.find(b"DivX")
+    return at >= 0 and data[at : at + 32].split(b"\x00")[0].endswith(b"p")
+
+
+def _ends_early(container: Any, stream: Any) -> bool:
+    """Whether an MP4 or AVI file is shorter than its own index or header says."""
+    if container.format.name == "avi":
+        with open(os.fsdecode(container.name).removeprefix("file:"), "rb") as file:
+            head = file.read(8)
+        return int.from_bytes(head[4:], "little") + 8 > container.size
+    return any(entry.pos + entry.size > container.size for entry in stream.index_entries)
 
 
 def _field_finder(stream: Any, first: Any) -> Callable[[bytes], bool] | None:
@@ -159,7 +166,7 @@ def by_decoding(container: Any, stream: Any) -> FrameIndex:
     except import_av().FFmpegError as error:
         fault = str(error.strerror or type(error).__name__)
     frames = len(times)
-    if not fault and frames < stream.frames and ends_early(container, stream):
+    if not fault and frames < stream.frames and _ends_early(container, stream):
         fault = f"the file ends early; its header promises {stream.frames} frames"
     # Keyframes can be sought only where container and decoder agree on which packets they are.
     usable = len(keys) == len(marks) == len(set(marks)) and all(found[:2] != (None, None) for found in marks)

@@ -131,11 +131,6 @@ def test_each_video_is_indexed_once_in_a_run(training, shapes, tmp_path, monkeyp
     monkeypatch.setattr(video.Video, "_build_index", counted)
     loader = build_loaders(clips(shapes, 2), training)["train"]
     video._cache.clear()
-    video._cache.share()
-    assert video._cache._shared is not None
-    monkeypatch.setattr(
-        video._cache, "_shared", type(video._cache._shared)()
-    )  # earlier tests' is not counted
     batches = [batch["data"] for _ in range(3) for batch in loader]
     assert all(torch.isfinite(data["video"]).all() for data in batches)
     times = Counter(json.loads(line) for line in log.read_text().splitlines())

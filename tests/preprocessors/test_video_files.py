@@ -199,7 +199,7 @@ class TestLeavesNothing:
         paths = [write_video(tmp_path / f"{number}.mp4", frames=10) for number in range(4)]
         for path in [*paths, paths[2], paths[3]]:
             video.count_frames(path)
-        assert [cache.get(media.file_key(path)) is not None for path in paths] == [
+        assert [media.file_key(path) in cache._indices for path in paths] == [
             False,
             False,
             True,
