@@ -130,13 +130,7 @@ class Combination(Postprocessor):
 
     def reference_set(self, shared: Shared) -> Embeddings:
         """Return the ID validation set, or the training set, which is said in ``notes``."""
-        if shared.val is not None:
-            return shared.val
-        self.notes.append(
-            f"{self.name}: no validation set; the common scale comes from the training set, which fitted "
-            "scores know."
-        )
-        return shared.train_set
+        return shared.validation_set(self, "the common scale")
 
     def combine(self, confidences: Sequence[NDArray[Any]], weights: Sequence[float] | None = None) -> Floats:
         """Return float64 ``[B]``, combined from confidences ``[B]`` of each part, brought to the common scale."""

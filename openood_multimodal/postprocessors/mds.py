@@ -47,18 +47,20 @@ class MDS(Postprocessor):
         """
         train = shared.train_set
         if shared.head is None and train.logits is None:
-            raise UserError("mds needs the head (or training logits) to know how many classes there are.")
+            raise UserError(
+                f"{self.name} needs the head (or training logits) to know how many classes there are."
+            )
         shared.require_classes()
         self.whitening = shared.whitening()
         self.means = shared.class_means.means
         rank = self.whitening.rank
         if rank == 0:
             self.notes.append(
-                "mds: no class varies in the training features, so every distance is 0 and every score equal."
+                f"{self.name}: no class varies in the training features, so every distance is 0 and every score equal."
             )
         elif rank < train.dim:
             self.notes.append(
-                f"mds: the covariance of {len(train)} rows has rank {rank} of {train.dim}; "
+                f"{self.name}: the covariance of {len(train)} rows has rank {rank} of {train.dim}; "
                 "distances are taken within its range (pseudo-inverse)."
             )
         self._centres = self.whitening.centres(self.means)

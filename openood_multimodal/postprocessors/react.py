@@ -10,8 +10,7 @@ import numpy as np
 
 from ..arrays import Scores
 from ..errors import UserError
-from ..linalg.rows import largest, require_finite_rows
-from ..linalg.statistics import percentile
+from ..linalg.rows import largest
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
 from .params import ScoreInfo, require_number
@@ -63,22 +62,12 @@ class ReAct(Postprocessor):
         Raises:
             UserError: for embeddings that are empty or not finite.
         """
-        chosen = shared.val if shared.val is not None else shared.train_set
-        if shared.val is None:
-            self.notes.append(
-                "react: no validation features; the threshold comes from the training features."
-            )
-        if not len(chosen):
-            raise UserError("react: the embeddings to take the threshold from are empty.")
-        if not shared.options.checked:  # a NaN has no place in an order
-            require_finite_rows(chosen.features, "features", shared.options.chunk_rows)
+        chosen = shared.validation_set(self, "the threshold")
         self._slices = {"all": (0, chosen.dim)}
         if self.params.per_modality:
             self._slices = dict(chosen.slices)
         self.thresholds = {
-            modality: percentile(
-                chosen.features, self.params.percentile, slice(*columns), shared.options.chunk_rows
-            )
+            modality: shared.percentile(chosen, self.params.percentile, slice(*columns))
             for modality, columns in self._slices.items()
         }
         self._limits = np.concatenate(

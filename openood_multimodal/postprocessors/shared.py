@@ -14,13 +14,14 @@ import numpy as np
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
-from ..linalg.rows import block_slices, require_finite
+from ..linalg.rows import block_slices, require_finite, require_finite_rows
 from ..linalg.spectra import Subspace, eigen_of_rows, leading_subspace, leading_subspace_of_rows
-from ..linalg.statistics import ClassMeans
+from ..linalg.statistics import ClassMeans, percentile
 from ..linalg.torch_arithmetic import arithmetic_for
 from ..linalg.whitening import EigenWhitening, Whitening, whitening_of
 from .inputs import NO_HEAD
 from .options import ScoringOptions
+from .rows import Rows
 from .training import TrainingStatistics, class_counts, training_pass
 
 if TYPE_CHECKING:
@@ -75,6 +76,35 @@ class Shared:
         if self.train is None:
             raise UserError("there are no training embeddings to fit on.")
         return self.train
+
+    def validation_set(self, score: Postprocessor, what: str) -> Embeddings:
+        """Return the validation set, or where there is none the training set, which ``score`` then notes.
+
+        Args:
+            score: the score that takes something from it.
+            what: what it takes, for the note.
+
+        Raises:
+            UserError: where the set has no rows.
+        """
+        chosen = self.val if self.val is not None else self.train_set
+        if self.val is None:
+            score.notes.append(
+                f"{score.name}: no validation features; {what} comes from the training features."
+            )
+        if not len(chosen):
+            raise UserError(f"{score.name}: the embeddings that {what} is to come from are empty.")
+        return chosen
+
+    def percentile(self, embeddings: Embeddings, percent: float, columns: slice = slice(None)) -> float:
+        """Return the ``percent``-th percentile of all features in ``columns`` of a set.
+
+        Raises:
+            UserError: for features that aren't finite: these have no place in an order.
+        """
+        if not self.options.checked:
+            require_finite_rows(embeddings.features, "features", self.options.chunk_rows)
+        return percentile(embeddings.features, percent, columns, self.options.chunk_rows)
 
     @property
     def num_classes(self) -> int:
@@ -173,6 +203,13 @@ class Shared:
                 self._whitening = whitening_of(found.within, degrees, origin, self.arithmetic)
         return self._whitening
 
+    def total_whitening(self) -> Whitening:
+        """Return the map that makes the covariance of all training rows the identity."""
+        found = self.statistics(products=True)
+        if found.residuals is not None:
+            return EigenWhitening(eigen_of_rows(self._rows_about_mean()), found.mean)
+        return whitening_of(self.covariance(), found.count - 1, found.mean, self.arithmetic)
+
     def covariance(self) -> Floats:
         """Return a new ``[D, D]`` second moment of the training rows around their mean."""
         found = self.statistics(products=True)
@@ -196,6 +233,12 @@ class Shared:
         if len(found.means) == 1:
             return found.residuals
         return np.asarray(found.residuals + (found.means - found.mean)[found.which])
+
+    def rows(self, embeddings: Embeddings) -> Iterator[Rows]:
+        """Yield a set a block at a time, as `Postprocessor.score_rows` gets the rows that it scores."""
+        for where in block_slices(len(embeddings), embeddings.dim, self.options.chunk_rows):
+            yield Rows(embeddings, where, self.head, self.options.checked)
+            self.progress(where.stop - where.start)
 
     def feature_blocks(self, embeddings: Embeddings) -> Iterator[Floats]:
         """Yield the features of a set a block at a time, in float64, checked unless they are known to be finite."""

@@ -17,6 +17,16 @@ def logsumexp(logits: Floats) -> Floats:
     return top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
 
 
+def log_softmax(logits: Floats) -> Floats:
+    """Return ``[B, C]`` log softmax of ``logits``."""
+    return np.asarray(logits - logsumexp(logits)[:, None])
+
+
+def softmax(logits: Floats) -> Floats:
+    """Return ``[B, C]`` softmax of ``logits``."""
+    return np.asarray(np.exp(log_softmax(logits)))
+
+
 def energy(logits: Floats, temperature: float = 1.0) -> Floats:
     """Return ``[B]`` T·logsumexp(z / T), the negative free energy of ``logits`` ``[B, C]``."""
     return temperature * logsumexp(logits / temperature)
@@ -32,6 +42,23 @@ def max_log_odds(logits: Floats) -> Floats:
         return np.zeros(len(logits))
     others = np.partition(logits, -1, axis=1)
     return others[:, -1] - logsumexp(others[:, :-1])
+
+
+def log_entropy(logits: Floats) -> Floats:
+    """Return ``[B]`` log H of the entropy H = -Σ p log p; 0 with one class, where H is 0 for every sample.
+
+    Neither H nor log p of the largest p is formed, so nothing underflows before the odds themselves do.
+    """
+    if logits.shape[1] == 1:
+        return np.zeros(len(logits))
+    top = logits.max(axis=1, keepdims=True)
+    odds = max_log_odds(logits)[:, None]
+    surprise = np.logaddexp(0.0, -odds)  # -log p of the largest
+    log_p = logits - top - surprise
+    # of the largest p: log(-log p) is log log(1 + exp(-odds)), some -odds where these are large
+    with np.errstate(divide="ignore"):
+        inner = np.where(logits < top, np.log(-log_p), np.where(odds > 40.0, -odds, np.log(surprise)))
+    return logsumexp(log_p + inner)
 
 
 def log_generalised_entropy(logits: Floats, gamma: float, top: int | None) -> Floats:

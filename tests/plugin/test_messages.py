@@ -74,13 +74,19 @@ def test_openoods_scores_need_theirs(tmp_path):
 
 
 def test_a_score_that_only_openood_has():
-    for name in ("she", "knn"):
+    for name in ("openmax", "knn"):
         assert resolve(f"openood/{name}").engine == "openood"
-    with pytest.raises(UserError, match="name it openood/she, or set engine: openood"):
-        resolve("she")
+    with pytest.raises(UserError, match="name it openood/openmax, or set engine: openood"):
+        resolve("openmax")
     with pytest.raises(UserError, match=r"rankfeat.*can't run on embeddings"):
         resolve("rankfeat")
-    assert resolve("she", "openood").label == "she"
+    assert resolve("openmax", "openood").label == "openmax"
+
+
+def test_a_name_of_both_engines_is_the_run_s_own():
+    assert resolve("rmds") == ("rmds", "native", "rmds")
+    assert resolve("openood/rmds") == ("openood-rmds", "openood", "rmds")
+    assert resolve("rmds", "openood") == ("rmds", "openood", "rmds")
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_ensemble_by_zscore_and_by_rank(problem: Problem) -> None:
 
 def test_a_missing_validation_set_is_noted(problem: Problem) -> None:
     score = Ensemble(MSP(), KNN(K=5)).fit(problem.train, None, problem.head)
-    assert "no validation set" in score.notes[0]
+    assert "no validation features; the common scale" in score.notes[0]
 
 
 def test_what_scores_share_is_fitted_and_computed_once(

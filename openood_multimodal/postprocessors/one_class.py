@@ -1,0 +1,164 @@
+"""One-class detectors of scikit-learn on embeddings of unit norm."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays import Scores
+from ..errors import UserError
+from ..linalg.unit_rows import unit_rows
+from ..registry import POSTPROCESSORS
+from .base import Postprocessor
+from .params import ScoreInfo, require_number, require_whole
+from .rows import Rows
+
+if TYPE_CHECKING:
+    from .shared import Shared
+
+
+class OneClass(Postprocessor):
+    """A detector that is fitted to all training rows at once, divided by their norms, and ignores labels and logits."""
+
+    needs = frozenset({"train"})
+    fit_reads_params = True
+
+    detector: Any
+
+    @abstractmethod
+    def make(self, rows: int) -> Any:
+        """Return the detector, not fitted yet, for a number of training rows."""
+
+    def learn(self, shared: Shared) -> None:
+        """Fit the detector to the training rows; they are held in memory, in float64."""
+        features = np.concatenate([unit_rows(block) for block in shared.feature_blocks(shared.train_set)])
+        most = getattr(self.params, "rows", len(features))
+        if most < len(features):
+            features = features[np.linspace(0, len(features) - 1, most).astype(np.int64)]
+            self.notes.append(f"{self.name}: fitted to {most} of the {len(shared.train_set)} training rows.")
+        self.detector = self.make(len(features)).fit(features)
+
+    def score_rows(self, rows: Rows) -> Scores:
+        """Return the detector's score, higher for rows like those of training."""
+        return Scores(rows.pred, self.detector.score_samples(unit_rows(rows.features, rows.norms)))
+
+
+@POSTPROCESSORS.register("ocsvm")
+class OCSVM(OneClass):
+    """One-class support vector machine with a Gaussian kernel: its decision function."""
+
+    name = "ocsvm"
+    info = ScoreInfo(
+        title="Estimating the Support of a High-Dimensional Distribution",
+        authors="Bernhard Schölkopf, John C. Platt, John Shawe-Taylor, Alex J. Smola, Robert C. Williamson",
+        venue="Neural Computation",
+        year=2001,
+        url="https://doi.org/10.1162/089976601750264965",
+    )
+
+    @dataclass(frozen=True)
+    class Params(Postprocessor.Params):
+        """Parameters: ``nu``, above 0 to 1, and ``gamma`` of the kernel, None: 1 / (D · variance) (0.5 and None:
+        scikit-learn's); ``rows``, training rows used at most, evenly spaced (5000, ours: time grows with their square).
+        """
+
+        nu: float = 0.5
+        gamma: float | None = None
+        rows: int = 5000
+
+        def __post_init__(self) -> None:
+            require_number("nu", self.nu, 0.0, 1.0, above=True)
+            if self.gamma is not None:
+                require_number("gamma", self.gamma, 0.0, above=True)
+            require_whole("rows", self.rows, 2)
+
+    params: Params
+
+    def make(self, rows: int) -> Any:
+        """Return scikit-learn's machine."""
+        from sklearn.svm import OneClassSVM
+
+        gamma = "scale" if self.params.gamma is None else self.params.gamma
+        return OneClassSVM(nu=self.params.nu, gamma=gamma)
+
+
+@POSTPROCESSORS.register("iforest")
+class IsolationForest(OneClass):
+    """Isolation forest: minus its anomaly score."""
+
+    name = "iforest"
+    info = ScoreInfo(
+        title="Isolation Forest",
+        authors="Fei Tony Liu, Kai Ming Ting, Zhi-Hua Zhou",
+        venue="ICDM",
+        year=2008,
+        url="https://doi.org/10.1109/ICDM.2008.17",
+    )
+
+    @dataclass(frozen=True)
+    class Params(Postprocessor.Params):
+        """Parameters: ``trees``, ``samples`` a tree (100 and 256: the authors') and ``seed`` (ours)."""
+
+        trees: int = 100
+        samples: int = 256
+        seed: int = 0
+
+        def __post_init__(self) -> None:
+            require_whole("trees", self.trees, 1)
+            require_whole("samples", self.samples, 2)
+            require_whole("seed", self.seed, 0)
+
+    params: Params
+
+    def make(self, rows: int) -> Any:
+        """Return scikit-learn's forest."""
+        from sklearn.ensemble import IsolationForest as Forest
+
+        return Forest(
+            n_estimators=self.params.trees,
+            max_samples=min(self.params.samples, rows),
+            random_state=self.params.seed,
+        )
+
+
+@POSTPROCESSORS.register("lof")
+class LOF(OneClass):
+    """Minus the local outlier factor with respect to the training rows."""
+
+    name = "lof"
+    info = ScoreInfo(
+        title="LOF: Identifying Density-Based Local Outliers",
+        authors="Markus M. Breunig, Hans-Peter Kriegel, Raymond T. Ng, Jörg Sander",
+        venue="SIGMOD",
+        year=2000,
+        url="https://doi.org/10.1145/342009.335388",
+    )
+
+    @dataclass(frozen=True)
+    class Params(Postprocessor.Params):
+        """Parameters: ``neighbors``, fewer than the training rows (20: scikit-learn's)."""
+
+        neighbors: int = 20
+
+        def __post_init__(self) -> None:
+            require_whole("neighbors", self.neighbors, 1)
+
+    params: Params
+
+    def make(self, rows: int) -> Any:
+        """Return scikit-learn's detector.
+
+        Raises:
+            UserError: where there are too few training rows.
+        """
+        from sklearn.neighbors import LocalOutlierFactor
+
+        if rows <= self.params.neighbors:
+            raise UserError(
+                f"lof: neighbors={self.params.neighbors} must be below the {rows} training rows; set a smaller "
+                "lof.neighbors."
+            )
+        return LocalOutlierFactor(n_neighbors=self.params.neighbors, novelty=True)

@@ -1,0 +1,84 @@
+"""Neural relation graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Scores
+from ..linalg.rows import block_slices
+from ..linalg.unit_rows import unit_rows
+from ..registry import POSTPROCESSORS
+from .base import Postprocessor
+from .params import ScoreInfo, require_number
+from .rows import Rows
+from .softmax import softmax
+
+if TYPE_CHECKING:
+    from .shared import Shared
+
+LEAST_EDGE = 0.03
+"""Relations at or below it don't count."""
+
+SMALL = 10_000_000
+"""Training features up to which products are float64; above, float32 is as good for a sum of so many edges."""
+
+BANK_ROWS = 4096
+"""Training rows that are held against scored rows at once."""
+
+
+@POSTPROCESSORS.register("relation")
+class Relation(Postprocessor):
+    """Sum of a row's relations to the training rows x_t: Σ [max(cos(x, x_t), 0) · (p · p_t)]^pow.
+
+    p is the softmax; relations of 0.03 or less are left out.  Training features are kept, not copied.
+    """
+
+    name = "relation"
+    info = ScoreInfo(
+        title="Neural Relation Graph: A Unified Framework for Identifying Label Noise and Outlier Data",
+        authors="Jang-Hyun Kim, Sangdoo Yun, Hyun Oh Song",
+        venue="NeurIPS",
+        year=2023,
+        url="https://arxiv.org/abs/2301.12321",
+    )
+    needs = frozenset({"train"})
+    sweep = {"pow_list": (1, 2, 4, 6, 8)}  # noqa: RUF012
+
+    @dataclass(frozen=True)
+    class Params(Postprocessor.Params):
+        """Parameters: ``pow``, the exponent, above 0 (1: OpenOOD's)."""
+
+        pow: float = 1
+
+        def __post_init__(self) -> None:
+            require_number("pow", self.pow, 0.0, above=True)
+
+    params: Params
+
+    def learn(self, shared: Shared) -> None:
+        """Take the training rows and their probabilities."""
+        train = shared.train_set
+        self._train: NDArray[Any] = train.features
+        self._probabilities = np.concatenate([softmax(rows.logits) for rows in shared.rows(train)])
+        self._dtype: np.dtype[Any] = np.dtype(np.float64 if train.features.size <= SMALL else np.float32)
+
+    def score_rows(self, rows: Rows) -> Scores:
+        """Return the sum of each row's relations."""
+        unit: NDArray[Any] = unit_rows(rows.features, rows.norms).astype(self._dtype)
+        p: NDArray[Any] = softmax(rows.logits).astype(self._dtype)
+        conf = np.zeros(len(rows))
+        for bank in block_slices(len(self._train), self._train.shape[1], BANK_ROWS):
+            others: NDArray[Any] = unit_rows(np.asarray(self._train[bank])).astype(self._dtype)
+            weights: NDArray[Any] = self._probabilities[bank].astype(self._dtype)
+            for where in block_slices(len(rows), len(others)):
+                relation: NDArray[Any] = np.maximum(unit[where] @ others.T, 0.0)
+                relation *= p[where] @ weights.T
+                relation[relation <= LEAST_EDGE] = 0.0
+                if self.params.pow != 1:
+                    relation **= self.params.pow
+                conf[where] += relation.sum(axis=1, dtype=np.float64)
+        return Scores(rows.pred, conf)
