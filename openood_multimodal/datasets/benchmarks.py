@@ -173,7 +173,7 @@ class Benchmark:
         """Return ``modalities``, or the default ones for None.
 
         Raises:
-            UserError: when one does not exist, stands twice, or the list is empty.
+            UserError: when one does not exist, is named twice, or the list is empty.
         """
         chosen = self.default_modalities if modalities is None else modalities
         if not chosen:
@@ -185,7 +185,7 @@ class Benchmark:
                     f"'{modality}'.{did_you_mean(modality, self.modalities)}"
                 )
         if len(set(chosen)) != len(chosen):
-            raise UserError(f"a modality stands twice in {', '.join(chosen)}.")
+            raise UserError(f"a modality is named twice in {', '.join(chosen)}.")
         return chosen
 
 

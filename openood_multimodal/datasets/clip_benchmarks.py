@@ -48,7 +48,7 @@ class ClipSet:
         sha256: `Manifest.digest` of the imported manifest.
         classes: class → label in the lists, for an OOD set (whose manifest has the label -1 throughout); empty for
             an in-distribution split.
-        repeated: clips that stand twice in these lists.  Both are kept, the second named ``<clip>.2``.
+        repeated: clips that are in these lists twice.  Both are kept, the second named ``<clip>.2``.
     """
 
     dataset: str

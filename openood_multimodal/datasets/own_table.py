@@ -1,4 +1,4 @@
-"""Tables of one's own: a manifest whose cells are ``file.csv#row``, and the files that it refers to."""
+"""A user's tables: a manifest whose cells are ``file.csv#row``, and the files that it refers to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Features = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class ManifestRequest:
-    """What ``imglist_pth`` says of one's own tables.
+    """What ``imglist_pth`` says of a user's tables.
 
     Attributes:
         manifest: path of the manifest CSV.

@@ -86,14 +86,14 @@ class SplitCard:
             UserError: when it is missing, is no JSON object, or fails `validate`.
         """
         path = Path(folder) / FILE_NAME
-        content: Any = read_json(path, "a split card", "Make the split anew.")
+        content: Any = read_json(path, "a split card", "Make the split again.")
         if not isinstance(content, dict):
             raise UserError(f"the split card {path} must be a JSON object.")
         version = content.get("schema_version")
         if version != SCHEMA_VERSION:
             raise UserError(
                 f"the split card {path} has schema_version {version}; this version of openood-multimodal reads "
-                f"{SCHEMA_VERSION}. Make the split anew."
+                f"{SCHEMA_VERSION}. Make the split again."
             )
         card = bind(content, cls, str(path), ignore=())
         card.validate(str(path))

@@ -74,7 +74,7 @@ class EmbeddingStore:
             digests: what the embeddings are made from: ``checkpoint``, ``manifest``, ``config`` → SHA-256.
             clips: N names, without line breaks.
             modality_logits: whether to store ``[N, M, C]`` logits of the single modalities too.
-            overwrite: begin anew whatever store is there.
+            overwrite: replace whatever store is there.
 
         Returns:
             A store whose `pending` rows are still to be written; a complete one with these digests has none.
@@ -101,7 +101,7 @@ class EmbeddingStore:
     @classmethod
     def _resume(cls, folder: Path, wanted: StoreMeta, clips: tuple[str, ...]) -> EmbeddingStore:
         present = StoreMeta.read(folder / META)
-        remedy = "Delete the folder to make it anew (in Python: overwrite=True)."
+        remedy = "Delete the folder to make it again (in Python: overwrite=True)."
         check_digests(folder, present.digests, wanted.digests, remedy)
         for name in ("num_samples", "num_classes", "slices", "modality_logits"):
             old, new = getattr(present, name), getattr(wanted, name)
@@ -189,7 +189,7 @@ class EmbeddingStore:
                 label outside the classes, or a store that is complete.
         """
         if self.complete:
-            raise UserError(f"{self.path} is complete; make it anew with overwrite=True to write to it.")
+            raise UserError(f"{self.path} is complete; make it again with overwrite=True to write to it.")
         index = np.asarray(rows)
         index = index if index.size else index.astype(np.int64)  # an empty list is a float array to NumPy
         if index.ndim != 1 or index.dtype.kind not in "iu" or len(np.unique(index)) != len(index):

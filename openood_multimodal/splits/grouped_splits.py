@@ -66,10 +66,7 @@ class GroupedSplit:
         return f"{self.card.benchmark}_seed{self.seed}" if self.seed else str(self.card.benchmark)
 
     def write(self, out: Path) -> Path:
-        """Write manifests, then the card, into ``out/<folder_name>/``; return that folder.
-
-        The old card goes first, and manifests that it names and this split lacks are removed.
-        """
+        """Write manifests and card into ``out/<folder_name>/`` (`write_split`); return that folder."""
         folder = out / self.folder_name
         write_split(folder, self.manifests, self.card)
         return folder

@@ -120,7 +120,7 @@ def test_groups_of_several_folders(tmp_path):
 def test_the_same_file_in_two_folders_is_refused(tmp_path):
     near(tmp_path / "a")
     near(tmp_path / "b")
-    with pytest.raises(UserError, match=r"lies both in"):
+    with pytest.raises(UserError, match=r"is both in"):
         find_groups([tmp_path / "a", tmp_path / "b"])
     assert len(find_groups([tmp_path / "a", tmp_path / "a"])) == 1
 

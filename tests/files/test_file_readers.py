@@ -56,7 +56,7 @@ def test_limits_are_changed_by_the_environment(monkeypatch, tmp_path):
     ("text", "message"),
     [
         ("", "not valid JSON"),
-        ('{"a": 1, "a": 2}', "'a' stands there twice"),
+        ('{"a": 1, "a": 2}', "'a' is set twice"),
         ("[NaN]", "contains NaN"),
         ("[" * 900 + "]" * 900, "nested more than 64 deep"),
         ("[" * 200000 + "]" * 200000, "nested"),

@@ -76,11 +76,7 @@ class ImportedBenchmark:
     repaired: Mapping[str, int]
 
     def write(self, out: Path) -> Path:
-        """Write manifests and card into ``out/<benchmark>/``, and return that folder.
-
-        The card goes first and comes last, so that a folder whose writing was cut short has none; manifests that
-        the old card names and this one doesn't are removed.
-        """
+        """Write manifests and card into ``out/<benchmark>/`` (`write_split`); return that folder."""
         folder = out / self.benchmark.name
         write_split(folder, self.manifests, self.card)
         return folder
@@ -211,7 +207,7 @@ def _check_apart(
             before = places.setdefault(f"{part.dataset} {entry.clip}", [])
             if len(before) > (entry.clip in part.repeated):
                 raise UserError(
-                    f"{place}: the clip '{entry.clip}' is also in {before[0]}. A clip stands once in a benchmark's "
+                    f"{place}: the clip '{entry.clip}' is also in {before[0]}. A clip may be once in a benchmark's "
                     "lists."
                 )
             before.append(place)

@@ -145,9 +145,7 @@ def _add(groups: dict[GroupKey, Group], path: Path) -> None:
     group = groups.setdefault(saved.group, Group(saved.group, {}))
     kinds = group.files.setdefault(saved.set, {})
     if saved.kind in kinds and kinds[saved.kind] != path:
-        raise UserError(
-            f"{path.name} lies both in {kinds[saved.kind].parent} and in {path.parent}; name one."
-        )
+        raise UserError(f"{path.name} is both in {kinds[saved.kind].parent} and in {path.parent}; name one.")
     kinds[saved.kind] = path
 
 
