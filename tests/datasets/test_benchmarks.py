@@ -174,6 +174,6 @@ def test_questions_to_a_benchmark() -> None:
         benchmark.ood_set("farood", "synthetic_nois")
     with pytest.raises(UserError, match=r"no OOD group 'nearod'"):
         benchmark.ood_set("nearod")
-    with pytest.raises(UserError, match=r"stands twice"):
+    with pytest.raises(UserError, match=r"named twice"):
         benchmark.choose_modalities(("a", "a"))
     assert benchmark.ood_set("nearood")[0] == "synthetic_near"

@@ -245,7 +245,7 @@ def test_noise_changes_with_the_epoch() -> None:
         ({"partition": "two"}, "partition must be a whole number"),
         ({"modalities": ["a", "c"]}, "no modality 'c'"),
         ({"modalities": []}, "no modality chosen"),
-        ({"modalities": ["a", "a"]}, "stands twice"),
+        ({"modalities": ["a", "a"]}, "named twice"),
         ({"benchmark": "synthetic_fa"}, "Did you mean 'synthetic_far'"),
     ],
 )
