@@ -6,6 +6,7 @@ products) take an `Arithmetic`, of `torch_arithmetic.arithmetic_for`; everything
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,10 @@ class Arithmetic:
         if count >= values.shape[1]:
             columns = np.broadcast_to(np.arange(values.shape[1]), values.shape)
             return np.asarray(values), np.asarray(columns, dtype=np.int64)
+        torch = sys.modules.get("torch")
+        if torch is not None:  # several times faster on CPUs without AVX-512, and on all cores
+            kept, columns = torch.topk(torch.from_numpy(values), count, dim=1, largest=False, sorted=False)
+            return kept.numpy(), columns.numpy()
         columns = np.argpartition(values, count - 1, axis=1)[:, :count]
         return np.take_along_axis(values, columns, axis=1), columns
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arithmetic import Arithmetic, Floats, values_below
+from .arithmetic import Arithmetic, Floats
 from .rows import block_slices, row_norms
 from .threads import load_torch
 
@@ -27,8 +27,11 @@ CACHE_BYTES = 512 * 2**20
 SIDE_BYTES = 64 * 2**20
 """Size of a prepared block of training rows, in float32; 8192 rows at most."""
 
-PRODUCT_BYTES = 128 * 2**20
-"""Size of the product of two blocks."""
+PRODUCT_BYTES = 64 * 2**20
+"""Size of the product of two blocks; a quarter of it costs a fifth more for packing the same rows more often."""
+
+FINISH_BYTES = 4 * 2**20
+"""Size of the float64 differences taken at once."""
 
 SPARE = 64
 """Rows kept beyond K: as many may be within the screen's error above the K-th."""
@@ -68,6 +71,7 @@ class Screen:
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         self.arithmetic = arithmetic
+        self._room = np.empty(0, dtype=self.dtype)
 
     def put(self, rows: NDArray[Any]) -> Any:
         """Return rows in the form that `values` multiplies."""
@@ -78,22 +82,22 @@ class Screen:
         return np.full(len(rows), 4.0 * self.roundoff)
 
     def values(self, queries: Any, block: Block) -> Any:
-        """Return ``[B, n]`` ½|y|² - q · y."""
-        half = self.arithmetic.put(block.half, self.dtype)
-        product = queries @ block.rows.T
-        product *= -1.0
-        product += half
-        return product
+        """Return ``[B, n]`` ½|y|² + q · y, q being minus the query; the next call may overwrite it."""
+        if not isinstance(queries, np.ndarray):  # on a GPU
+            return (queries @ block.rows.T).add_(self.arithmetic.put(block.half, self.dtype))
+        out = np.matmul(queries, block.rows.T, out=self._space(len(queries), len(block.rows)))
+        out += block.half
+        return out
+
+    def _space(self, rows: int, columns: int) -> NDArray[Any]:
+        """Return memory that is used again: fresh pages cost a tenth of the product."""
+        if self._room.size < rows * columns:
+            self._room = np.empty(rows * columns, dtype=self.dtype)
+        return self._room[: rows * columns].reshape(rows, columns)
 
     def rounding(self, near: Floats) -> Floats:
         """Return what rounding of the products themselves adds to the error, for products of size ``near``."""
         return np.zeros_like(near)
-
-    def smallest(
-        self, values: Any, count: int, below: NDArray[Any] | None
-    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return the smallest values of each row, and their columns; see `Arithmetic.smallest`."""
-        return self.arithmetic.smallest(values, count, below)
 
     def finer(self) -> Screen | None:
         """Return a screen for rows that this one can't tell apart."""
@@ -112,14 +116,29 @@ class DoubleScreen(Screen):
         return None
 
 
-class ShortScreen(Screen):
+class TorchScreen(Screen):
+    """Products in float32 by torch on the CPU, whose BLAS may be faster than NumPy's."""
+
+    def put(self, rows: NDArray[Any]) -> Any:
+        """Return a tensor."""
+        return load_torch().from_numpy(np.ascontiguousarray(rows))
+
+    def values(self, queries: Any, block: Block) -> Any:
+        """Return ``[B, n]`` float32 ½|y|² + q · y."""
+        torch = load_torch()
+        out = self._space(len(queries), len(block.rows))
+        torch.add(torch.from_numpy(block.half), queries @ block.rows.T, out=torch.from_numpy(out))
+        return out
+
+
+class ShortScreen(TorchScreen):
     """Products of bfloat16, by torch on the CPU: several times faster where the CPU knows them."""
 
     itemsize = 2
 
     def put(self, rows: NDArray[Any]) -> Any:
         """Return a bfloat16 tensor."""
-        return load_torch().from_numpy(np.ascontiguousarray(rows)).bfloat16()
+        return super().put(rows).bfloat16()
 
     def errors(self, rows: NDArray[Any], put: Any) -> Floats:
         """Return the norms of what rounding to bfloat16 took, and float32's share."""
@@ -127,26 +146,9 @@ class ShortScreen(Screen):
         np.subtract(rows, lost, out=lost)
         return np.sqrt(np.einsum("ij,ij->i", lost, lost).astype(np.float64)) + 4.0 * U32
 
-    def values(self, queries: Any, block: Block) -> Any:
-        """Return ``[B, n]`` float32, from products rounded to bfloat16."""
-        torch = load_torch()
-        return torch.sub(torch.from_numpy(block.half), queries @ block.rows.T)
-
     def rounding(self, near: Floats) -> Floats:
         """Return the half unit in the last place of a bfloat16 of that size."""
         return 1.01 * U16 * near
-
-    def smallest(
-        self, values: Any, count: int, below: NDArray[Any] | None
-    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return the smallest values of each row, and their columns."""
-        few = None if below is None else values_below(values.numpy(), below, count)
-        if few is not None:
-            return few
-        kept, columns = load_torch().topk(
-            values, min(count, values.shape[1]), dim=1, largest=False, sorted=False
-        )
-        return kept.numpy(), columns.numpy()
 
     def finer(self) -> Screen | None:
         """Return the float32 screen."""
@@ -209,11 +211,13 @@ class Neighbours:
         enough = TORCH_WORK / 10 if "torch" in sys.modules else TORCH_WORK
         if self._arithmetic.device != "cpu" or 2.0 * count * dim * queries < enough:
             return plain
-        short = ShortScreen(self._arithmetic)
-        return short if _faster(short, plain, dim) else plain
+        # another one has to be clearly faster: the shorter products leave more to be computed again
+        tried = {plain: 1.0, TorchScreen(self._arithmetic): 0.9, ShortScreen(self._arithmetic): 0.75}
+        return min(tried, key=lambda screen: _seconds(screen, dim) / tried[screen])
 
     def _searched(self, features: NDArray[Any], inverse: Floats, rank: int, screen: Screen) -> Floats:
         unit = self._prepared(features, inverse, screen.dtype)
+        np.negative(unit, out=unit)
         queries = screen.put(unit)
         width = min(rank + SPARE + rank // 4, len(self))
         values = np.empty((len(unit), 0), dtype=screen.dtype)
@@ -222,7 +226,7 @@ class Neighbours:
         low, high = np.inf, 0.0
         for block in self._prepared_blocks(screen):
             below = values.max(axis=1) if values.shape[1] >= width else None
-            found, where = screen.smallest(screen.values(queries, block), width, below)
+            found, where = screen.arithmetic.smallest(screen.values(queries, block), width, below)
             values = np.concatenate([values, found], axis=1)
             columns = np.concatenate([columns, where + block.start], axis=1)
             if values.shape[1] > width:
@@ -248,32 +252,65 @@ class Neighbours:
                     self._screen, self._blocks = finer, None  # for good: it would be no better next time
                 out[crowded] = self._searched(features[crowded], inverse[crowded], rank, finer)
                 rest = ~crowded
-        for row in np.flatnonzero(rest):
-            gap = values[row] - threshold[row]
-            near = np.abs(gap) <= 2.0 * margin[row]
-            nearer = int(np.count_nonzero(gap < -2.0 * margin[row]))
-            many = isinstance(screen, ShortScreen)
-            out[row] = self._exact(features[row], inverse[row], columns[row, near], rank - nearer, many)
+        gap = values - threshold[:, None]
+        near = (np.abs(gap) <= 2.0 * margin[:, None]) & rest[:, None]
+        places = rank - np.count_nonzero(gap < -2.0 * margin[:, None], axis=1)
+        if isinstance(screen, ShortScreen) and self._ordinary:
+            for row in np.flatnonzero(near.sum(axis=1) > 4):
+                near[row], places[row] = self._nearer(
+                    features[row], inverse[row], columns[row], near[row], places[row]
+                )
+        rows, place = np.nonzero(near)
+        out[rest] = self._exact(features, inverse, rows, columns[rows, place], places[rest])
         return out
 
+    def _nearer(
+        self,
+        query: NDArray[Any],
+        inverse: float,
+        columns: NDArray[np.int64],
+        near: NDArray[np.bool_],
+        rank: int,
+    ) -> tuple[NDArray[np.bool_], int]:
+        """Return which of a row's candidates float32 can't tell apart, and the rank among them.
+
+        Of the rows that bfloat16 can't tell apart, most need no float64.
+        """
+        candidates = columns[near]
+        stored = np.asarray(self.features[candidates], dtype=np.float32)
+        unit = (query * inverse).astype(np.float32)
+        values = 0.5 * (self.norms[candidates] > 0.0) - (stored @ unit) * self._inverse[candidates]
+        threshold = np.partition(values, rank - 1)[rank - 1]
+        margin = 8.0 * U32 * (np.sqrt(len(unit)) + 1.0)
+        kept = near.copy()
+        kept[near] = np.abs(values - threshold) <= margin
+        return kept, rank - int(np.count_nonzero(values < threshold - margin))
+
     def _exact(
-        self, query: NDArray[Any], inverse: float, candidates: NDArray[np.int64], rank: int, many: bool
-    ) -> float:
-        """Return the ``rank``-th smallest squared distance of a row to the candidates."""
-        if many and len(candidates) > 4 and self._ordinary:
-            # float32 products first: of the rows that bfloat16 can't tell apart, most need no more
-            stored = np.asarray(self.features[candidates], dtype=np.float32)
-            scale = self._inverse[candidates]
-            unit = (query * inverse).astype(np.float32)
-            values = 0.5 * (self.norms[candidates] > 0.0) - (stored @ unit) * scale
-            threshold = np.partition(values, rank - 1)[rank - 1]
-            margin = 8.0 * U32 * (np.sqrt(len(unit)) + 1.0)
-            nearer = np.count_nonzero(values < threshold - margin)
-            candidates = candidates[np.abs(values - threshold) <= margin]
-            rank -= int(nearer)
-        difference = self._unit(candidates) - np.asarray(query, dtype=np.float64) * inverse
-        squared = np.einsum("ij,ij->i", difference, difference)
-        return float(squared[0] if len(squared) == 1 else np.partition(squared, rank - 1)[rank - 1])
+        self,
+        features: NDArray[Any],
+        inverse: Floats,
+        rows: NDArray[np.int64],
+        candidates: NDArray[np.int64],
+        ranks: NDArray[np.int64],
+    ) -> Floats:
+        """Return the squared distance of each row in ``rows`` to the candidate of its rank.
+
+        Args:
+            features: ``[B, D]``.
+            inverse: ``[B]``.
+            rows: ``[k]``, rising; a row for each of its candidates.
+            candidates: ``[k]`` training rows.
+            ranks: one a row that occurs, from 1.
+        """
+        squared = np.empty(len(rows))
+        for where in block_slices(len(rows), features.shape[1], FINISH_BYTES // (8 * features.shape[1]) or 1):
+            row = rows[where]
+            difference = self._unit(candidates[where])
+            difference -= np.asarray(features[row], dtype=np.float64) * inverse[row][:, None]
+            squared[where] = np.einsum("ij,ij->i", difference, difference)
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        return np.asarray(squared[np.lexsort((squared, rows))][starts + ranks - 1])
 
     def _unit(self, rows: NDArray[np.int64]) -> Floats:
         stored = np.asarray(self.features[rows], dtype=np.float64)
@@ -320,11 +357,6 @@ class Neighbours:
 
 
 _speeds: dict[tuple[str, int], float] = {}
-
-
-def _faster(one: Screen, other: Screen, dim: int) -> bool:
-    """Return whether ``one`` multiplies clearly faster than ``other`` on this machine, at this width."""
-    return _seconds(one, dim) < 0.75 * _seconds(other, dim)
 
 
 def _seconds(screen: Screen, dim: int) -> float:

@@ -7,13 +7,17 @@ import pytest
 
 from openood_multimodal.linalg import neighbours
 from openood_multimodal.linalg.arithmetic import Arithmetic
-from openood_multimodal.linalg.neighbours import Neighbours, Screen, ShortScreen
+from openood_multimodal.linalg.neighbours import Neighbours, Screen, ShortScreen, TorchScreen
 from openood_multimodal.linalg.rows import row_norms
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
+
+KINDS = ("plain", "alike", "duplicates", "tight", "zeros", "huge and tiny")
+KINDS += ("equal", "two clusters", "one direction", "one column", "two columns")
 
 SCREENS = {
     "blas": lambda: Screen(Arithmetic()),
     "torch": lambda: Screen(TorchArithmetic("cpu")),
+    "torch's BLAS": lambda: TorchScreen(Arithmetic()),
     "bfloat16": lambda: ShortScreen(Arithmetic()),
 }
 
@@ -55,11 +59,24 @@ def data(kind: str, dtype: str = "f4") -> tuple[np.ndarray, np.ndarray]:
         train[::2] *= 1e25
         train[1::2] *= 1e-25
         test *= 1e30
+    if kind == "equal":
+        train[:] = train[0]
+        test[:10] = train[0]
+    if kind == "two clusters":  # as far apart as rows of unit norm get
+        train[:350], train[350:] = 1.0 + 1e-5 * train[:350], -1.0 + 1e-5 * train[350:]
+        test[:25], test[25:] = 1.0 + 1e-5 * test[:25], -1.0 + 1e-5 * test[25:]
+    if kind == "one direction":
+        train[:, 0] += 1e4
+        test[:, 0] += 1e4
+    if kind == "one column":
+        train, test = train[:, :1], test[:, :1]
+    if kind == "two columns":
+        train, test = train[:, :2], test[:, :2]
     return train.astype(dtype), test.astype(dtype)
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize("kind", ["plain", "alike", "duplicates", "tight", "zeros", "huge and tiny"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rank", [1, 10, 500, 700])
 def test_the_distance_is_exact(kind: str, rank: int, screen: str) -> None:
     train, test = data(kind, "f8" if kind in ("tight", "huge and tiny") else "f4")
@@ -134,8 +151,9 @@ def test_rows_too_alike_for_bfloat16_are_searched_in_float32(monkeypatch: pytest
 def test_the_faster_screen_is_taken_where_there_is_much_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = data("plain")
     monkeypatch.setattr(neighbours, "TORCH_WORK", 0.0)
-    for seconds, expected in (({"Screen": 1.0, "ShortScreen": 0.5}, ShortScreen),
-                              ({"Screen": 1.0, "ShortScreen": 0.9}, Screen)):  # fmt: skip
+    for seconds, expected in (({"Screen": 1.0, "TorchScreen": 1.0, "ShortScreen": 0.5}, ShortScreen),
+                              ({"Screen": 1.0, "TorchScreen": 0.8, "ShortScreen": 0.9}, TorchScreen),
+                              ({"Screen": 1.0, "TorchScreen": 0.95, "ShortScreen": 0.9}, Screen)):  # fmt: skip
         monkeypatch.setattr(neighbours, "_seconds", lambda screen, dim, s=seconds: s[type(screen).__name__])
         found = Neighbours(train, row_norms(train), Arithmetic())
         found.squared_distance(test, row_norms(test), 10)
