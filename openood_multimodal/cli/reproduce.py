@@ -227,26 +227,25 @@ def _print_row(row: RowResult) -> None:
     if not row.cells:
         print(f"{row.name}: no figures yet\n")
         return
-    several = len({cell.ood_set for cell in row.cells}) > 1
+    several = len({cell["ood_set"] for cell in row.cells}) > 1
     lines = []
     for cell in row.cells:
-        line: dict[str, object] = {"score": cell.postprocessor}
+        line: dict[str, object] = {"score": cell["postprocessor"]}
         if several:
-            line["OOD set"] = cell.ood_set
+            line["OOD set"] = cell["ood_set"]
         for metric in PAPER_METRICS:
-            figure = cell.figures[metric]
-            line[f"{metric} paper"] = _number(figure.paper)
-            line["ours" + " " * PAPER_METRICS.index(metric)] = _number(figure.ours) + (
-                f" ± {figure.std:.2f}" if figure.std is not None else ""
+            paper, ours, std, difference = (
+                cell[f"{metric}_{what}"] for what in ("paper", "ours", "std", "difference")
             )
-            line["diff" + " " * PAPER_METRICS.index(metric)] = (
-                f"{figure.difference:+.2f}" if figure.difference is not None else ""
-            )
-        line["n"] = cell.n
+            blanks = " " * PAPER_METRICS.index(metric)  # keys of a line must differ
+            line[f"{metric} paper"] = _number(paper)
+            line["ours" + blanks] = _number(ours) + (f" ± {std:.2f}" if std is not None else "")
+            line["diff" + blanks] = f"{difference:+.2f}" if difference is not None else ""
+        line["n"] = cell["n"]
         lines.append(line)
     print(row.name)
     print(tabulate(lines, headers="keys", tablefmt="simple", disable_numparse=True, stralign="right"))
-    if not all(cell.comparable for cell in row.cells):
+    if not all(cell["comparable"] for cell in row.cells):
         print("Not on the clips of the authors' lists, so no difference is given.")
     for note in row.notes:
         print(f"Note: {note.rstrip('.')}.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,53 +25,20 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One metric of one cell, in percent.
-
-    Attributes:
-        paper: as printed; None where nothing is.
-        ours: mean over seeds; None where there is no record.
-        std: sample standard deviation over seeds; None for fewer than two.
-        difference: ours minus the paper's, in percentage points; None where the two can't be compared.
-    """
-
-    paper: float | None = None
-    ours: float | None = None
-    std: float | None = None
-    difference: float | None = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One score of one row on one OOD set.
-
-    Attributes:
-        postprocessor: the score.
-        ood_set: the set, or ``average``.
-        figures: metric → figures.
-        n: finished seeds.
-        comparable: whether ours are on the clips of the authors' lists; True where there are none of ours.
-    """
-
-    postprocessor: str
-    ood_set: str
-    figures: dict[str, Figure]
-    n: int
-    comparable: bool
-
-
-@dataclass(frozen=True)
 class RowResult:
     """A row of the table with all its seeds.
 
     Attributes:
         name: of the row.
-        cells: in the paper's order; for a table of one's own, in the records'.
+        cells: one for each postprocessor and OOD set (or ``average``), with the columns of `COLUMNS`; in the paper's
+            order, for a table of one's own in the records'.  Metrics are in percent: the paper's as printed, ours as
+            mean and sample deviation over seeds, and ours minus the paper's.  None where there is none; there is no
+            difference where ours are not on the clips of the authors' lists (``comparable``).
         notes: what the records say beside figures, each once.
     """
 
     name: str
-    cells: list[Cell]
+    cells: list[dict[str, Any]]
     notes: list[str]
 
 
@@ -142,30 +110,30 @@ def _row(name: str, runs: Sequence[TableRun], printed: Sequence[dict[str, str]])
     by_cell = {(row["postprocessor"], row["ood_set"]): row for row in paper}
     sets = {ood_set for _, ood_set in wanted} - {AVERAGE}
     cells = [
-        _cell(score, sets if ood_set == AVERAGE else {ood_set}, frame, by_cell.get((score, ood_set)))
+        _cell(name, score, sets if ood_set == AVERAGE else {ood_set}, frame, by_cell.get((score, ood_set)))
         for score, ood_set in wanted
     ]
     notes = dict.fromkeys(note for _, record in results for note in record.notes)
     return RowResult(name, cells, list(notes))
 
 
-def _cell(score: str, sets: Set[str], frame: pd.DataFrame, paper: dict[str, str] | None) -> Cell:
+def _cell(
+    name: str, score: str, sets: Set[str], frame: pd.DataFrame, paper: dict[str, str] | None
+) -> dict[str, Any]:
     """Return the mean over ``sets``, of those runs that have all of them."""
     part = frame[(frame["postprocessor"] == score) & frame["ood_set"].isin(list(sets))]
     ours = over_sets(part, ["run"], sets)
     comparable = bool(part.loc[part["run"].isin(ours.index), "comparable"].all())
     mean, std = ours.mean(), ours.std(ddof=1)
-    figures = {}
+    ood_set = next(iter(sets)) if len(sets) == 1 else AVERAGE
+    cell: dict[str, Any] = {"row": name, "postprocessor": score, "ood_set": ood_set}
     for metric in PAPER_METRICS:
-        figure = Figure(
-            paper=float(paper[metric]) if paper and paper[metric] else None,
-            ours=None if pd.isna(mean[metric]) else float(mean[metric]),
-            std=None if pd.isna(std[metric]) else float(std[metric]),
-        )
-        if comparable and figure.ours is not None and figure.paper is not None:
-            figure = replace(figure, difference=figure.ours - figure.paper)
-        figures[metric] = figure
-    return Cell(score, next(iter(sets)) if len(sets) == 1 else AVERAGE, figures, len(ours), comparable)
+        printed = float(paper[metric]) if paper and paper[metric] else None
+        difference = mean[metric] - printed if printed is not None and comparable else None
+        values = {"paper": printed, "ours": mean[metric], "std": std[metric], "difference": difference}
+        for what, value in values.items():
+            cell[f"{metric}_{what}"] = None if pd.isna(value) else float(value)
+    return cell | {"n": len(ours), "comparable": comparable}
 
 
 def _on_the_authors_lists(record: ResultRecord, benchmark: str) -> bool:
@@ -178,15 +146,11 @@ def _on_the_authors_lists(record: ResultRecord, benchmark: str) -> bool:
 
 def write_comparison(path: Path, rows: Sequence[RowResult]) -> Path:
     """Write the comparison as CSV, a line a cell, percent; empty where there is nothing."""
-    lines = []
-    for row in rows:
-        for cell in row.cells:
-            line = {"row": row.name, "postprocessor": cell.postprocessor, "ood_set": cell.ood_set}
-            for metric, figure in cell.figures.items():
-                for what in ("paper", "ours", "std", "difference"):
-                    value = getattr(figure, what)
-                    line[f"{metric}_{what}"] = "" if value is None else f"{value:.2f}"
-            line |= {"n": str(cell.n), "comparable": "yes" if cell.comparable else "no"}
-            lines.append(line)
-    write_csv(path, COLUMNS, lines)
+    lines = [
+        {key: f"{value:.2f}" if isinstance(value, float) else value for key, value in cell.items()}
+        | {"n": str(cell["n"]), "comparable": "yes" if cell["comparable"] else "no"}
+        for row in rows
+        for cell in row.cells
+    ]
+    write_csv(path, COLUMNS, [{key: value or "" for key, value in line.items()} for line in lines])
     return path
