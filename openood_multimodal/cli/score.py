@@ -29,6 +29,10 @@ EXAMPLES = """  # all nine scores on three OOD sets
   openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
       --preset multiood --slices video:2304,flow:2048 --set knn.K=20 --out results/scores
 
+  # which score for my data? every score that can run, the best first
+  openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \
+      --all --out results/all
+
   # a million rows from embedding stores, on a GPU
   openood-mm score --train stores/train --test stores/test --ood ucf=stores/ucf --head head.npz \\
       --device cuda --chunk-rows 8192 --out results/scores
@@ -48,11 +52,12 @@ def main(argv: Sequence[str]) -> int:
 
     from ..linalg.torch_arithmetic import arithmetic_for
     from ..postprocessors.options import ScoringSettings
+    from ..postprocessors.run import ALL
     from ..postprocessors.spec import read_settings
     from ..scoring.files import write_run
     from ..scoring.inputs import parse_slices
     from ..scoring.recording import About, Recorder
-    from ..scoring.run import run_jobs
+    from ..scoring.run import rank_correlation, run_jobs
     from ..scoring.table import Sources, prepare
 
     computing = ScoringSettings(options.threads, options.device, options.chunk_rows, options.precision)
@@ -69,17 +74,28 @@ def main(argv: Sequence[str]) -> int:
         why_no_head=_why_no_head(Path(options.test)),
     )
     parameters = read_settings(options.set)
-    task, jobs = prepare(
-        sources, options.postprocessors, options.preset, parameters, options.fit_on, options.engine
-    )
+    names = ALL if options.all else options.postprocessors
+    task, jobs, left_out = prepare(sources, names, options.preset, parameters, options.fit_on, options.engine)
     _report_ignored(task)
-    results, caught = run_jobs(jobs, task, options.fit_on, intervals=True, settings=computing, progress=True)
+    results, caught = run_jobs(
+        jobs,
+        task,
+        options.fit_on,
+        intervals=True,
+        settings=computing,
+        progress=True,
+        left_out=left_out,
+    )
     for line in caught.lines():
         print(f"openood-mm: warning: {line}", file=sys.stderr)
-    settings = {"preset": options.preset, "fit_on": options.fit_on, "head": options.head}
+    settings: dict[str, Any] = {"preset": options.preset, "fit_on": options.fit_on, "head": options.head}
+    if left_out is not None:
+        settings |= {"left_out": left_out, "rank_correlation": rank_correlation(results)}
     recorder = Recorder(task, about, options.preset, options.fit_on, parameters)
     written = write_run(Path(options.out), results, task, settings, recorder.records(results))
     _print_table(results)
+    for name, reason in (left_out or {}).items():
+        print(f"Left out: {name}: {reason}")
     print("Written:")
     for path in written:
         print(f"  {path}")
@@ -112,8 +128,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=".npz with weight [C, D] and bias [C]; can be left out where all sets are stores with logits",
     )
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--postprocessors", metavar="A,B,...", help="scores (default: msp,ebo,mls,mds,react,ash,gen,knn,vim)"
+    )
+    which.add_argument(
+        "--all",
+        action="store_true",
+        help="every score that can run, ranked by mean AUROC; those that can't are listed with the reason",
     )
     parser.add_argument(
         "--preset",

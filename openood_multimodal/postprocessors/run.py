@@ -9,8 +9,8 @@ An *engine* computes scores: ``native``, this package's own, or another one of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from ..registry import ENGINES, POSTPROCESSORS
 from ..version import __version__
 from ..vocabulary import FIT_SETS
 from .base import Postprocessor
+from .combine import Combination
 from .options import ScoringOptions
 from .plan import fit_all, naming, score_all
 from .spec import build_score, split_names
@@ -29,6 +30,9 @@ from .spec import build_score, split_names
 NATIVE = "native"
 DEFAULT_SCORES = ("msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim")
 """The scores that run unless others are asked for: the paper's; LogitNorm, its tenth method, is a training method."""
+
+ALL = "all"
+"""In place of names: every native score that needs no other score in it."""
 
 Parameters = Mapping[str, Mapping[str, Any]]
 
@@ -154,7 +158,7 @@ def choose(
 
     Args:
         names: see `spec`; text with commas, names, or objects; ``<engine>/<name>`` for another engine's.  None: the
-            nine of `DEFAULT_SCORES`.
+            nine of `DEFAULT_SCORES`; ``"all"``: `all_scores`.
         engine: of names without a prefix.
         preset: ``"openood"`` or ``"multiood"``.
         parameters: name → parameters that override the preset's.
@@ -166,6 +170,8 @@ def choose(
             that it doesn't have, or of another type; for a preset that the engine lacks.
     """
     check_engine(engine)
+    if names == ALL:
+        names = all_scores()
     asked = list(DEFAULT_SCORES) if names is None else _as_written(names)
     parameters = {"".join(name.split()): dict(each or {}) for name, each in (parameters or {}).items()}
     written = [each for each in asked if isinstance(each, str)]
@@ -213,6 +219,25 @@ def _as_written(names: str | Iterable[str | Postprocessor]) -> list[str | Postpr
     return [objects.get(name, name) for name in written]
 
 
+def all_scores() -> list[str]:
+    """Return the names of all native scores but those that combine others, in order."""
+    kinds = {name: POSTPROCESSORS.get(name) for name in POSTPROCESSORS.names()}
+    return [
+        name
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, Postprocessor) and not issubclass(kind, Combination)
+    ]
+
+
+@contextmanager
+def leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
+    """Note a `UserError` inside in ``left_out``, name → reason, and go on."""
+    try:
+        yield
+    except UserError as error:
+        left_out.setdefault(name, str(error).removeprefix(f"{name}: "))
+
+
 def named(each: Chosen, chosen: Sequence[Chosen]) -> AbstractContextManager[None]:
     """Say of an error inside which score it comes from, and how to go on without it."""
     return naming(each.name, [other.asked or other.name for other in chosen if other is not each])
@@ -226,6 +251,7 @@ def run(
     sets: Mapping[str, Embeddings],
     options: ScoringOptions | None = None,
     around: Callable[[Chosen], AbstractContextManager[Any]] | None = None,
+    left_out: dict[str, str] | None = None,
 ) -> list[dict[str, Scores]]:
     """Fit scores and apply them to sets; what native ones share is computed once.
 
@@ -237,9 +263,10 @@ def run(
         sets: name → set to be scored.
         options: how to compute.
         around: the context that each score's work runs in; `named` without it.
+        left_out: where given, a score that can't be fitted or applied is put there, name → reason; the others go on.
 
     Returns:
-        For every score, name of the set → its `Scores`.
+        For every score that isn't left out, name of the set → its `Scores`.
 
     Raises:
         UserError: of a score that can't be fitted or applied, with its name and how to go on without it.
@@ -248,11 +275,22 @@ def run(
 
     def context(score: Any) -> AbstractContextManager[Any]:
         each = of[id(score)]
+        if left_out is not None:
+            stack = ExitStack()
+            stack.enter_context(leaving_out(each.name, left_out))
+            if around is not None:
+                stack.enter_context(around(each))
+            return stack
         return named(each, chosen) if around is None else around(each)
 
     scores = [each.score for each in chosen]
     options = options if options is not None else ScoringOptions()
     with computing(options.threads):
         fit_all(scores, train, val, head, options, context)
-        found = score_all(scores, sets, options, context)
-    return [{name: found[name][i] for name in sets} for i in range(len(chosen))]
+        fitted = [each for each in chosen if each.name not in (left_out or ())]
+        found = score_all([each.score for each in fitted], sets, options, context)
+    return [
+        {name: found[name][i] for name in sets}
+        for i, each in enumerate(fitted)
+        if each.name not in (left_out or ())
+    ]

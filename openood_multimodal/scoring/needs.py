@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import UserError
 from ..postprocessors.base import Postprocessor
-from ..postprocessors.run import Chosen, named
+from ..postprocessors.run import Chosen, leaving_out, named
 from ..postprocessors.spec import build_score
 from ..registry import POSTPROCESSORS
 from .task import Task
@@ -72,6 +72,25 @@ def require_given(chosen: Sequence[Chosen], task: Task, fit_on: str, why_no_head
     rest.sort(key=lambda each: bool(each.score.reads_features))
     remedy = f"Or leave them out: --postprocessors {','.join(each.asked for each in rest)}" if rest else ""
     raise UserError(f"{'; '.join(parts)}. {remedy}".rstrip())
+
+
+def able(
+    chosen: Sequence[Chosen], task: Task, fit_on: str, why_no_head: str = ""
+) -> tuple[list[Chosen], dict[str, str]]:
+    """Return the scores that have what they need, and name → reason of the others.
+
+    Args:
+        chosen: the scores.
+        task: the sets, checked.
+        fit_on: see `require_given`.
+        why_no_head: see `require_given`.
+    """
+    left_out: dict[str, str] = {}
+    for each in chosen:
+        with leaving_out(each.name, left_out):
+            require_given([each], task, fit_on, why_no_head)
+            require_inputs([each], task, fit_on)
+    return [each for each in chosen if each.name not in left_out], left_out
 
 
 def _need(names: Sequence[str]) -> str:

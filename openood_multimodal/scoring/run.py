@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 from tqdm import tqdm
 
 from ..doubts import PROBABILITIES, look_like_probabilities, look_normalised
@@ -121,6 +122,7 @@ def run_jobs(
     seed: int = 0,
     settings: ScoringSettings | None = None,
     progress: bool = False,
+    left_out: dict[str, str] | None = None,
 ) -> tuple[list[Result], Warnings]:
     """Fit and evaluate every score; native ones together, so that what they share is computed once.
 
@@ -132,6 +134,8 @@ def run_jobs(
         seed: of the bootstrap intervals.
         settings: threads, device, rows held at once, precision.
         progress: whether to show bars (on a terminal), with rows per second.
+        left_out: where given, scores that can't be fitted are put there, name → reason; the results are ranked then, by
+            their mean AUROC over the OOD sets.
 
     Raises:
         UserError: when a score can't be fitted to the data, for instance K > N; for a device that isn't there.
@@ -144,12 +148,13 @@ def run_jobs(
 
     @contextmanager
     def around(job: Chosen) -> Iterator[None]:
-        with caught.at(job.name), named(job, jobs):
+        with caught.at(job.name), named(job, jobs) if left_out is None else nullcontext():
             yield
 
     train, val = (None if each is None else each.embeddings for each in (task.fitting(fit_on), task.val))
     sets = {name: each.embeddings for name, each in {ID_NAME: task.test, **task.ood}.items()}
-    found = run(jobs, train, val, task.head, sets, options, around)
+    found = run(jobs, train, val, task.head, sets, options, around, left_out)
+    jobs = [job for job in jobs if job.name not in (left_out or ())]
     results = []
     bar = tqdm(jobs, desc="Evaluate", unit="score", leave=False, disable=None if progress else True)
     for job, of_sets in zip(bar, found, strict=True):
@@ -169,4 +174,22 @@ def run_jobs(
         if task.shaped:
             notes.append(f"{job.name}: features already shaped by {task.shaped}, scored by their energy.")
         results.append(Result(job, scores, result, tuple(notes)))
+    if left_out is not None:
+        results.sort(key=lambda each: -each.found.means[AVERAGE]["AUROC"].value)
     return results, caught
+
+
+def rank_correlation(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """Return score → score → Spearman's rank correlation of their confidences over all scored samples."""
+    ranks = [
+        scipy.stats.rankdata(np.concatenate([each.conf for each in result.scores.values()]))
+        for result in results
+    ]
+    names = [result.postprocessor for result in results]
+    if len(names) < 2:
+        return {name: {name: 1.0} for name in names}
+    with np.errstate(invalid="ignore"):  # a score whose confidences are all equal has none: NaN
+        found = np.corrcoef(np.stack(ranks))
+    return {
+        one: dict(zip(names, map(float, row), strict=True)) for one, row in zip(names, found, strict=True)
+    }

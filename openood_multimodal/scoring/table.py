@@ -11,10 +11,10 @@ from ..errors import UserError
 from ..linalg.torch_arithmetic import arithmetic_for
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.options import ScoringSettings
-from ..postprocessors.run import NATIVE, Chosen, Parameters, check_fit_on, choose
-from .needs import for_shaped, require_given, require_inputs
+from ..postprocessors.run import ALL, NATIVE, Chosen, Parameters, check_fit_on, choose
+from .needs import able, for_shaped, require_given, require_inputs
 from .recording import Recorder, about_from
-from .run import Result, run_jobs
+from .run import Result, rank_correlation, run_jobs
 from .shared_rows import START
 from .task import Task, check_ood_names, checked, read_task
 
@@ -38,6 +38,14 @@ class Sources(NamedTuple):
     why_no_head: str = ""
 
 
+class Prepared(NamedTuple):
+    """What is to be computed: the sets, the scores, and the scores that can't run, name → reason."""
+
+    task: Task
+    jobs: list[Chosen]
+    left_out: dict[str, str] | None = None
+
+
 def prepare(
     sources: Sources,
     names: str | Iterable[str | Postprocessor] | None,
@@ -45,7 +53,7 @@ def prepare(
     parameters: Parameters,
     fit_on: str,
     engine: str = NATIVE,
-) -> tuple[Task, list[Chosen]]:
+) -> Prepared:
     """Choose the scores, read the sets, and check all that can be checked before the first score is computed.
 
     Raises:
@@ -55,11 +63,17 @@ def prepare(
     check_fit_on(fit_on)
     chosen = choose(names, engine, preset, parameters)
     read = read_task(*sources[:5])
+    if names == ALL:
+        task = checked(read, sources.slices)
+        if task.shaped is not None:
+            raise UserError(f"these features have been shaped by {task.shaped} already; name the scores.")
+        jobs, left_out = able(chosen, task, fit_on, sources.why_no_head)
+        return Prepared(task, jobs, left_out)
     chosen = for_shaped(chosen, read.shaped, preset)
     require_given(chosen, read, fit_on, sources.why_no_head)
     task = checked(read, sources.slices)
     require_inputs(chosen, task, fit_on)
-    return task, chosen
+    return Prepared(task, chosen)
 
 
 def evaluate(
@@ -100,6 +114,8 @@ def evaluate(
             where all sets are stores with logits, for scores that read no more.
         val: ID validation set, for ReAct's threshold (the training set's features without it).
         postprocessors: names, or text with commas, or objects; None: the nine of `DEFAULT_SCORES`.
+            ``"all"``: every native score that can run, the best first (``.attrs["left_out"]``: name → why another
+            can't, ``.attrs["rank_correlation"]``: Spearman's, score → score).
             ``per_modality(knn,combine=max)`` and ``ensemble(msp,knn)`` combine scores, ``openood/<name>`` is
             OpenOOD's own beside native ones.
         preset: ``"openood"`` or ``"multiood"``.
@@ -144,13 +160,20 @@ def evaluate(
     said = about_from(about)
     if about and records is None:
         raise UserError("about names the rows of records; give records=, the folder for them, too.")
-    task, jobs = prepare(sources, postprocessors, preset, parameters or {}, fit_on, engine)
+    task, jobs, left_out = prepare(sources, postprocessors, preset, parameters or {}, fit_on, engine)
     recorder = Recorder(task, said, preset, fit_on, parameters or {})
     if records is not None:
         recorder.check_folder(records)
     with_intervals = intervals or records is not None
     results, caught = run_jobs(
-        jobs, task, fit_on, intervals=with_intervals, seed=seed, settings=settings, progress=progress
+        jobs,
+        task,
+        fit_on,
+        intervals=with_intervals,
+        seed=seed,
+        settings=settings,
+        progress=progress,
+        left_out=left_out,
     )
     if records is not None:
         recorder.write(records, recorder.records(results))
@@ -159,6 +182,8 @@ def evaluate(
         warnings.warn(line, stacklevel=2)
     table = ResultTable(percent_rows(results, intervals))
     table.attrs["notes"] = [note for result in results for note in result.notes]
+    if left_out is not None:
+        table.attrs |= {"left_out": left_out, "rank_correlation": rank_correlation(results)}
     return table
 
 
