@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import SequentialSampler
 
-from ..evaluators import MultimodalOODEvaluator
+from ..evaluators import MultimodalOODEvaluator, evaluate_sets
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores, write_scores
 from ..evaluators.recordings import unseen_sets
 from ..files.paths import file_name, remove
@@ -20,7 +20,7 @@ from ..pipelines.extract import skipped_clips
 from ..pipelines.recording import Scored, TestedRun, print_results
 from ..postprocessors.run import engine_of
 from ..reporting.records import SUFFIX, ResultRecord
-from ..vocabulary import EVALUATOR_GROUPS
+from ..vocabulary import EVALUATOR_GROUPS, TEST_GROUPS
 from .host import describe_openood
 from .native import NativePostprocessor
 from .recipes import RECIPES, openood_defaults, postprocessor_config
@@ -62,7 +62,7 @@ class HostRecorder:
             else:
                 with _Seen(postprocessor) as seen:
                     result = eval_ood(net, id_loaders, ood_loaders, postprocessor, **more)
-                results = [] if more.get("fsood") else self._again(seen, net, id_loaders, ood_loaders)
+                results = [] if more.get("fsood") else self._again(seen, id_loaders, ood_loaders)
             if not more.get("fsood"):
                 self.postprocessor, self.results = postprocessor, results
                 self._run = self._tested(id_loaders, ood_loaders)
@@ -92,22 +92,24 @@ class HostRecorder:
         return records
 
     def _again(
-        self, seen: _Seen, net: Any, id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]
+        self, seen: _Seen, id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]
     ) -> list[OODResult]:
         """Return the results of OpenOOD's evaluator with all metrics of records, from the scores that it saw."""
+        groups = {
+            group: {name: seen.scores(loader) for name, loader in ood_loaders[group].items()}
+            for group in TEST_GROUPS
+            if ood_loaders.get(group)
+        }
+        if not groups:
+            return []
         chosen = seen.chosen() if self.config["postprocessor"].get("APS_mode") else None
-        results = []
-        for name, groups in EVALUATOR_GROUPS.items():
-            if not all(ood_loaders.get(group) for group in groups):
-                continue
-            quiet = {"save_scores": False, "save_csv": False}
-            section = {"evaluator": {"name": name}, "recorder": quiet, "seed": self.config.get("seed")}
-            evaluator = MultimodalOODEvaluator(section)
-            evaluator.unseen = _unseen(id_loaders, ood_loaders)
-            results.append(
-                replace(evaluator.eval_ood(net, id_loaders, ood_loaders, seen), hyperparameters=chosen)
+        known, unseen = seen.scores(id_loaders["test"]), _unseen(id_loaders, ood_loaders)
+        seed = int(self.config.get("seed") or 0)
+        return [
+            evaluate_sets(
+                known, groups, postprocessor=seen.name, seed=seed, unseen=unseen, hyperparameters=chosen
             )
-        return results
+        ]
 
     def _tested(self, id_loaders: Mapping[str, Any], ood_loaders: Mapping[str, Any]) -> TestedRun:
         checkpoint = self.config["network"].get("checkpoint")
@@ -135,7 +137,7 @@ class HostRecorder:
 
 @dataclass
 class _Seen:
-    """Keeps what a postprocessor's ``inference`` returns, and answers for it afterwards."""
+    """Keeps what a postprocessor's ``inference`` returns."""
 
     postprocessor: Any
 
@@ -161,7 +163,7 @@ class _Seen:
         if self._before is not None:
             self.postprocessor.inference = self._before
 
-    def inference(self, _net: Any, loader: Any, *_: Any) -> SetScores:
+    def scores(self, loader: Any) -> SetScores:
         """Return what was kept of ``loader``."""
         return self._scores[id(loader)]
 

@@ -122,7 +122,7 @@ def test_a_postprocessor_is_as_before_once_it_was_watched(wrapped):
     with _Seen(found) as seen:
         found.inference(None, rows := [1, 2])
     assert vars(found) == before
-    assert seen.inference(None, rows).conf.tolist() == rows
+    assert seen.scores(rows).conf.tolist() == rows
 
 
 def test_image_runs_leave_none(standin, image_config, run_openood, tmp_path, capsys):
