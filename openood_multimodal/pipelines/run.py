@@ -157,21 +157,16 @@ class Run(ABC):
         Raises:
             UserError: naming the first setting that differs.
         """
-        difference = self._difference()
-        if difference is not None and not self.replaces_other_settings:
+        begun = _read(self.folder / "job.json")
+        if begun is None or self.replaces_other_settings:
+            return
+        settings = json.loads(json.dumps(self.settings(), default=str))
+        difference = first_difference(begun.get("settings", {}), settings)
+        if difference is not None:
             raise UserError(
                 f"{self.folder} holds a run of other settings ({difference}); give another --output-dir, or delete "
                 "that folder."
             )
-
-    def _difference(self) -> str | None:
-        """Return in what the run that was begun in the folder differs from this one; None for nothing."""
-        begun = _read(self.folder / "job.json")
-        if begun is None:
-            return None
-        if self.replaces_other_settings:  # nobody is told in what they differ
-            return None if begun.get("digest") == self.digest() else "its digest"
-        return first_difference(begun.get("settings", {}), _plain(self.settings()))
 
     def run(self) -> None:
         """Train, extract, score; go on where an earlier run of the same settings stopped.
@@ -185,24 +180,23 @@ class Run(ABC):
             if self.is_done():
                 return
             self.check_folder()
-            if self.replaces_other_settings and self.folder.exists() and not self._can_go_on():
+            settings = self.settings()
+            digest = _digest(settings)
+            if self.replaces_other_settings and self.folder.exists() and not self._goes_on(digest):
                 remove_tree(self.folder.parent, self.folder.name)
-            write_json(self.folder / "job.json", {**self.about(), **self._begun_mark()})
+            begun = {"digest": digest} if self.replaces_other_settings else {"settings": settings}
+            write_json(
+                self.folder / "job.json", json.loads(json.dumps({**self.about(), **begun}, default=str))
+            )
             for command in self.commands():
                 command.run()
             self.tidy()
-            write_json(self.folder / "done.json", {**self.about(), "digest": self.digest()})
+            write_json(self.folder / "done.json", {**self.about(), "digest": digest})
 
-    def _can_go_on(self) -> bool:
+    def _goes_on(self, digest: str) -> bool:
         """Whether these settings were begun here, and not finished: a finished run keeps no state to go on from."""
-        return self.is_begun() and not (self.folder / "done.json").exists() and self._difference() is None
-
-    def _begun_mark(self) -> dict[str, Any]:
-        return (
-            {"digest": self.digest()}
-            if self.replaces_other_settings
-            else {"settings": _plain(self.settings())}
-        )
+        begun = _read(self.folder / "job.json") or {}
+        return begun.get("digest") == digest and not (self.folder / "done.json").exists()
 
     def tidy(self) -> None:  # noqa: B027 - nothing, unless a planner wants it
         """Remove what a finished run doesn't keep."""
@@ -218,10 +212,6 @@ def words_of(settings: Mapping[str, str]) -> list[str]:
 
 def _digest(settings: Any) -> str:
     return text_sha256(json.dumps(settings, sort_keys=True, default=str))
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:
