@@ -10,25 +10,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .ash import ASH
-    from .base import Postprocessor
-    from .discrepancy import Discrepancy
-    from .ebo import EBO
-    from .ensemble import Ensemble
-    from .gen import GEN
-    from .knn import KNN
-    from .mds import MDS
-    from .mls import MLS
-    from .msp import MSP
-    from .options import ScoringOptions, ScoringSettings
-    from .params import NoParams, ScoreInfo
-    from .per_modality import PerModality
-    from .plan import fit_all, score_all
-    from .react import ReAct
-    from .rows import Rows
-    from .shared import Shared
-    from .training import Needs
-    from .vim import ViM
+    from .ash import ASH as ASH
+    from .base import Postprocessor as Postprocessor
+    from .discrepancy import Discrepancy as Discrepancy
+    from .ebo import EBO as EBO
+    from .ensemble import Ensemble as Ensemble
+    from .gen import GEN as GEN
+    from .knn import KNN as KNN
+    from .mds import MDS as MDS
+    from .mls import MLS as MLS
+    from .msp import MSP as MSP
+    from .options import ScoringOptions as ScoringOptions
+    from .options import ScoringSettings as ScoringSettings
+    from .params import NoParams as NoParams
+    from .params import ScoreInfo as ScoreInfo
+    from .per_modality import PerModality as PerModality
+    from .plan import fit_all as fit_all
+    from .plan import score_all as score_all
+    from .react import ReAct as ReAct
+    from .rows import Rows as Rows
+    from .shared import Shared as Shared
+    from .training import Needs as Needs
+    from .vim import ViM as ViM
 
 _MODULES = {
     "ASH": "ash",
@@ -55,30 +58,7 @@ _MODULES = {
     "score_all": "plan",
 }
 
-__all__ = [
-    "ASH",
-    "EBO",
-    "GEN",
-    "KNN",
-    "MDS",
-    "MLS",
-    "MSP",
-    "Discrepancy",
-    "Ensemble",
-    "Needs",
-    "NoParams",
-    "PerModality",
-    "Postprocessor",
-    "ReAct",
-    "Rows",
-    "ScoreInfo",
-    "ScoringOptions",
-    "ScoringSettings",
-    "Shared",
-    "ViM",
-    "fit_all",
-    "score_all",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
