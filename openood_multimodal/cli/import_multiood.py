@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
     from tqdm import tqdm
 
-    from ..embeddings.multiood import find_groups, import_group, select_groups
+    from ..embeddings.multiood import find_groups, import_group, score_command, select_groups
     from ..scoring.inputs import parse_slices
 
     slices = parse_slices(options.slices) if options.slices is not None else None
@@ -101,35 +101,3 @@ def _report(each: ImportedGroup) -> None:
         print(
             f"  no {' and no '.join(absent)} files: scores that are fitted need train, or val with --fit-on val"
         )
-
-
-def score_command(each: ImportedGroup) -> list[str]:
-    """Return the words of the command that scores these stores with all scores that can use them."""
-    key, rows = each.group.key, each.rows
-    words = ["openood-mm", "score"]
-    if not key.shaped:
-        words += [w for name in ("train", "val") if name in rows for w in (f"--{name}", str(each.path(name)))]
-    words += ["--test", str(each.path("test")), "--ood"]
-    words += [f"{name.removeprefix('ood/')}={each.path(name)}" for name in each.group.ood]
-    if each.fit.head is not None:
-        words += ["--head", str(each.folder / "head.npz")]
-    # the authors fit to the validation set where ID is Kinetics, and have no training files for it
-    on_val = "val" in rows and (key.id == "Kinetics" or "train" not in rows)
-    if on_val and not key.shaped:
-        words += ["--fit-on", "val"]
-    names = _usable(each, fits=on_val or "train" in rows)
-    if names is not None:
-        words += ["--postprocessors", ",".join(names)]
-    return [*words, "--preset", "multiood", "--out", str(each.folder / "results")]
-
-
-def _usable(each: ImportedGroup, fits: bool) -> list[str] | None:
-    """Return the scores that can run, or None for all."""
-    shaped = each.group.key.shaped
-    if shaped:
-        return [shaped if shaped in ("ash", "react") else "ebo"]
-    head = each.fit.head is not None
-    if head and fits:
-        return None
-    names = ["msp", "ebo", "mls", "gen"]
-    return [*names, *(["mds", "knn"] if fits else []), *(["ash"] if head else [])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from ..datasets.split_card import FILE_NAME, SplitCard, entry_of
 from ..errors import UserError
 from ..files import is_clutter, read_json
 from ..files.atomic import write_json
-from ..files.locks import claim
-from ..making.derive import do_jobs
+from ..making.derive import do_jobs, waiting_claim
 from ..naming import did_you_mean
 from ..registry import CLIP_LAYOUTS
 from .plan import SPLITS, class_names, plan
@@ -131,36 +129,24 @@ def _take(folder: Path, request: Request) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; MovingShapes needs a folder.")
     path = folder / RECIPE
-    while True:
-        with claim(path) as claimed:
-            if claimed != "busy":
-                if path.is_file():
-                    _check_recipe(path, wanted)
-                else:
-                    _check_empty(folder)
-                    write_json(path, wanted)
-                return
-        time.sleep(0.05)
-
-
-def _check_recipe(path: Path, wanted: dict[str, Any]) -> None:
-    found = read_json(path, "the recipe of MovingShapes", "Choose another folder.")
-    found = found if isinstance(found, dict) else {}
-    for key, value in wanted.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{path.parent} holds MovingShapes with {key} {found.get(key)!r}, not {value!r} ({path.name} says "
-                "how it was made). Use the same settings, choose another folder, or remove this one."
-            )
-
-
-def _check_empty(folder: Path) -> None:
-    others = sorted(name for name in os.listdir(folder) if not is_clutter(name))
-    if others:
-        raise UserError(
-            f"{folder / others[0]} is not part of MovingShapes, which goes into a folder of its own. "
-            "Choose a new or an empty one."
-        )
+    with waiting_claim(path):
+        if not path.is_file():
+            others = sorted(name for name in os.listdir(folder) if not is_clutter(name))
+            if others:
+                raise UserError(
+                    f"{folder / others[0]} is not part of MovingShapes, which goes into a folder of its own. "
+                    "Choose a new or an empty one."
+                )
+            write_json(path, wanted)
+            return
+        found = read_json(path, "the recipe of MovingShapes", "Choose another folder.")
+        found = found if isinstance(found, dict) else {}
+        for key, value in wanted.items():
+            if found.get(key) != value:
+                raise UserError(
+                    f"{folder} holds MovingShapes with {key} {found.get(key)!r}, not {value!r} ({path.name} says "
+                    "how it was made). Use the same settings, choose another folder, or remove this one."
+                )
 
 
 def _write_manifests(folder: Path, request: Request) -> dict[str, Path]:
@@ -180,7 +166,8 @@ def _write_manifests(folder: Path, request: Request) -> dict[str, Path]:
         )
         paths[split] = folder / f"{split}.csv"
         entries[split] = entry_of(manifest, f"{split}.csv")
-        _write_if_absent(paths[split], manifest)
+        if not paths[split].is_file():  # a user's cut of it is not lost
+            manifest.write(paths[split])
     card = SplitCard(
         benchmark=BENCHMARK,
         benchmark_version=VERSION,
@@ -194,9 +181,3 @@ def _write_manifests(folder: Path, request: Request) -> dict[str, Path]:
     if not (folder / FILE_NAME).is_file():
         card.write(folder)
     return paths
-
-
-def _write_if_absent(path: Path, manifest: Manifest) -> None:
-    """Write a manifest; one that is there stays, so that a user's cut of it is not lost."""
-    if not path.is_file():
-        manifest.write(path)

@@ -12,6 +12,7 @@ from openood_multimodal.embeddings.multiood import (
     head_from_checkpoint,
     head_from_outputs,
     import_group,
+    score_command,
     select_groups,
 )
 from openood_multimodal.embeddings.multiood.groups import SavedSet
@@ -223,6 +224,9 @@ def test_stores_hold_what_was_saved(tmp_path):
         np.testing.assert_array_equal(got.labels, -1 if split == "eval" else saved["label"])
         assert got.slices == {"video": (0, 7), "flow": (7, 12)}
         assert "shaped" not in store.meta["digests"]
+    words = score_command(done)
+    assert words[:4] == ["openood-mm", "score", "--train", str(done.path("train"))]
+    assert words[words.index("--ood") + 1] == f"hmdb51={done.path('ood/hmdb51')}"
     again = {p: p.stat().st_mtime_ns for p in done.folder.rglob("*.npy")}
     import_group(group, tmp_path / "out", SLICES)
     assert {p: p.stat().st_mtime_ns for p in done.folder.rglob("*.npy")} == again

@@ -7,7 +7,7 @@ of one training together and checks that none is missing, `head` recovers the fu
 
 from .groups import Group, find_groups, select_groups
 from .head import HeadFit, head_from_checkpoint, head_from_outputs
-from .stores import ImportedGroup, import_group
+from .stores import ImportedGroup, import_group, score_command
 
 __all__ = [
     "Group",
@@ -17,5 +17,6 @@ __all__ = [
     "head_from_checkpoint",
     "head_from_outputs",
     "import_group",
+    "score_command",
     "select_groups",
 ]

@@ -196,3 +196,38 @@ def _note(group: Group, sets: Mapping[str, SavedSet], fit: HeadFit) -> dict[str,
         "head": {"source": fit.source, "missing": fit.missing, "residual": fit.residual},
         "package_version": __version__,
     }
+
+
+def score_command(each: ImportedGroup) -> list[str]:
+    """Return the words of the command that scores these stores with all scores that can use them.
+
+    What `import_group` gave is turned into ``openood-mm score ... --preset multiood``; no word is quoted.
+    """
+    key, rows = each.group.key, each.rows
+    words = ["openood-mm", "score"]
+    if not key.shaped:
+        words += [w for name in ("train", "val") if name in rows for w in (f"--{name}", str(each.path(name)))]
+    words += ["--test", str(each.path("test")), "--ood"]
+    words += [f"{name.removeprefix('ood/')}={each.path(name)}" for name in each.group.ood]
+    if each.fit.head is not None:
+        words += ["--head", str(each.folder / "head.npz")]
+    # the authors fit to the validation set where ID is Kinetics, and have no training files for it
+    on_val = "val" in rows and (key.id == "Kinetics" or "train" not in rows)
+    if on_val and not key.shaped:
+        words += ["--fit-on", "val"]
+    names = _usable(each, fits=on_val or "train" in rows)
+    if names is not None:
+        words += ["--postprocessors", ",".join(names)]
+    return [*words, "--preset", "multiood", "--out", str(each.folder / "results")]
+
+
+def _usable(each: ImportedGroup, fits: bool) -> list[str] | None:
+    """Return the scores that can run, or None for all."""
+    shaped = each.group.key.shaped
+    if shaped:
+        return [shaped if shaped in ("ash", "react") else "ebo"]
+    head = each.fit.head is not None
+    if head and fits:
+        return None
+    names = ["msp", "ebo", "mls", "gen"]
+    return [*names, *(["mds", "knn"] if fits else []), *(["ash"] if head else [])]
