@@ -66,6 +66,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "dice": "postprocessors.dice:DICE",
         "discrepancy": "postprocessors.discrepancy:Discrepancy",
         "doctor": "postprocessors.entropy:Doctor",
+        "dte_np": "postprocessors.dte:DTENonParametric",
         "ebo": "postprocessors.ebo:EBO",
         "ensemble": "postprocessors.ensemble:Ensemble",
         "entropy": "postprocessors.entropy:Entropy",
@@ -103,6 +104,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "residual": "postprocessors.residual:Residual",
         "rmds": "postprocessors.rmds:RMDS",
         "rmds_pp": "postprocessors.unit_norm:RMDSPlusPlus",
+        "rpo": "postprocessors.rpo:RPO",
         "scale": "postprocessors.scale:Scale",
         "she": "postprocessors.she:SHE",
         "temperature_scaling": "postprocessors.temperature:TemperatureScaling",
@@ -113,6 +115,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "engines": {
         "native": "postprocessors.run:NativeEngine",
         "openood": "plugin.engine:OpenOODEngine",
+        "pyod": "postprocessors.pyod:PyODEngine",
     },
     "evaluators": {
         "far_ood": "evaluators.ood:MultimodalOODEvaluator",

@@ -550,12 +550,26 @@ def lof(p: Problem) -> np.ndarray:
     return np.array(found)
 
 
+def rpo(p: Problem, projections: int = 1000, seed: int = 0) -> np.ndarray:
+    found = np.zeros(len(p.test))
+    for u in np.random.default_rng(seed).standard_normal((p.train.dim, projections)).T:
+        train, test = (x @ u / np.linalg.norm(u) for x in (p.train.features, p.test.features))
+        deviation = np.median(np.abs(train - np.median(train)))
+        found = np.maximum(found, np.abs(test - np.median(train)) / deviation)
+    return -found
+
+
+def dte_np(p: Problem, K: int = 5) -> np.ndarray:
+    distances = [np.sort(np.square(p.train.features - x).sum(axis=1)) for x in p.test.features]
+    return np.array([-each[:K].mean() for each in distances])
+
+
 LITERAL: dict[str, Callable[..., np.ndarray]] = {
     each.__name__: each
     for each in (
         *(ash_p, ash_s, dice, doctor, entropy, fdbd, gradnorm, klm, lts, mds_pp, nci, nnguide, odin),
-        *(conjnorm, gmm, igeood, igeood_features, knn_whitened, lof, low_variance, modality_drop),
-        *(modality_virtual_logits, nac, neco, ocsvm, optfs, pnml, wdiscood),
+        *(conjnorm, dte_np, gmm, igeood, igeood_features, knn_whitened, lof, low_variance, modality_drop),
+        *(modality_virtual_logits, nac, neco, ocsvm, optfs, pnml, rpo, wdiscood),
         *(relation, residual, rmds, rmds_pp, scale, she, temperature_scaling, vra),
     )
 }
@@ -568,6 +582,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "nci": [{}, {"alpha": 0.1}],
     "relation": [{}, {"pow": 4}],
     "conjnorm": [{}, {"p": 1.5, "temperature": 0.5}],
+    "dte_np": [{}, {"K": 1}],
+    "rpo": [{"projections": 50}],
     "igeood": [{"temperature": 2.0}],
     "knn_whitened": [{}, {"K": 3}],
     "low_variance": [{}, {"variance": 0.2}],
