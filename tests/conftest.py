@@ -64,6 +64,7 @@ class Tiny:
             *("run", "--config", f"datasets/{_data(data)}.yml", "networks/mlp_fusion.yml"),
             *(f"pipelines/train/{training}.yml", *files, *SMALL, *npmix),
             *("--optimizer.num_epochs", "3", "--optimizer.lr", "0.01", "--recorder.tensorboard", "false"),
+            *("--recorder.min_state_seconds", "0"),
             *("--output_dir", str(self.folder), "--exp_name", "run", *more),
         ]
 

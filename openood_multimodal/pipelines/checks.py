@@ -46,9 +46,10 @@ def check_config(config: Mapping[str, Any], sections: Sequence[str]) -> None:
     recorder = config.get("recorder")
     if recorder is not None and not isinstance(recorder, Mapping):
         raise UserError(f"recorder must be a section of 'key: value' lines, got {recorder!r}.")
-    seconds = (recorder or {}).get("state_seconds", 0)
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
-        raise UserError(f"recorder.state_seconds is {seconds!r}; it must be a number of seconds, at least 0.")
+    for key in ("state_seconds", "min_state_seconds"):
+        seconds = (recorder or {}).get(key, 0)
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+            raise UserError(f"recorder.{key} is {seconds!r}; it must be a number of seconds, at least 0.")
     _check_numbers({"seed": config.get("seed")}, "")
     for name in (*sections, "ood_dataset", "recorder"):
         _check_numbers(config.get(name) or {}, f"{name}.")

@@ -62,6 +62,7 @@ class TrainPipeline:
         recorder = config.get("recorder") or {}
         self.state_interval = int(recorder.get("state_interval", 1))
         self.state_seconds = float(recorder.get("state_seconds", 600))
+        self.min_state_seconds = float(recorder.get("min_state_seconds", 5))
         self.tensorboard = bool(recorder.get("tensorboard", True))
         self.quiet = bool(recorder.get("quiet", False))
 
@@ -119,6 +120,7 @@ class TrainPipeline:
         self._last_state = time.monotonic()
         epochs = int(config["optimizer"]["num_epochs"])
         steps = len(loaders["train"])
+        saved = time.monotonic()
         with tqdm(
             total=epochs * steps,
             initial=(first - 1) * steps,
@@ -149,7 +151,8 @@ class TrainPipeline:
                     **_shown(timing),
                 )
                 last = epoch_idx == epochs
-                if last or (self.state_interval and epoch_idx % self.state_interval == 0):
+                due = self.state_interval and epoch_idx % self.state_interval == 0
+                if last or (due and time.monotonic() - saved >= self.min_state_seconds):
                     log.write()
                     self._write_checkpoint("best", best["network"], best, trainer, loaders)
                     if last:
@@ -158,6 +161,7 @@ class TrainPipeline:
                         )
                     if self.state_interval:
                         self._write_state(epoch_idx, net, trainer, best, log)
+                    saved = time.monotonic()
         log.close()
         result = self._result({"best": best})
         if not self.quiet:

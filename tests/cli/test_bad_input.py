@@ -81,6 +81,7 @@ FILES = {
     "missing section": ("evaluator: _DELETE_CONFIG_", "evaluator must be a section"),
     "seed that is text": ("seed: zero", "seed is 'zero'"),
     "interval that is text": ("recorder: {state_interval: often}", "recorder.state_interval is 'often'"),
+    "seconds below none": ("recorder: {state_seconds: -1}", "recorder.state_seconds is -1"),
     "scientific notation without a point": ("optimizer: {weight_decay: 1e-4}", "write 1.0e-4"),
     "bad YAML": ("trainer: [a2d", "line"),
     "same key twice": ("seed: 1\nseed: 2", "set twice"),

@@ -193,6 +193,32 @@ def test_state_interval(tiny, kill_at_step, interval):
     assert contents(tiny.folder / "run") == expected
 
 
+@pytest.mark.parametrize(("seconds", "written"), [("0", [1, 2, 3]), ("3600", [3])])
+def test_short_epochs_share_a_state(tiny, monkeypatch, seconds, written):
+    """The last epoch's state is written whatever the time."""
+    found = []
+    save = TrainPipeline._write_state
+    monkeypatch.setattr(
+        TrainPipeline,
+        "_write_state",
+        lambda self, epoch_idx, *rest: [found.append(epoch_idx), save(self, epoch_idx, *rest)],
+    )
+    TrainPipeline(tiny.config(tiny.train("a2d", "--recorder.min_state_seconds", seconds))).run()
+    assert found == written
+
+
+def test_killed_between_states(tiny, kill_at_step):
+    more = ("--optimizer.num_epochs", "4", "--recorder.min_state_seconds", "3600")
+    expected = reference(tiny, "a2d_npmix", *more)
+    words = tiny.train("a2d_npmix", *more)
+    kill_at_step(3 * FULL_STEPS + 1)
+    with pytest.raises(KilledError):
+        TrainPipeline(tiny.config(words)).run()
+    kill_at_step(10_000)
+    TrainPipeline(tiny.config(words)).run()
+    assert contents(tiny.folder / "run") == expected
+
+
 def test_augmentation_resumes_too(tiny, kill_at_step):
     """Noise is a function of (seed, epoch, index)."""
     noise = tiny.folder / "noise.yml"
