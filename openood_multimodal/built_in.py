@@ -28,6 +28,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "encoders": {
         "ast": "networks.clips.catalogue:AST",
+        "audio_cnn": "networks.clips.audio_cnn:AUDIO_CNN",
         "audio_resnet18": "networks.clips.catalogue:AUDIO_RESNET18",
         "i3d_r50": "networks.clips.catalogue:I3D_R50",
         "slowfast_r101": "networks.clips.catalogue:SLOWFAST_R101",
