@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "main", "subparser"]
 
 COMMANDS = {
     "run": Command("run", "run one config: train, extract or test (what OpenOOD's main.py does)"),
+    "demo": Command("demo", "train and test on real tables and generated clips, in a few minutes"),
     "benchmark": Command("benchmark", "trainings x partitions x seeds in one command, with a table"),
     "reproduce": Command("reproduce", "the rows of the paper's tables, ours beside the printed figures"),
     "compare-modalities": Command(
@@ -43,7 +44,7 @@ EPILOG = """examples:
   openood-mm run --config datasets/htad/htad_4_3.yml networks/mlp_fusion.yml pipelines/train/a2d_npmix.yml
   openood-mm run --config datasets/htad/htad_4_3.yml datasets/htad/htad_4_3_ood.yml networks/mlp_fusion.yml \\
       pipelines/test/near_ood.yml --network.checkpoint results/<run>/best.ckpt
-  openood-mm benchmark --suite demo
+  openood-mm demo
   openood-mm prepare moving_shapes --root data/moving_shapes
   openood-mm splits import --from MultiOOD
   openood-mm list trainers

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ..arrays import Embeddings
 from ..config import Config
@@ -26,6 +25,7 @@ from ..files.atomic import write_npz
 from ..files.paths import resolve_inside
 from ..networks import build_network
 from ..postprocessors.protocol import head_of
+from ..progress import progress
 from ..registry import PIPELINES
 from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .checks import check_config, check_trained
@@ -48,8 +48,7 @@ class _Rows(NamedTuple):
 def _embed(net: nn.Module, loader: DataLoader[Any], description: str, quiet: bool) -> Iterator[_Rows]:
     net.eval()
     device = next(net.parameters()).device
-    unit = {"unit": "batch", "leave": False, "disable": True if quiet else None}
-    for batch in tqdm(loader, desc=description, **unit):
+    for batch in progress(loader, desc=description, unit="batch", leave=False, quiet=quiet):
         if not len(batch["label"]):  # all of its clips were skipped
             continue
         output = net.forward_modalities(batch["data"].to(device, non_blocking=True))  # type: ignore[operator]

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..config import Config
 from ..datasets.loaders import build_loaders
 from ..errors import UserError
@@ -121,12 +119,12 @@ class TrainPipeline:
         epochs = int(config["optimizer"]["num_epochs"])
         steps = len(loaders["train"])
         saved = time.monotonic()
-        with tqdm(
+        with progress(
             total=epochs * steps,
             initial=(first - 1) * steps,
             desc=config["trainer"]["name"],
             unit="step",
-            disable=True if self.quiet else None,
+            quiet=self.quiet,
         ) as bar:
             trainer.epoch_progress = bar
             for epoch_idx in range(first, epochs + 1):

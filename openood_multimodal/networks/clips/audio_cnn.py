@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from ...errors import UserError
@@ -29,7 +31,7 @@ def _build(options: EncoderOptions) -> ClipEncoder:
     if options.depth is not None:
         raise UserError("audio_cnn has a fixed depth; leave depth out and set base_channels.")
     widths = [1, *(options.base_channels * 2**stage for stage in range(STAGES))]
-    backbone = nn.Sequential(*(_block(*pair) for pair in zip(widths, widths[1:], strict=False)))
+    backbone = nn.Sequential(*(_block(*pair) for pair in pairwise(widths)))
     return ClipEncoder(
         backbone,
         tuple((str(stage),) for stage in range(STAGES)),
@@ -42,4 +44,6 @@ def _build(options: EncoderOptions) -> ClipEncoder:
     )
 
 
-AUDIO_CNN = EncoderInfo("audio", 512, "four strided convolutions with batch norm; small, for CPUs", "cnn", _build)
+AUDIO_CNN = EncoderInfo(
+    "audio", 512, "four strided convolutions with batch norm; small, for CPUs", "cnn", _build
+)

