@@ -12,7 +12,19 @@ from pathlib import Path
 from ..errors import MissingPackageError, UserError
 from ..naming import did_you_mean
 
-CLIPS_SIZE = ("--size", "demo", "--height", "64", "--width", "80", "--frames", "24")
+CLIPS_SIZE = (
+    *("--size", "demo", "--height", "64", "--width", "80", "--frames", "24", "--clips", "1"),
+    *(
+        "--train-recordings",
+        "30",
+        "--val-recordings",
+        "10",
+        "--test-recordings",
+        "10",
+        "--ood-recordings",
+        "10",
+    ),
+)
 VIDEO = 'pip install "openood-multimodal[video,report]"'
 
 
@@ -55,7 +67,16 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
     flow = ("prepare", "flow", "--manifest", clips, "--root", clips, "--method", "dis_fast")
     made = [("prepare", "moving_shapes", "--root", clips, *size, "--workers", str(workers))]
     made += [(*flow, "--workers", str(workers))] if full else []
-    sheet = ("show", "bounce", "--manifest", f"{clips}/test.csv", "--root", clips, "--out", f"{out}/clip.png")
+    sheet = (
+        "show",
+        "Shapes030",
+        "--manifest",
+        f"{clips}/test.csv",
+        "--root",
+        clips,
+        "--out",
+        f"{out}/clip.png",
+    )
     clip_packages = {"av": VIDEO, "opencv-contrib-python": VIDEO, "mmaction2": VIDEO, "matplotlib": VIDEO}
     table_packages = {
         "multiviewstacking": "pip install --no-deps multiviewstacking==0.7.5",

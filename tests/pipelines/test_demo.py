@@ -1,0 +1,76 @@
+"""The demo's stages: every command is one, missing packages are named before anything runs, a failure stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from openood_multimodal.errors import MissingPackageError, UserError
+from openood_multimodal.pipelines.demo import Stage, demo_stages, run_demo
+from openood_multimodal.resources import configs_dir
+
+
+def stage(name: str, *commands: tuple[str, ...], packages: dict[str, str] | None = None) -> Stage:
+    return Stage(name, f"title of {name}", 95, packages or {}, commands, ("openood-mm its --own",))
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_every_suite_of_the_demo_can_be_planned(full: bool, tmp_path: Path) -> None:
+    suites = [
+        words[words.index("--suite") + 1]
+        for each in demo_stages(tmp_path, 2, full)
+        for words in each.commands
+        if words[0] == "benchmark"
+    ]
+    assert len(suites) == (2 if full else 3)
+    for name in suites:
+        assert (configs_dir() / "suites" / f"{name}.yml").is_file()
+
+
+def test_stages_run_in_order_and_end_with_the_leaderboard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Sequence[str]] = []
+
+    def run(words: Sequence[str]) -> int:
+        ran.append(words)
+        return 0
+
+    run_demo([stage("a", ("one",), ("two", "a b")), stage("b", ("three",))], tmp_path, run)
+    out = capsys.readouterr().out
+    assert [words[0] for words in ran] == ["one", "two", "three", "leaderboard"]
+    assert "=== 1 of 2: title of a\n    about 1 min 35 s on two cores" in out
+    assert "$ openood-mm two 'a b'" in out
+    assert "openood-mm its --own" in out
+
+
+def test_chosen_stages(tmp_path: Path) -> None:
+    ran: list[str] = []
+    stages = [stage("a", ("one",)), stage("b", ("two",))]
+    run_demo(stages, tmp_path, lambda words: ran.append(words[0]) or 0, ["b"])
+    assert ran == ["two", "leaderboard"]
+    with pytest.raises(UserError, match=r"no stage 'c'\. Known: a, b"):
+        run_demo(stages, tmp_path, lambda words: 0, ["c"])
+
+
+def test_a_failed_command_stops_the_demo(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def run(words: Sequence[str]) -> int:
+        ran.append(words[0])
+        return 2
+
+    with pytest.raises(UserError, match="goes on from there"):
+        run_demo([stage("a", ("one",), ("two",))], tmp_path, run)
+    assert ran == ["one"]
+
+
+def test_missing_packages_are_named_before_anything_runs(tmp_path: Path) -> None:
+    missing = {"no-such-package-of-anybody": "pip install it"}
+    stages = [stage("a", ("one",)), stage("b", ("two",), packages=missing)]
+    with pytest.raises(
+        MissingPackageError, match=r"needs no-such-package-of-anybody(.|\n)*pip install it(.|\n)*--stages a"
+    ):
+        run_demo(stages, tmp_path, lambda words: pytest.fail("ran"))
