@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..files import holding, reading
 from ..files.paths import remove
 from ..networks import build_network
+from ..progress import progress
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
 from ..trainers.rng import seed_everything
 from .card import describe_checkpoint
@@ -111,8 +112,8 @@ class TrainPipeline:
                 net.load_state_dict(state["network"])
                 trainer.load_state_dict(state["trainer"])
             first, best = state["epoch_idx"] + 1, dict(state["best"])
-            progress = state["trainer"].get("progress")
-            within = f" and {progress['batches']} batches of the next" if progress else ""
+            part = state["trainer"].get("progress")
+            within = f" and {part['batches']} batches of the next" if part else ""
             self._say(f"Resuming after epoch {state['epoch_idx']}{within}: {self.folder}")
 
         self._last_state = time.monotonic()
