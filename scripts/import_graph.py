@@ -87,7 +87,6 @@ KNOWN: frozenset[str] = frozenset(
         "inside a function: embeddings.multiood.head -> networks.clips.authors",
         "inside a function: postprocessors.base -> postprocessors.protocol",
         "inside a function: scoring.inputs -> embeddings.store",
-        "inside a function: scoring.recording -> config",
         "inside a function: scoring.table -> scoring.frame",
     }
 )

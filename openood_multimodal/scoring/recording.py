@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..arrays import arrays_digest
+from ..config import bind
 from ..errors import UserError
 from ..files import listed, text_sha256
 from ..files.folders import writing_together
@@ -239,6 +240,4 @@ def about_from(given: Mapping[str, Any] | None) -> About:
     Raises:
         UserError: for an unknown field, or a value of another type.
     """
-    from ..config import bind
-
     return bind(given, About, "about", ignore=())
