@@ -63,6 +63,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "ash": "postprocessors.ash:ASH",
         "ash_p": "postprocessors.ash:ASHP",
         "ash_s": "postprocessors.ash:ASHS",
+        "class_centres": "postprocessors.class_centres:ClassCentres",
         "conjnorm": "postprocessors.conjnorm:ConjNorm",
         "dice": "postprocessors.dice:DICE",
         "discrepancy": "postprocessors.discrepancy:Discrepancy",

@@ -1,0 +1,162 @@
+"""Class centres of a small encoder that is trained on the embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..arrays import Scores, check_labels
+from ..errors import UserError
+from ..linalg.rows import Floats
+from ..registry import POSTPROCESSORS
+from .base import Postprocessor
+from .params import ScoreInfo, require_number, require_whole
+from .rows import Rows
+
+if TYPE_CHECKING:
+    from .shared import Shared
+
+PARTS, WIDTH = 4, 128
+"""An encoded embedding is held against the centres in four parts of 128 columns each, TagOOD's."""
+
+
+@POSTPROCESSORS.register("class_centres")
+class ClassCentres(Postprocessor):
+    """Largest mean cosine of a trained encoding's four parts with those of a class centre: max_c mean_p cos(f_p, c_cp).
+
+    It is the embedding half of TagOOD.  The encoder, here two linear layers with a ReLU (TagOOD: a transformer over
+    image tokens), learns to classify the training rows and to stay near moving class centres:
+    CE + ``center_weight`` · Σ_p mean (f_p - c_yp)².  Afterwards the centres are the class means of f over all training
+    rows, which the moving ones approach.  TagOOD's factor, the largest tag probability, needs tags and is left out.
+    """
+
+    name = "class_centres"
+    info = ScoreInfo(
+        title="TagOOD: A Novel Approach to Out-of-Distribution Detection via Vision-Language Representations and "
+        "Class Center Learning",
+        authors="Jinglun Li, Xinyu Zhou, Kaixun Jiang, Lingyi Hong, Pinxue Guo, Zhaoyu Chen, Weifeng Ge, "
+        "Wenqiang Zhang",
+        venue="ACM MM",
+        year=2024,
+        url="https://arxiv.org/abs/2408.15566",
+    )
+    needs = frozenset({"train"})
+    fit_reads_params = True
+
+    @dataclass(frozen=True)
+    class Params(Postprocessor.Params):
+        """Parameters: ``center_weight``, ``batch_size``, ``weight_decay`` (0.1, 256 and 0.0005: TagOOD's), ``epochs``,
+        ``lr``, ``momentum`` of the centres and ``seed`` (10, 0.001, 0.99 and 0, ours).
+        """
+
+        epochs: int = 10
+        lr: float = 0.001
+        center_weight: float = 0.1
+        batch_size: int = 256
+        weight_decay: float = 0.0005
+        momentum: float = 0.99
+        seed: int = 0
+
+        def __post_init__(self) -> None:
+            require_whole("epochs", self.epochs, 1)
+            require_number("lr", self.lr, 0.0, above=True)
+            require_number("center_weight", self.center_weight, 0.0)
+            require_whole("batch_size", self.batch_size, 1)
+            require_number("weight_decay", self.weight_decay, 0.0)
+            require_number("momentum", self.momentum, 0.0, 1.0)
+            require_whole("seed", self.seed, 0)
+
+    params: Params
+    centres: Floats
+    """Float64 ``[C, 4, 128]``."""
+
+    def learn(self, shared: Shared) -> None:
+        """Train the encoder on the training rows, and take the centres.
+
+        Raises:
+            UserError: for a label outside the classes, or a class without a row; where training diverges.
+        """
+        import torch  # here: scores that need no torch shouldn't wait for it
+
+        train = shared.train_set
+        labels = np.asarray(train.labels)
+        check_labels(labels, shared.num_classes, "class_centres: the training set")
+        missing = np.setdiff1d(np.arange(shared.num_classes), labels)
+        if len(missing):
+            raise UserError(f"class_centres: class {missing[0]} has no training row, so it has no centre.")
+        mean = shared.mean
+        squares = sum(float(np.square(block - mean).sum()) for block in shared.feature_blocks(train))
+        spread = np.sqrt(squares / train.features.size)
+        self._mean, self._scale = mean, spread or 1.0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.params.seed)
+            self._layers = self._trained(torch, train.features, labels, shared)
+        sums = np.zeros((shared.num_classes, PARTS * WIDTH))
+        start = 0
+        for block in shared.feature_blocks(train):
+            np.add.at(sums, labels[start : start + len(block)], self._encoded(block).reshape(len(block), -1))
+            start += len(block)
+        counts = np.bincount(labels, minlength=shared.num_classes)
+        self.centres = _directions((sums / counts[:, None]).reshape(-1, PARTS, WIDTH))
+
+    def _trained(
+        self, torch: Any, features: NDArray[Any], labels: NDArray[np.int64], shared: Shared
+    ) -> list[tuple[Floats, Floats]]:
+        """Return weight and bias of both layers."""
+        width, settings = PARTS * WIDTH, self.params
+        encoder = torch.nn.Sequential(
+            torch.nn.Linear(features.shape[1], width), torch.nn.ReLU(), torch.nn.Linear(width, width)
+        )
+        head = torch.nn.Linear(width, shared.num_classes)
+        weights = [*encoder.parameters(), *head.parameters()]
+        optimiser = torch.optim.AdamW(weights, lr=settings.lr, weight_decay=settings.weight_decay)
+        steps = settings.epochs * -(-len(labels) // settings.batch_size)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 1e-5)
+        centres = torch.randn(shared.num_classes, width)
+        random = np.random.default_rng(settings.seed)
+        with torch.enable_grad(), tqdm(total=steps, desc="class_centres", leave=False,
+                                       disable=None if shared.options.progress else True) as bar:  # fmt: skip
+            for _ in range(settings.epochs):
+                order = random.permutation(len(labels))
+                for start in range(0, len(order), settings.batch_size):
+                    rows = np.sort(order[start : start + settings.batch_size])
+                    x = torch.from_numpy(((features[rows] - self._mean) / self._scale).astype(np.float32))
+                    y = torch.from_numpy(labels[rows].astype(np.int64))
+                    found = encoder(x)
+                    near = (found - centres[y]).square().reshape(len(y), PARTS, WIDTH).mean(-1).sum(-1).mean()
+                    loss = torch.nn.functional.cross_entropy(head(found), y) + settings.center_weight * near
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
+                    schedule.step()
+                    with torch.no_grad():
+                        for label in y.unique():
+                            centres[label].lerp_(found[y == label].mean(0), 1.0 - settings.momentum)
+                    bar.update()
+        if not all(bool(torch.isfinite(each).all()) for each in weights):
+            raise UserError("class_centres: training diverged; set a smaller class_centres.lr.")
+        return [
+            (each.weight.detach().numpy().astype(np.float64), each.bias.detach().numpy().astype(np.float64))
+            for each in (encoder[0], encoder[2])
+        ]
+
+    def _encoded(self, features: Floats) -> Floats:
+        """Return ``[B, 4, 128]``."""
+        (first, bias), (second, other) = self._layers
+        hidden = np.maximum((features - self._mean) / self._scale @ first.T + bias, 0.0)
+        return np.asarray((hidden @ second.T + other).reshape(len(features), PARTS, WIDTH))
+
+    def score_rows(self, rows: Rows) -> Scores:
+        """Return each row's largest mean cosine."""
+        parts = _directions(self._encoded(rows.features))
+        cosines = np.einsum("bpw,cpw->bc", parts, self.centres, optimize=True) / PARTS
+        return Scores(rows.pred, cosines.max(axis=1))
+
+
+def _directions(parts: Floats) -> Floats:
+    norms = np.linalg.norm(parts, axis=-1, keepdims=True)
+    return np.asarray(parts / np.where(norms > 0.0, norms, 1.0))
