@@ -14,7 +14,7 @@ EVERY = 30.0
 """Seconds between two lines of a log."""
 
 
-def progress(iterable: Iterable[Any] | None = None, *, quiet: bool = False, **options: Any) -> tqdm:
+def progress_bar(iterable: Iterable[Any] | None = None, *, quiet: bool = False, **options: Any) -> tqdm:
     """Return a `tqdm` bar for a terminal; elsewhere one that writes a line every `EVERY` seconds.
 
     Work that is done sooner leaves nothing in a log.

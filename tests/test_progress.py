@@ -7,7 +7,7 @@ import io
 import pytest
 
 from openood_multimodal import progress as module
-from openood_multimodal.progress import progress
+from openood_multimodal.progress import progress_bar
 
 
 class Terminal(io.StringIO):
@@ -24,7 +24,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_log_gets_a_line_at_intervals_and_one_at_the_end(clock: list[float]) -> None:
     log = io.StringIO()
-    with progress(total=10, desc="Training", unit="step", file=log) as bar:
+    with progress_bar(total=10, desc="Training", unit="step", file=log) as bar:
         for _ in range(10):
             clock[0] += 10
             bar.update()
@@ -41,14 +41,14 @@ def test_a_log_gets_a_line_at_intervals_and_one_at_the_end(clock: list[float]) -
 
 def test_short_work_leaves_nothing_in_a_log(clock: list[float]) -> None:
     log = io.StringIO()
-    for _ in progress(range(5), desc="Score", file=log):
+    for _ in progress_bar(range(5), desc="Score", file=log):
         clock[0] += 1
     assert log.getvalue() == ""
 
 
 def test_work_of_unknown_length(clock: list[float]) -> None:
     log = io.StringIO()
-    with progress(desc="Looking", unit=" files", file=log) as bar:
+    with progress_bar(desc="Looking", unit=" files", file=log) as bar:
         for _ in range(4):
             clock[0] += 20
             bar.update(5)
@@ -57,6 +57,8 @@ def test_work_of_unknown_length(clock: list[float]) -> None:
 
 def test_a_terminal_gets_a_bar_and_quiet_work_nothing() -> None:
     terminal, silent = Terminal(), Terminal()
-    assert list(progress(range(3), file=terminal)) == list(progress(range(3), file=silent, quiet=True))
+    assert list(progress_bar(range(3), file=terminal)) == list(
+        progress_bar(range(3), file=silent, quiet=True)
+    )
     assert "3/3" in terminal.getvalue()
     assert silent.getvalue() == ""

@@ -27,9 +27,8 @@ def main(argv: Sequence[str]) -> int:
     """Find the files, check that they are complete, write stores; print the commands that score them."""
     options = _parser().parse_args(list(argv))
 
-    from tqdm import tqdm
-
     from ..embeddings.multiood import find_groups, import_group, score_command, select_groups
+    from ..progress import progress_bar
     from ..scoring.inputs import parse_slices
 
     slices = parse_slices(options.slices) if options.slices is not None else None
@@ -37,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     checkpoint = Path(options.checkpoint) if options.checkpoint else None
     out = Path(options.out)
     imported = []
-    for group in tqdm(groups, desc="Import", unit="group", leave=False, disable=None):
+    for group in progress_bar(groups, desc="Import", unit="group", leave=False):
         _report_unneeded(group)
         imported.append(import_group(group, out, slices, checkpoint, options.overwrite))
     for each in imported:

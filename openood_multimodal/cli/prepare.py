@@ -124,10 +124,9 @@ def _prepare(
     check: bool = False,
     as_json: bool = False,
 ) -> int:
-    from tqdm import tqdm
-
     from ..corpora.clip_survey import read_manifests
     from ..corpora.looking import guide, guide_document, look
+    from ..progress import progress_bar
     from ..registry import CLIP_LAYOUTS
 
     layout = CLIP_LAYOUTS[name]
@@ -147,7 +146,7 @@ def _prepare(
     if check and as_json:
         raise UserError("--check prints text; leave out --json.")
     wanted = None if modalities is None else names_in(modalities)
-    with tqdm(desc="Looking", unit=" folders", leave=False, disable=None, file=sys.stderr) as bar:
+    with progress_bar(desc="Looking", unit=" folders", leave=False) as bar:
         found = look(layout, folder, out, read, wanted, lambda: bar.update())
     if found.survey.nothing_there:
         return _nothing(layout, folder, as_json, f"{folder} holds no files of {layout.name}.{found.hint}")

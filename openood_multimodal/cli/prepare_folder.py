@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,14 +38,13 @@ def main(argv: Sequence[str]) -> int:
     """Write the split and its configs; 1 where videos can't be read."""
     options = _parser().parse_args(list(argv))
 
-    from tqdm import tqdm
-
+    from ..progress import progress_bar
     from ..splits.grouped import Shares
     from ..splits.own_clip_configs import make_own_dataset
     from ..splits.own_clips import survey_folder
     from ..workers import worker_count
 
-    with tqdm(desc="Looking", unit=" videos", leave=False, disable=None, file=sys.stderr) as bar:
+    with progress_bar(desc="Looking", unit=" videos", leave=False) as bar:
         found = survey_folder(
             options.root, options.recording, follow_links=options.follow_links, looked=lambda: bar.update()
         )

@@ -26,10 +26,9 @@ def main(argv: Sequence[str]) -> int:
     """Audit what the paths name; print, and write JSON and plot where asked for.  0 whatever is found."""
     options = _parser().parse_args(list(argv))
 
-    from tqdm import tqdm
-
     from ..errors import MissingPackageError, UserError
     from ..files.atomic import write_json
+    from ..progress import progress_bar
     from ..splits.auditing import ContentReader, audit_split, load_splits
     from ..splits.report import audit_document, audit_text, plot_audit
 
@@ -45,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     clips = sum(len(each) for split in splits for each in split.manifests.values())
     total, unit = (clips, "clip") if options.content else (len(splits), "split")
     audits = []
-    with tqdm(desc="Audit", total=total, unit=unit, leave=False, disable=None) as bar:
+    with progress_bar(desc="Audit", total=total, unit=unit, leave=False) as bar:
         content = ContentReader(bar.update) if options.content else None
         for split in splits:
             audits.append(audit_split(split, root, content=content))

@@ -27,9 +27,8 @@ def main(argv: Sequence[str]) -> int:
     """Read and check the lists of every benchmark asked for, then write their manifests; print a table."""
     options = _parser().parse_args(list(argv))
 
-    from tqdm import tqdm
-
     from ..corpora.lists import find_lists, import_benchmark
+    from ..progress import progress_bar
 
     benchmarks = _benchmarks(options.benchmark)
     wanted = {each.name: each for benchmark in benchmarks for each in benchmark.lists().values()}
@@ -39,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     # all are read before the first is written: a mistake in one list leaves every folder as it was
     imported = [
         import_benchmark(benchmark, found, options.accept_changed)
-        for benchmark in tqdm(benchmarks, desc="Read", unit="benchmark", leave=False, disable=None)
+        for benchmark in progress_bar(benchmarks, desc="Read", unit="benchmark", leave=False)
     ]
     out = Path(options.out)
     for each in imported:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,14 +9,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from ..datasets.cells import split_frames
 from ..datasets.manifest import Manifest
 from ..errors import ArgumentError, UserError
 from ..files import listed
 from ..files.atomic import PathLike, write_text
 from ..files.paths import is_too_long, remove, resolve_inside
+from ..progress import progress_bar
 from ..workers import worker_count
 from .derive import Finished, Job, Make, Outcome, do_jobs
 
@@ -237,7 +235,7 @@ def make_missing(
     # Those that seem to be there are looked at first, so that the time left is that of the others.
     jobs = sorted(planned.jobs, key=lambda job: not job.exists())
     with (
-        _Progress(what, len(jobs), progress) as bar,
+        progress_bar(total=len(jobs), desc=what, unit="clip", smoothing=0.05, quiet=not progress) as bar,
         closing(do_jobs(jobs, make, finished, overwrite, workers, prepare_worker)) as outcomes,
     ):
         for outcome in outcomes:
@@ -246,7 +244,10 @@ def make_missing(
                 failures.append(outcome)
             elif outcome.reason:
                 remarks.append(outcome.reason)
-            bar.step(outcome.state == "made")
+            # what was there already says nothing of the time that the others take
+            if outcome.state != "made" and not bar.disable:
+                bar.initial += 1
+            bar.update()
     seconds = time.monotonic() - began
     listed_in = out / f"{what}_failed.txt"
     if failures:
@@ -292,47 +293,3 @@ def _new_manifests(
                 manifest.stops,
             ).write(path)
         yield NewManifest(path, source, named, len(cells))
-
-
-class _Progress:
-    """A bar on a terminal, else a line a minute: files done, files made a second, time left."""
-
-    EVERY = 60.0
-
-    def __init__(self, what: str, total: int, shown: bool) -> None:
-        self._what, self._total, self._shown = what, total, shown
-        self._done = self._made = 0
-        self._began = self._told = time.monotonic()
-        self._bar = tqdm(
-            total=total,
-            desc=what,
-            unit="clip",
-            dynamic_ncols=True,
-            smoothing=0.05,
-            disable=None if shown else True,
-            file=sys.stderr,
-        )
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()
-
-    def step(self, made: bool) -> None:
-        """Count one more job, made now or not."""
-        self._done += 1
-        self._made += made
-        if not self._bar.disable:
-            if not made:  # what was there already says nothing of the time that the others take
-                self._bar.initial += 1
-            self._bar.update()
-            return
-        now = time.monotonic()
-        if self._shown and now - self._told >= self.EVERY and self._made:
-            self._told = now
-            rate = self._made / (now - self._began)
-            left = tqdm.format_interval((self._total - self._done) / rate)
-            print(
-                f"{self._what}: {self._done}/{self._total}, {rate:.2f} clips/s, {left} left", file=sys.stderr
-            )

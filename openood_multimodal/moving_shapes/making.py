@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..datasets.manifest import Manifest
 from ..datasets.split_card import FILE_NAME, SplitCard, entry_of
 from ..errors import UserError
@@ -17,6 +15,7 @@ from ..files import is_clutter, read_json
 from ..files.atomic import write_json
 from ..making.derive import do_jobs, waiting_claim
 from ..naming import did_you_mean
+from ..progress import progress_bar
 from ..registry import CLIP_LAYOUTS
 from .plan import SPLITS, class_names, plan
 from .recordings import MakeRecording, Request, is_finished, jobs_of
@@ -101,9 +100,7 @@ def generate(
     made = 0
     with (
         closing(do_jobs(lacking, MakeRecording(folder, request), is_finished, workers=workers)) as outcomes,
-        tqdm(
-            total=len(lacking), desc="MovingShapes", unit="recording", disable=None if progress else True
-        ) as bar,
+        progress_bar(total=len(lacking), desc="MovingShapes", unit="recording", quiet=not progress) as bar,
     ):
         for outcome in outcomes:
             bar.update()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..progress import progress_bar
 from ..workers import end_with_parent
 from .run import Run
 
@@ -40,9 +41,7 @@ def run_in_parallel(runs: Sequence[Run], workers: int) -> int:
             "(Interrupt, and give another --output-dir, to keep them.)",
             flush=True,
         )
-    with tqdm(
-        total=len(runs), initial=len(runs) - len(waiting), desc="Benchmark", unit="run", disable=None
-    ) as bar:
+    with progress_bar(total=len(runs), initial=len(runs) - len(waiting), desc="Benchmark", unit="run") as bar:
         if waiting:
             _run(waiting, min(workers, len(waiting)), bar)
     return len(waiting)

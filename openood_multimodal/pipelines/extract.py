@@ -25,7 +25,7 @@ from ..files.atomic import write_npz
 from ..files.paths import resolve_inside
 from ..networks import build_network
 from ..postprocessors.protocol import head_of
-from ..progress import progress
+from ..progress import progress_bar
 from ..registry import PIPELINES
 from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .checks import check_config, check_trained
@@ -48,7 +48,7 @@ class _Rows(NamedTuple):
 def _embed(net: nn.Module, loader: DataLoader[Any], description: str, quiet: bool) -> Iterator[_Rows]:
     net.eval()
     device = next(net.parameters()).device
-    for batch in progress(loader, desc=description, unit="batch", leave=False, quiet=quiet):
+    for batch in progress_bar(loader, desc=description, unit="batch", leave=False, quiet=quiet):
         if not len(batch["label"]):  # all of its clips were skipped
             continue
         output = net.forward_modalities(batch["data"].to(device, non_blocking=True))  # type: ignore[operator]

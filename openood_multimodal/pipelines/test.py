@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
-from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead
 from ..config import Config, bind
@@ -32,6 +31,7 @@ from ..postprocessors.base import Postprocessor
 from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.protocol import head_of
 from ..postprocessors.run import Chosen, named, run
+from ..progress import progress_bar
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
 from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
@@ -150,9 +150,7 @@ class TestPipeline:
         known = self._scored_at_once(evaluator, id_sets, ood_sets, head)
         stored_head = EmbeddingHead(head.weight, head.bias, head.modality_heads)
         stored = _stored(loaders, id_sets), _stored(ood_loaders, ood_sets)
-        for each in tqdm(
-            self.scores, desc="Score", unit="score", leave=False, disable=True if self.quiet else None
-        ):
+        for each in progress_bar(self.scores, desc="Score", unit="score", leave=False, quiet=self.quiet):
             score = each.score
             if each.name in known:
                 result = evaluator.eval_scores(score, *known[each.name])

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..files import holding, reading
 from ..files.paths import remove
 from ..networks import build_network
-from ..progress import progress
+from ..progress import progress_bar
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
 from ..trainers.rng import seed_everything
 from .card import describe_checkpoint
@@ -120,7 +120,7 @@ class TrainPipeline:
         epochs = int(config["optimizer"]["num_epochs"])
         steps = len(loaders["train"])
         saved = time.monotonic()
-        with progress(
+        with progress_bar(
             total=epochs * steps,
             initial=(first - 1) * steps,
             desc=config["trainer"]["name"],

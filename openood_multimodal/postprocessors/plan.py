@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm import tqdm
-
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
 from ..linalg.threads import computing
+from ..progress import progress_bar
 from .base import Postprocessor
 from .options import ScoringOptions
 from .rows import Around, nothing_around, score_blocks
@@ -134,11 +133,11 @@ def score_all(
 
 
 def _bar(description: str, total: int, options: ScoringOptions) -> Any:
-    return tqdm(
+    return progress_bar(
         total=total,
         desc=description,
         unit="row",
         unit_scale=True,
         leave=False,
-        disable=None if options.progress else True,
+        quiet=not options.progress,
     )

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..progress import progress_bar
 
 if TYPE_CHECKING:
     from .base import Postprocessor
@@ -71,7 +71,7 @@ def collect(score: Postprocessor, net: Any, loader: Any) -> Embeddings:
     device = device_of(net)
     batches = [
         embed(score, net, batch["data"].to(device), _array(torch.as_tensor(batch["label"])).astype(np.int64))
-        for batch in tqdm(loader, desc=f"{score.name}: fit", leave=False)
+        for batch in progress_bar(loader, desc=f"{score.name}: fit", leave=False)
     ]
     if not batches:
         raise UserError(f"a loader that '{score.name}' needs to fit on has no batches.")
@@ -150,7 +150,7 @@ def score_loader(
     preds: list[NDArray[np.int64]] = []
     confs: list[NDArray[Any]] = []
     labels: list[NDArray[np.int64]] = []
-    for batch in tqdm(loader, disable=not progress):
+    for batch in progress_bar(loader, quiet=not progress):
         batch_pred, batch_conf = score_batch(score, net, batch["data"].to(device))
         preds.append(batch_pred.numpy())
         confs.append(batch_conf.numpy())

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from ..datasets.clip_files import ClipFiles, ModalityFiles, files_of
 from ..datasets.manifest import Manifest
 from ..errors import MissingPackageError, UserError
 from ..files.atomic import PathLike, write_csv
 from ..files.paths import remove
+from ..progress import progress_bar
 from ..workers import end_with_parent, worker_count
 from .audio import audio_duration, read_audio
 from .clip import ClipPreprocessor
@@ -116,12 +116,12 @@ def check_files(
     ``progress`` shows a bar on a terminal.
     """
     found = check_clips(manifests, root, modalities, workers=worker_count(workers), follow_links=follow_links)
-    shown = tqdm(
+    shown = progress_bar(
         found,
         desc="Decoding",
         unit=" files",
         leave=False,
-        disable=None if progress else True,
+        quiet=not progress,
         file=sys.stderr,
     )
     checked = list(shown)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import scipy
-from tqdm import tqdm
 
 from ..doubts import PROBABILITIES, look_like_probabilities, look_normalised
 from ..evaluators.metrics import Metric
@@ -18,6 +17,7 @@ from ..evaluators.outputs import ID_NAME, OODResult, SetScores
 from ..evaluators.sets import evaluate_sets
 from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.run import Chosen, named, run
+from ..progress import progress_bar
 from ..vocabulary import AVERAGE
 from .shared_rows import shared_rows
 from .task import Task
@@ -156,7 +156,7 @@ def run_jobs(
     found = run(jobs, train, val, task.head, sets, options, around, left_out)
     jobs = [job for job in jobs if job.name not in (left_out or ())]
     results = []
-    bar = tqdm(jobs, desc="Evaluate", unit="score", leave=False, disable=None if progress else True)
+    bar = progress_bar(jobs, desc="Evaluate", unit="score", leave=False, quiet=not progress)
     for job, of_sets in zip(bar, found, strict=True):
         scores = {
             name: SetScores(*each, np.asarray(sets[name].labels, dtype=np.int64))
