@@ -73,6 +73,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "ensemble": "postprocessors.ensemble:Ensemble",
         "entropy": "postprocessors.entropy:Entropy",
         "fdbd": "postprocessors.fdbd:FDBD",
+        "flow": "postprocessors.flow:Flow",
         "gen": "postprocessors.gen:GEN",
         "gmm": "postprocessors.gaussian:GMM",
         "gradnorm": "postprocessors.gradnorm:GradNorm",

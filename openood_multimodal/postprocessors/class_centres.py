@@ -63,7 +63,7 @@ class ClassCentres(Postprocessor):
 
         def __post_init__(self) -> None:
             require_whole("epochs", self.epochs, 1)
-            require_number("lr", self.lr, 0.0, above=True)
+            require_number("lr", self.lr, 0.0, 1e30, above=True)
             require_number("center_weight", self.center_weight, 0.0)
             require_whole("batch_size", self.batch_size, 1)
             require_number("weight_decay", self.weight_decay, 0.0)

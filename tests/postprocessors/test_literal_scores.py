@@ -18,7 +18,7 @@ from openood_multimodal.registry import POSTPROCESSORS
 TRIED = [(name, params) for name in LITERAL for params in SETTINGS.get(name, [{}])]
 SMALL = {
     **{name: SETTINGS.get(name, [{}])[0] for name in all_scores()},
-    **{"vim": {"dim": 8}, "knn": {"K": 5}, "class_centres": {"epochs": 1}},
+    **{"vim": {"dim": 8}, "knn": {"K": 5}, "class_centres": {"epochs": 1}, "flow": {"epochs": 1}},
 }
 
 
