@@ -81,6 +81,10 @@ class Flow(Postprocessor):
             raise UserError(
                 "flow: the training features vary in fewer than 2 directions, so there is no density."
             )
+        largest = np.abs(vectors).argmax(
+            axis=0
+        )  # an eigenvector's sign is rounding's choice; what is learnt isn't
+        vectors = vectors * np.sign(vectors[largest, np.arange(len(values))])
         self._whiten: Floats = vectors[:, kept] / np.sqrt(values[kept])
         whitened = np.concatenate([self._components(block) for block in shared.feature_blocks(train)])
         with torch.random.fork_rng(devices=[]):

@@ -92,7 +92,8 @@ def test_odd_inputs_give_finite_confidences_or_one_error(name: str, kind: str) -
     if kind == "float16":
         exact = [replace(each, features=each.features.astype(np.float64)) for each in (train, val, test)]
         same = score_of(name, SMALL[name]).fit(*exact[:2], head).score(exact[2]).conf
-        np.testing.assert_allclose(conf, same, rtol=1e-6)
+        # what float32 training makes of rounding in its input
+        np.testing.assert_allclose(conf, same, rtol=1e-3 if name in ("flow", "class_centres") else 1e-6)
 
 
 REFUSED = {("vim", "duplicated rows")}
