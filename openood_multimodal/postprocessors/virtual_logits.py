@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import scipy
 
 from ..arrays import Scores
 from ..linalg.rows import Floats
@@ -127,10 +128,11 @@ def scale_to(logits: Floats, distances: Floats, weight: float) -> Scale:
 
 @POSTPROCESSORS.register("modality_drop")
 class ModalityDrop(Postprocessor):
-    """Minus the mean change of the prediction's log-odds when one modality's columns are set to 0.
+    """Minus the logarithm of the mean change of the prediction's probability when one modality's columns are set to 0.
 
-    A sample whose prediction rests on one modality alone changes much when that one is gone.  The fused head gives the
-    logits without it.
+    Sure predictions of in-distribution samples stay sure without a modality; a prediction that rests on one modality
+    changes.  The fused head gives the logits without it.  1 - p is what is subtracted, so that sure predictions don't
+    tie.
     """
 
     name = "modality_drop"
@@ -141,16 +143,20 @@ class ModalityDrop(Postprocessor):
     needs_slices = True
 
     def score_rows(self, rows: Rows) -> Scores:
-        """Return minus the mean change over the modalities."""
+        """Return minus the logarithm of the mean change over the modalities."""
         logits = rows.own_logits
         pred = logits.argmax(axis=1)
-        whole = odds_of(logits, pred)
-        changes = []
+        whole = scipy.special.expit(-odds_of(logits, pred))
+        change = np.zeros(len(rows))
         for start, stop in rows.slices.values():
             without = np.array(rows.features)
             without[:, start:stop] = 0.0
-            changes.append(np.abs(whole - odds_of(rows.head_logits(without), pred)))
-        return Scores(pred, -np.mean(changes, axis=0))
+            change += np.abs(whole - scipy.special.expit(-odds_of(rows.head_logits(without), pred)))
+        return Scores(pred, -np.log(np.maximum(change / len(rows.slices), LEAST_CHANGE)))
+
+
+LEAST_CHANGE = 1e-300
+"""Changes below it count as it, so that a confidence stays finite."""
 
 
 def odds_of(logits: Floats, classes: np.ndarray) -> Floats:

@@ -516,9 +516,9 @@ def modality_drop(p: Problem) -> np.ndarray:
             without = x.copy()
             without[a:b] = 0.0
             row = logits_of(without[None], p.head)[0]
-            odds = [z[top] - energy(np.delete(z, top)) for z in (whole, row)]
-            changes.append(abs(odds[0] - odds[1]))
-        found.append(-np.mean(changes))
+            rest = [1 / (1 + np.exp(z[top] - energy(np.delete(z, top)))) for z in (whole, row)]  # 1 - p
+            changes.append(abs(rest[0] - rest[1]))
+        found.append(-np.log(np.mean(changes)))
     return np.array(found)
 
 
