@@ -13,12 +13,12 @@ from typing import Any
 import pages  # scripts/openood_pages
 import parity
 import pytest
-from openood_multimodal.plugin.finding import find_openood
 
 from openood_multimodal.arrays import LinearHead
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.metrics import compute_ood_metrics
 from openood_multimodal.plugin.adapters import OpenOODPostprocessor
+from openood_multimodal.plugin.host import find_openood
 from openood_multimodal.registry import POSTPROCESSORS
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "postprocessors"))
