@@ -38,8 +38,12 @@ def require_finite(block: NDArray[Any], what: str, first_row: int = 0) -> None:
 
     The message names row and column.
     """
-    finite = np.isfinite(block)
-    if not finite.all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(
+            block.sum()
+        )  # one pass and no copy; the sum of finite values may overflow
+    finite = np.isfinite(block) if suspicious else None
+    if finite is not None and not finite.all():
         row, column = np.argwhere(~finite)[0]
         raise UserError(
             f"{what} hold {block[row, column]} at row {first_row + row}, column {column}; "

@@ -28,6 +28,10 @@ def nothing_around(score: Postprocessor) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
+LOGIT_ROWS = 512
+"""Rows of float64 features that logits are made of at once."""
+
+
 class Rows:
     """One block of an embedding set while it is scored.  Its arrays are made on demand and are read-only.
 
@@ -99,15 +103,20 @@ class Rows:
     @cached_property
     def own_logits(self) -> Floats:
         """Float64 ``[B, C]``: the head's, of the features as they are, whatever logits are stored."""
-        return self.head_logits(self.features)
+        if "features" in vars(self) or len(self) <= LOGIT_ROWS:
+            return self.head_logits(self.features)
+        # no score has asked for float64 features so far: they are made a little at a time and not kept
+        parts = block_slices(len(self), 1, LOGIT_ROWS)
+        return _frozen(np.concatenate([self.head_logits(self.stored[part], part.start) for part in parts]))
 
-    def head_logits(self, features: Floats) -> Floats:
-        """Return the head's float64 logits ``[B, C]`` of (shaped) ``features`` ``[B, D]``."""
+    def head_logits(self, features: NDArray[Any], first: int = 0) -> Floats:
+        """Return the head's float64 logits ``[n, C]`` of (shaped) ``features`` ``[n, D]``, rows from ``first`` on."""
         if self._head is None:
             raise UserError(
                 "these embeddings have no logits, and no head was given to fit(); give one of the two."
             )
-        return _frozen(as_float64(self._head.logits(features), "logits", self._where.start))
+        logits = self._head.logits(np.asarray(features, dtype=np.float64))
+        return _frozen(as_float64(logits, "logits", self._where.start + first))
 
     @property
     def modalities(self) -> tuple[str, ...]:

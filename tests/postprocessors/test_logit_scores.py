@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from openood_multimodal.arrays import Embeddings
+from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.errors import UserError
 from openood_multimodal.postprocessors import EBO, GEN, MLS, MSP
 
@@ -142,3 +142,12 @@ def test_out_of_range_parameters() -> None:
     ):
         with pytest.raises(UserError, match=text):
             make()
+
+
+def test_logits_that_overflow_are_named_by_their_row() -> None:
+    features = np.ones((1300, 2), "f4")
+    features[1234] = 1e30
+    with pytest.raises(UserError, match="logits hold inf at row 1234, column 1"):
+        MSP().fit(head=LinearHead(np.array([[0.0, 1.0], [1e290, 0.0]]), np.zeros(2))).score(
+            Embeddings(features, np.zeros(1300, dtype=np.int64))
+        )
