@@ -99,7 +99,7 @@ def test_per_modality_needs_slices(make_problem: Any) -> None:
     with pytest.raises(UserError, match="give their slices"):
         ASH.from_preset("multiood").fit(head=problem.head).score(bare)
     short = Embeddings(problem.val.features, problem.val.labels, slices={"video": (0, 5)})
-    with pytest.raises(UserError, match="end at column 5, the features have 24"):
+    with pytest.raises(UserError, match="the slices cover 5 columns, but the features have 24"):
         ASH.from_preset("multiood").fit(head=problem.head).score(short)
     other = Embeddings(problem.val.features, problem.val.labels, slices={"audio": (0, 24)})
     with pytest.raises(UserError, match="was fitted on the slices"):
