@@ -342,14 +342,14 @@ def test_the_bar_counts_rows(make_problem: Any, monkeypatch: pytest.MonkeyPatch)
         def set_postfix_str(self, text: str) -> None:
             pass
 
-    monkeypatch.setattr(plan, "tqdm", Bar)
+    monkeypatch.setattr(plan, "progress_bar", Bar)
     problem = make_problem(rows=200)
     scores = nine()
     options = ScoringOptions(progress=True, chunk_rows=30)
     fit_all(scores, problem.train, problem.val, problem.head, options)
     score_all(scores, {"a": problem.test, "b": problem.val}, options)
     fit, score = made
-    assert (fit.given["unit"], fit.given["disable"], fit.n) == ("row", None, 400)  # the pass, and vim's own
+    assert (fit.given["unit"], fit.given["quiet"], fit.n) == ("row", False, 400)  # the pass, and vim's own
     assert (score.given["unit"], score.n, score.total) == ("row", 70, 70)
 
 
