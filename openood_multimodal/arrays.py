@@ -89,6 +89,12 @@ class Embeddings:
 
         Raises:
             UserError: for an unknown modality.
+
+        >>> import numpy as np
+        >>> slices = {"video": (0, 2), "flow": (2, 5)}
+        >>> both = Embeddings(np.zeros((4, 5)), np.zeros(4, dtype=np.int64), slices=slices)
+        >>> both.modality("flow").features.shape
+        (4, 3)
         """
         if name not in self.modalities:
             raise UserError(f"there is no modality called '{name}'.{did_you_mean(name, self.modalities)}")
@@ -142,7 +148,12 @@ class LinearHead:
         return int(self.weight.shape[1])
 
     def logits(self, features: NDArray[Any]) -> NDArray[Any]:
-        """Return ``[N, C]`` logits of ``[N, D]`` features, in the features' precision."""
+        """Return ``[N, C]`` logits of ``[N, D]`` features, in the features' precision.
+
+        >>> import numpy as np
+        >>> LinearHead(np.eye(2), np.array([0.0, 1.0])).logits(np.array([[3.0, 4.0]])).tolist()
+        [[3.0, 5.0]]
+        """
         dtype = features.dtype if features.dtype.kind == "f" else np.dtype(np.float32)
         return features @ self.weight.T.astype(dtype, copy=False) + self.bias.astype(dtype, copy=False)
 

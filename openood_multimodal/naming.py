@@ -10,6 +10,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` when ``known`` holds a close match for ``name``, else the known names.
 
     The result starts with a blank, so that it can be appended to a sentence.
+
+    >>> did_you_mean("gama", ["gamma", "protocol"])
+    " Did you mean 'gamma'?"
+    >>> did_you_mean("x", ["gamma", "protocol"])
+    ' Known: gamma, protocol.'
     """
     names = sorted(map(str, known))
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)

@@ -39,6 +39,10 @@ def load_config(
 
     Raises:
         UserError: with one message, for every mistake in names, files, overrides and references.
+
+    >>> config = load_config([{"seed": 0, "trainer": {"gamma": 1.0}, "exp_name": "run_'@{seed}'"}], ["--seed", "3"])
+    >>> config.seed, config.trainer.gamma, config.exp_name
+    (3, 1.0, 'run_3')
     """
     if isinstance(files, str | os.PathLike | Mapping):
         files = [files]

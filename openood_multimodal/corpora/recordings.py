@@ -49,6 +49,11 @@ def recording_of(dataset: str, clip: str) -> str:
 
     Raises:
         UserError: when there is no such data set.
+
+    >>> recording_of("hmdb51", "wave/TrumanShow_wave_u_nm_np1_fr_med_0.avi")
+    'TrumanShow'
+    >>> recording_of("ucf101", "v_Archery_g01_c02.avi")
+    'Archery_g01'
     """
     recording: str = CLIP_LAYOUTS.get(dataset).recording_of(original_name(clip))
     return recording

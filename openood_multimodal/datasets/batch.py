@@ -19,6 +19,10 @@ class ModalityBatch(dict[str, Tensor]):
     """Mapping modality → tensor ``[B, ...]``, in a fixed order of modalities.
 
     Pairs are accepted too, because torch's ``default_collate`` rebuilds a mapping from its own class.
+
+    >>> batch = ModalityBatch({"video": torch.zeros(2, 5), "audio": torch.zeros(2, 3)})
+    >>> len(batch), batch.num_modalities, batch.size(0), batch["audio"].shape
+    (2, 2, 2, torch.Size([2, 3]))
     """
 
     def __init__(self, items: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] = ()) -> None:

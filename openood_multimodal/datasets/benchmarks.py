@@ -202,6 +202,10 @@ def load_benchmark(name: str | os.PathLike[str]) -> Benchmark:
     Raises:
         UserError: when there is none, or its YAML is wrong: an unknown or missing key, a value of the wrong
             kind, a class that does not exist, a class that is both in- and out-of-distribution.
+
+    >>> benchmark = load_benchmark("htad_4_3")
+    >>> benchmark.partition(0).id
+    ('eat_chips', 'type_on_keyboard', 'sweep', 'mop_floor')
     """
     return load_described(name, Benchmark, "layout", "benchmark", _validate)
 

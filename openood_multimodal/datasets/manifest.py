@@ -77,6 +77,17 @@ class Manifest:
 
         Raises:
             UserError: as `validate`.
+
+        >>> manifest = Manifest.create(
+        ...     clips=["a", "b"],
+        ...     labels=[0, 1],
+        ...     class_names=["sit", "walk"],
+        ...     files={"video": ["a.mp4", "b.mp4"]},
+        ... )
+        >>> print(manifest.to_csv(), end="")
+        clip,label,class_name,group,video,start,stop
+        a,0,sit,,a.mp4,,
+        b,1,walk,,b.mp4,,
         """
         names = tuple(clips)
         count = len(names)

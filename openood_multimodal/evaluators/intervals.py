@@ -63,7 +63,12 @@ class ScoreCounts:
 
 
 def wilson(proportion: float, n: int) -> Interval:
-    """Return Wilson's score interval of a proportion seen in ``n`` trials; within [0, 1]."""
+    """Return Wilson's score interval of a proportion seen in ``n`` trials; within [0, 1].
+
+    >>> low, high = wilson(0.9, 50)
+    >>> round(low, 3), round(high, 3)
+    (0.786, 0.957)
+    """
     z2 = Z95 * Z95
     centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * math.sqrt(proportion * (1 - proportion) / n + z2 / (4 * n * n))

@@ -73,6 +73,10 @@ def compute_ood_metrics(
 
     Warns:
         UserWarning: for a set of one sample, or scores that are all equal.
+
+    >>> found = compute_ood_metrics([0.9, 0.8, 0.7, 0.6, 0.3], [0.75, 0.5, 0.4, 0.2], [0, 1, 2, 0, 1], [0, 1, 2, 0, 0])
+    >>> {name: round(metric.value, 3) for name, metric in found.items()}
+    {'FPR@95': 0.6, 'FPR@95_ID_TPR': 0.75, 'AUROC': 0.75, 'AUPR_IN': 0.816, 'AUPR_OUT': 0.707, 'ACC': 0.8}
     """
     ranks, is_ood = _ranks(conf_id, conf_ood)
     pred, labels = _classes(pred_id, labels_id, n_id=int(np.count_nonzero(~is_ood)))

@@ -42,6 +42,11 @@ def a2d_loss(
 
     Raises:
         UserError: on an unknown name, fewer than two modalities, or shapes and labels that don't fit.
+
+    >>> import torch
+    >>> video, flow = torch.tensor([[5.0, 3.0, 0.0]]), torch.tensor([[5.0, 0.0, 3.0]])
+    >>> round(a2d_loss([video, flow], torch.tensor([0])).item(), 4), a2d_loss([video, video], torch.tensor([0])).item()
+    (-0.7582, -0.0)
     """
     logits = stack_logits(modality_logits, at_least=2)
     check_labels(labels, batch=logits.shape[1], classes=logits.shape[2])

@@ -54,6 +54,11 @@ def multihead_cross_entropy(
 
     Raises:
         UserError: when there is no modality, or a head's logits differ in shape from the fused ones.
+
+    >>> import torch
+    >>> logits, labels = torch.zeros(4, 2), torch.tensor([0, 1, 0, 1])
+    >>> round(multihead_cross_entropy(logits, [logits, logits], labels).item(), 4)  # log 2
+    0.6931
     """
     heads = [fused_logits, *modality_logits]
     if len(heads) < 2:

@@ -39,6 +39,11 @@ def hellinger_code(p: Tensor, q: Tensor) -> Tensor:
 
     Returns:
         ``[...]`` in ``[0, 1]``, up to the effect of the floor.
+
+    >>> import torch
+    >>> p, q = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.1, 0.9]])
+    >>> round(hellinger_code(p, q).item(), 4), hellinger_code(p, p).item()
+    (0.6325, 0.0)
     """
     return _hellinger(p, q, CODE_FLOOR)
 
@@ -59,7 +64,13 @@ def l1_code(p: Tensor, q: Tensor) -> Tensor:
 
 
 def l1_paper(p: Tensor, q: Tensor) -> Tensor:
-    """Absolute differences, summed over classes, mean over the batch; ``[..., B, K]`` twice → ``[...]``."""
+    """Absolute differences, summed over classes, mean over the batch; ``[..., B, K]`` twice → ``[...]``.
+
+    >>> import torch
+    >>> p, q = torch.tensor([[0.75, 0.25]]), torch.tensor([[0.25, 0.75]])
+    >>> l1_paper(p, q).item(), l1_code(p, q).item()
+    (1.0, 0.5)
+    """
     return (p - q).abs().sum(dim=-1).mean(-1)
 
 

@@ -29,6 +29,15 @@ class KNN(Postprocessor):
     The search is exact (see `neighbours`) unless ``index`` asks for less; the recall of an approximate one is
     measured and noted.  Predictions are the head's.  The training features are kept, not copied: arrays must
     not change between `fit` and `score`, and memory maps stay on the disk.
+
+    >>> import numpy as np
+    >>> from openood_multimodal.arrays import Embeddings, LinearHead
+    >>> angles = np.linspace(0, 1, 8)
+    >>> train = Embeddings(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.zeros(8, dtype=np.int64))
+    >>> test = Embeddings(np.array([[1.0, 0.5], [-1.0, 0.0]]), np.array([0, -1]))
+    >>> score = KNN(K=2).fit(train, None, LinearHead(np.eye(2), np.zeros(2)))
+    >>> score.score(test).conf.round(2).tolist()
+    [-0.01, -3.31]
     """
 
     name = "knn"

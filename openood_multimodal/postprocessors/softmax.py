@@ -23,12 +23,22 @@ def log_softmax(logits: Floats) -> Floats:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Return ``[B, C]`` softmax of ``logits``."""
+    """Return ``[B, C]`` softmax of ``logits``.
+
+    >>> import numpy as np
+    >>> softmax(np.array([[0.0, 0.0], [1000.0, 0.0]])).tolist()
+    [[0.5, 0.5], [1.0, 0.0]]
+    """
     return np.asarray(np.exp(log_softmax(logits)))
 
 
 def energy(logits: Floats, temperature: float = 1.0) -> Floats:
-    """Return ``[B]`` T·logsumexp(z / T), the negative free energy of ``logits`` ``[B, C]``."""
+    """Return ``[B]`` T·logsumexp(z / T), the negative free energy of ``logits`` ``[B, C]``.
+
+    >>> import numpy as np
+    >>> energy(np.array([[0.0, 0.0]])).round(4).tolist()  # log 2
+    [0.6931]
+    """
     return temperature * logsumexp(logits / temperature)
 
 
@@ -37,6 +47,10 @@ def max_log_odds(logits: Floats) -> Floats:
 
     It is z_max - logsumexp of the other logits, so it grows strictly with p and never saturates.  With one
     class p is always 1; the odds are then given as 0.
+
+    >>> import numpy as np
+    >>> max_log_odds(np.array([[2.0, 0.0], [100.0, 0.0]])).tolist()  # a float32 probability would be 1 for the second
+    [2.0, 100.0]
     """
     if logits.shape[1] == 1:
         return np.zeros(len(logits))

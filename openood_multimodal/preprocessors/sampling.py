@@ -27,6 +27,9 @@ def sample_window(
 
     Raises:
         ValueError: when a number is below 1.
+
+    >>> sample_window(100, 4, 2, None).tolist(), sample_window(3, 4, 2, None).tolist()
+    ([46, 48, 50, 52], [0, 2, 1, 0])
     """
     if min(total, length, stride) < 1:
         raise ValueError(

@@ -149,6 +149,14 @@ def evaluate(
 
     Warns:
         UserWarning: for a set of one sample, or scores that are all equal.
+
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> known, other = random.normal(3, 1, (40, 2)), random.normal(-3, 1, (40, 2))
+    >>> head = np.eye(2), np.zeros(2)
+    >>> table = evaluate(None, (known, np.zeros(40, dtype=int)), {"other": other}, head, postprocessors="ebo")
+    >>> table[["postprocessor", "dataset", "AUROC"]].to_dict("records")
+    [{'postprocessor': 'ebo', 'dataset': 'other', 'AUROC': 100.0}]
     """
     from .frame import ResultTable
 

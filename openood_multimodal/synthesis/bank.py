@@ -40,6 +40,12 @@ class EmbeddingBank:
 
     Raises:
         UserError: when a size isn't positive.
+
+    >>> import torch
+    >>> bank = EmbeddingBank(num_classes=2, dim=3, size=2)
+    >>> bank.push(torch.eye(3), torch.tensor([0, 0, 1]))
+    >>> bank.full, bank.counts.tolist(), bank.prototypes()[0].tolist()
+    (False, [2, 1], [0.5, 0.5, 0.0])
     """
 
     def __init__(

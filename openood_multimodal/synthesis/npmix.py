@@ -28,6 +28,13 @@ class NPMix:
 
     Raises:
         UserError: when a parameter is out of range.
+
+    >>> import torch
+    >>> bank = EmbeddingBank(num_classes=3, dim=4, size=2)
+    >>> bank.push(torch.randn(6, 4), torch.tensor([0, 0, 1, 1, 2, 2]))
+    >>> outliers = NPMix(num_neighbors=2)(bank, torch.Generator().manual_seed(0))
+    >>> outliers.embeddings.shape
+    torch.Size([3, 4])
     """
 
     num_neighbors: int = 2
