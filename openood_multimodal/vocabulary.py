@@ -15,6 +15,9 @@ ID_SETS: Final = ("train", "val", "test")
 FIT_SETS: Final = ("train", "val")
 """Splits that a postprocessor may be fitted on."""
 
+SEARCHES: Final = ("validation", "npmix")
+"""What a search for parameters takes as OOD samples: OOD validation sets, or outliers that NP-Mix makes."""
+
 NEAR: Final = "nearood"
 FAR: Final = "farood"
 TEST_GROUPS: Final = (NEAR, FAR)
@@ -50,6 +53,9 @@ OPENOOD_METRICS: Final = ("FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC")
 
 PAPER_METRICS: Final = ("FPR@95", "AUROC", "ACC")
 """Metrics of the paper's tables, in their order."""
+
+CRITERIA: Final = ("AUROC", "FPR@95", "FPR@95_ID_TPR", "AUPR_IN", "AUPR_OUT")
+"""Metrics that a search for parameters may go by."""
 
 TABLE_METRICS: Final = ("AUROC", "FPR@95", "ACC")
 """Metrics of summaries and leaderboards on a page, in their order."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import read_json
-from ..vocabulary import FIT_SETS, SETTINGS
+from ..vocabulary import CRITERIA, FIT_SETS, SEARCHES, SETTINGS
 from .main import subparser
 
 if TYPE_CHECKING:
@@ -30,15 +31,23 @@ EXAMPLES = """  # all nine scores on three OOD sets
       --preset multiood --slices video:2304,flow:2048 --set knn.K=20 --out results/scores
 
   # which score for my data? every score that can run, the best first
-  openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \
+  openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
       --all --out results/all
+
+  # parameters searched on validation sets: each score's published values, those with the best AUROC
+  openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
+      --postprocessors knn,react,ash,vim --search --ood-val hac=hac_val.npz --out results/searched
+
+  # no OOD validation set: on outliers that NP-Mix makes of the training embeddings
+  openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
+      --postprocessors knn,react --search npmix --out results/npmix
 
   # a million rows from embedding stores, on a GPU
   openood-mm score --train stores/train --test stores/test --ood ucf=stores/ucf --head head.npz \\
       --device cuda --chunk-rows 8192 --out results/scores
 
   # name the rows, and place them beside published ones
-  openood-mm score --test test.npz --ood hmdb51=ood.npz --head head.npz --postprocessors msp,ebo \
+  openood-mm score --test test.npz --ood hmdb51=ood.npz --head head.npz --postprocessors msp,ebo \\
       --benchmark hmdb51_25_26 --method mine --seed 0 --out results/mine/s0
   openood-mm leaderboard show hmdb51_25_26 --records results/mine
 
@@ -57,7 +66,8 @@ def main(argv: Sequence[str]) -> int:
     from ..scoring.files import write_run
     from ..scoring.inputs import parse_slices
     from ..scoring.recording import About, Recorder
-    from ..scoring.run import rank_correlation, run_jobs
+    from ..scoring.run import described, rank_correlation, run_jobs
+    from ..scoring.search import Validation
     from ..scoring.table import Sources, prepare
 
     computing = ScoringSettings(options.threads, options.device, options.chunk_rows, options.precision)
@@ -72,10 +82,20 @@ def main(argv: Sequence[str]) -> int:
         head=options.head,
         slices=parse_slices(options.slices) if options.slices is not None else None,
         why_no_head=_why_no_head(Path(options.test)),
+        ood_val=[_named(text, "--ood-val") for words in options.ood_val for text in words],
     )
     parameters = read_settings(options.set)
     names = ALL if options.all else options.postprocessors
-    task, jobs, left_out = prepare(sources, names, options.preset, parameters, options.fit_on, options.engine)
+    search = partial(Validation, kind=options.search, criterion=options.search_criterion)
+    task, jobs, left_out, validation = prepare(
+        sources,
+        names,
+        options.preset,
+        parameters,
+        options.fit_on,
+        options.engine,
+        search if options.search else None,
+    )
     _report_ignored(task)
     results, caught = run_jobs(
         jobs,
@@ -85,13 +105,16 @@ def main(argv: Sequence[str]) -> int:
         settings=computing,
         progress=True,
         left_out=left_out,
+        validation=validation,
     )
     for line in caught.lines():
         print(f"openood-mm: warning: {line}", file=sys.stderr)
     settings: dict[str, Any] = {"preset": options.preset, "fit_on": options.fit_on, "head": options.head}
     if left_out is not None:
         settings |= {"left_out": left_out, "rank_correlation": rank_correlation(results)}
-    recorder = Recorder(task, about, options.preset, options.fit_on, parameters)
+    if validation is not None:
+        settings["search"] = described(validation, results)
+    recorder = Recorder(task, about, options.preset, options.fit_on, parameters, validation)
     written = write_run(Path(options.out), results, task, settings, recorder.records(results))
     _print_table(results)
     for name, reason in (left_out or {}).items():
@@ -165,6 +188,28 @@ def _parser() -> argparse.ArgumentParser:
         help="override a parameter, e.g. knn.K=10; may be repeated",
     )
     parser.add_argument(
+        "--search",
+        nargs="?",
+        const="validation",
+        choices=SEARCHES,
+        help="search each score's sweep for the parameters that tell --val best from --ood-val; npmix: from outliers "
+        "mixed from --train. Test sets are never looked at; what --set sets stays",
+    )
+    parser.add_argument(
+        "--ood-val",
+        metavar="NAME=FILE",
+        nargs="+",
+        action="append",
+        default=[],
+        help="OOD validation sets for --search, without a row of a test set; may be repeated",
+    )
+    parser.add_argument(
+        "--search-criterion",
+        choices=CRITERIA,
+        default="AUROC",
+        help="what --search goes by (default: AUROC)",
+    )
+    parser.add_argument(
         "--threads", type=int, metavar="N", help="threads to compute with (default: what the libraries take)"
     )
     parser.add_argument(
@@ -207,10 +252,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _named(text: str) -> tuple[str, str]:
+def _named(text: str, option: str = "--ood") -> tuple[str, str]:
     name, equals, path = text.partition("=")
     if not (name and equals and path):
-        raise UserError(f"--ood is written NAME=FILE, e.g. ucf=ucf.npz; got '{text}'.")
+        raise UserError(f"{option} is written NAME=FILE, e.g. ucf=ucf.npz; got '{text}'.")
     return name, path
 
 

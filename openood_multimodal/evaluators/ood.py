@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files.paths import file_name
 from ..naming import did_you_mean
-from ..postprocessors.sweeps import within_limits
+from ..postprocessors.sweeps import settings, within_limits
 from ..registry import EVALUATORS
 from ..vocabulary import EVALUATOR_GROUPS, TEST_GROUPS
 from .intervals import DEFAULT_RESAMPLES
@@ -248,7 +248,7 @@ class MultimodalOODEvaluator:
             )
         id_val = _need(id_data_loaders, "val", "the ID loaders")
         results = []
-        for setting in _settings(sweep.values()):
+        for setting in settings(sweep.values()):
             postprocessor.set_hyperparam(setting)
             results.append((self._validation_auroc(net, id_val, ood_val, postprocessor), setting))
         best = max(value for value, _ in results)
@@ -302,12 +302,6 @@ def _need(loaders: Mapping[str, Any], key: str, where: str) -> Any:
     if key not in loaders or loaders[key] is None:
         raise UserError(f"{where} have no '{key}' set.{did_you_mean(key, loaders)}")
     return loaders[key]
-
-
-def _settings(values: Iterable[Iterable[Any]]) -> Iterator[list[Any]]:
-    """Yield all combinations in OpenOOD's order: the first parameter changes fastest."""
-    for combination in itertools.product(*reversed([list(each) for each in values])):
-        yield list(reversed(combination))
 
 
 def evaluation_mode(net: Any) -> None:

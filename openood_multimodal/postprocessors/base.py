@@ -245,8 +245,13 @@ class Postprocessor(ABC):
 
     # --- OpenOOD's protocol
 
-    def set_hyperparam(self, hyperparam: Sequence[Any]) -> None:
-        """Set the swept parameters, in the order of ``args_dict``; what was fitted is brought up to date."""
+    def set_hyperparam(self, hyperparam: Sequence[Any], shared: Shared | None = None) -> None:
+        """Set the swept parameters, in the order of ``args_dict``; what was fitted is brought up to date.
+
+        Args:
+            hyperparam: a value each.
+            shared: what the score was fitted to, where that is kept, so that nothing in it is computed again.
+        """
         names = self._swept()
         if len(hyperparam) != len(names):
             raise UserError(
@@ -255,7 +260,10 @@ class Postprocessor(ABC):
             )
         self.params = replace_params(self.name, self.params, dict(zip(names, hyperparam, strict=True)))
         if self.fit_reads_params and self.fitted:
-            self.fit(*self._fitted_with)
+            if shared is not None:
+                self.fit_shared(shared)
+            else:
+                self.fit(*self._fitted_with)
 
     def get_hyperparam(self) -> Any:
         """Return the swept parameter's value, or a list where there are several (as OpenOOD does)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
@@ -20,6 +20,9 @@ from .base import Postprocessor
 from .options import ScoringOptions
 from .rows import Around, nothing_around, score_blocks
 from .shared import Shared
+
+if TYPE_CHECKING:
+    from .search import Search
 
 
 @contextmanager
@@ -45,6 +48,7 @@ def fit_all(
     head: LinearHead | None,
     options: ScoringOptions | None = None,
     around: Around = nothing_around,
+    search: Search | None = None,
 ) -> None:
     """Fit scores together; the same as `Postprocessor.fit` of each, with what they share computed once.
 
@@ -55,6 +59,7 @@ def fit_all(
         head: fusion head.
         options: how to compute.
         around: the context that each score's fitting runs in.
+        search: chooses the parameters of scores that have a sweep.
 
     Raises:
         UserError: as `Postprocessor.fit`; for a device that isn't there.
@@ -67,12 +72,17 @@ def fit_all(
             bar.update(rows)
 
         shared = Shared(
-            [score for score in scores if _inherits(score, "fit")], train, val, head, options, advance
+            [score for score in scores if inherits(score, "fit")], train, val, head, options, advance
         )
-        for score in scores:
+        searched = [] if search is None else [score for score in scores if search.grid(score)]
+        # these first: a combination takes an equal score of the run as its part, whose parameters must be settled
+        for score in sorted(scores, key=lambda score: score not in searched):
             with around(score):
                 bar.set_postfix_str(score.name)
-                _fit(score, shared)
+                if search is not None and score in searched:
+                    search.fit(score, shared)
+                else:
+                    fit_score(score, shared)
 
 
 def fit_part(score: Postprocessor, shared: Shared) -> Postprocessor:
@@ -85,18 +95,19 @@ def fit_part(score: Postprocessor, shared: Shared) -> Postprocessor:
         if type(each) is type(score) and each.name == score.name and each.parameters == score.parameters
     )
     part = next(same, None) or copy.deepcopy(score)
-    _fit(part, shared)
+    fit_score(part, shared)
     return part
 
 
-def _fit(score: Postprocessor, shared: Shared) -> None:
-    if _inherits(score, "fit"):
+def fit_score(score: Postprocessor, shared: Shared) -> None:
+    """Fit a score to what is shared; one with a `fit` of its own by that."""
+    if inherits(score, "fit"):
         shared.fit(score)
     else:
         score.fit(shared.train, shared.val, shared.head)
 
 
-def _inherits(score: Any, method: str) -> bool:
+def inherits(score: Any, method: str) -> bool:
     """Return whether a score has the base class's ``method``; one that doesn't has to be asked by its own."""
     return getattr(type(score), method) is getattr(Postprocessor, method)
 
@@ -116,14 +127,14 @@ def score_all(
         UserError: as `Postprocessor.score`.
     """
     options = options if options is not None else ScoringOptions()
-    inherits = [_inherits(score, "score") for score in scores]
-    ours = [score for score, is_ours in zip(scores, inherits, strict=True) if is_ours]
+    bases = [inherits(score, "score") for score in scores]
+    ours = [score for score, is_ours in zip(scores, bases, strict=True) if is_ours]
     found: dict[str, list[Scores]] = {}
     with computing(options.threads), _bar("Score", sum(map(len, sets.values())), options) as bar:
         for name, embeddings in sets.items():
             together = iter(score_blocks(ours, embeddings, options, around, bar.update))
             found[name] = []
-            for score, is_ours in zip(scores, inherits, strict=True):
+            for score, is_ours in zip(scores, bases, strict=True):
                 if is_ours:
                     found[name].append(next(together))
                 else:

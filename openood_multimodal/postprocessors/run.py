@@ -25,6 +25,7 @@ from .base import Postprocessor
 from .combine import Combination
 from .options import ScoringOptions
 from .plan import fit_all, naming, score_all
+from .search import Search
 from .spec import build_score, split_names
 
 NATIVE = "native"
@@ -76,13 +77,18 @@ class Chosen:
         name: what results and files call it.
         score: a `Postprocessor`, or another engine's object with the same ``fit`` and ``score``.
         asked: what the user wrote.
-        given: whether parameters were given beside the preset's.
+        fixed: the parameters that were given beside the preset's.
     """
 
     name: str
     score: Any
     asked: str = ""
-    given: bool = False
+    fixed: frozenset[str] = frozenset()
+
+    @property
+    def given(self) -> bool:
+        """Whether parameters were given beside the preset's."""
+        return bool(self.fixed)
 
     @property
     def engine(self) -> dict[str, str]:
@@ -202,7 +208,7 @@ def choose(
         score = build(choice, preset, given, seed)
         if sweeps and each in sweeps:
             score.args_dict = {key: list(values) for key, values in sweeps[each].items()}
-        chosen.append(Chosen(choice.label, score, each, bool(given)))
+        chosen.append(Chosen(choice.label, score, each, frozenset(given)))
     return chosen
 
 
@@ -252,6 +258,7 @@ def run(
     options: ScoringOptions | None = None,
     around: Callable[[Chosen], AbstractContextManager[Any]] | None = None,
     left_out: dict[str, str] | None = None,
+    search: Search | None = None,
 ) -> list[dict[str, Scores]]:
     """Fit scores and apply them to sets; what native ones share is computed once.
 
@@ -264,6 +271,7 @@ def run(
         options: how to compute.
         around: the context that each score's work runs in; `named` without it.
         left_out: where given, a score that can't be fitted or applied is put there, name → reason; the others go on.
+        search: chooses the parameters of scores that have a sweep, on validation sets.
 
     Returns:
         For every score that isn't left out, name of the set → its `Scores`.
@@ -286,7 +294,7 @@ def run(
     scores = [each.score for each in chosen]
     options = options if options is not None else ScoringOptions()
     with computing(options.threads):
-        fit_all(scores, train, val, head, options, context)
+        fit_all(scores, train, val, head, options, context, search)
         fitted = [each for each in chosen if each.name not in (left_out or ())]
         found = score_all([each.score for each in fitted], sets, options, context)
     return [

@@ -60,9 +60,9 @@ class Shared:
         self._whitening: Whitening | None = None
         self._fitted: set[int] = set()
 
-    def fit(self, score: Postprocessor) -> None:
-        """Fit a score, unless it is already fitted to what is shared here."""
-        if id(score) not in self._fitted:
+    def fit(self, score: Postprocessor, again: bool = False) -> None:
+        """Fit a score, unless it is already fitted to what is shared here; ``again``: in any case."""
+        if again or id(score) not in self._fitted:
             score.fit_shared(self)
             self._fitted.add(id(score))
 

@@ -1,9 +1,16 @@
-"""Sweeps of parameters: which of their values go with what a score was fitted to."""
+"""Sweeps of parameters: their settings, and which values go with what a score was fitted to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+
+def settings(values: Iterable[Iterable[Any]]) -> Iterator[list[Any]]:
+    """Yield all combinations of the parameters' values in OpenOOD's order: the first parameter changes fastest."""
+    for combination in itertools.product(*reversed([list(each) for each in values])):
+        yield list(reversed(combination))
 
 
 def within_limits(

@@ -10,6 +10,7 @@ from ..postprocessors.base import Postprocessor
 from ..postprocessors.run import Chosen, leaving_out, named
 from ..postprocessors.spec import build_score
 from ..registry import POSTPROCESSORS
+from ..vocabulary import OOD_VAL
 from .task import Task
 
 
@@ -115,7 +116,8 @@ def require_inputs(chosen: Sequence[Chosen], task: Task, fit_on: str) -> None:
             "modalities aren't known: give --slices, e.g. video:2304,flow:2048 (in Python slices=)"
             + (f", or {off}." if off else ".")
         )
-    sets = {"train": task.fitting(fit_on), "val": task.val, "test": task.test, **task.ood}
+    ood_val = {f"{OOD_VAL} {name}": each for name, each in task.ood_val.items()}
+    sets = {"train": task.fitting(fit_on), "val": task.val, "test": task.test, **ood_val, **task.ood}
     for each in chosen:
         if isinstance(each.score, Postprocessor):
             with named(each, chosen):

@@ -24,6 +24,7 @@ from ..reporting.claims import MULTIOOD_BENCHMARKS, known_manifest_digests, mani
 from ..reporting.records import SUFFIX, ResultRecord, read_record
 from .inputs import InputSet
 from .run import Result
+from .search import Validation
 from .task import Task
 
 OWN = "own"
@@ -78,6 +79,7 @@ class Recorder:
         preset: of the parameters.
         fit_on: the set that fitted scores learn from.
         parameters: score → parameters that were set.
+        validation: what parameters were searched on, or None.
     """
 
     task: Task
@@ -85,6 +87,7 @@ class Recorder:
     preset: str
     fit_on: str
     parameters: Parameters
+    validation: Validation | None = None
 
     def named(self) -> dict[str, Any]:
         """Return the fields that all records of the run share, and that tell it from other runs."""
@@ -108,6 +111,8 @@ class Recorder:
         task, named, checkpoint = self.task, self.named(), _shared_digest(self.task, "checkpoint")
         inputs = _text_digest([[name, digest] for name, digest in _digests(task)])
         settings = {**asdict(self.about), "preset": self.preset, "fit_on": self.fit_on}
+        if self.validation is not None:
+            settings |= self.validation.settings()
         config = _text_digest(
             [settings, self.parameters, [result.chosen.asked for result in results], task.slices]
         )
@@ -132,7 +137,11 @@ class Recorder:
                         discrepancy=None,
                         postprocessor=result.postprocessor,
                         parameters=result.parameters,
-                        parameters_from="given" if result.chosen.given else "preset",
+                        parameters_from="searched"
+                        if result.searched is not None
+                        else "given"
+                        if result.chosen.given
+                        else "preset",
                         preset=getattr(score, "preset", self.preset),
                         fit_on=self.fit_on if score.needs else None,
                         engine=result.chosen.engine,

@@ -17,8 +17,10 @@ from ..evaluators.outputs import ID_NAME, OODResult, SetScores
 from ..evaluators.sets import evaluate_sets
 from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.run import Chosen, named, run
+from ..postprocessors.search import Searched
 from ..progress import progress_bar
 from ..vocabulary import AVERAGE
+from .search import Validation
 from .shared_rows import shared_rows
 from .task import Task
 
@@ -34,12 +36,14 @@ class Result:
         scores: ``"id"`` and each OOD set → pred, conf, label.
         found: metrics and digests of the OOD sets.
         notes: what a reader has to know.
+        searched: what a search for its parameters found, or None.
     """
 
     chosen: Chosen
     scores: dict[str, SetScores]
     found: OODResult
     notes: tuple[str, ...]
+    searched: Searched | None = None
 
     @property
     def postprocessor(self) -> str:
@@ -123,6 +127,7 @@ def run_jobs(
     settings: ScoringSettings | None = None,
     progress: bool = False,
     left_out: dict[str, str] | None = None,
+    validation: Validation | None = None,
 ) -> tuple[list[Result], Warnings]:
     """Fit and evaluate every score; native ones together, so that what they share is computed once.
 
@@ -136,6 +141,7 @@ def run_jobs(
         progress: whether to show bars (on a terminal), with rows per second.
         left_out: where given, scores that can't be fitted are put there, name → reason; the results are ranked then, by
             their mean AUROC over the OOD sets.
+        validation: what parameters are searched on, or None: they are the preset's.
 
     Raises:
         UserError: when a score can't be fitted to the data, for instance K > N; for a device that isn't there.
@@ -153,7 +159,8 @@ def run_jobs(
 
     train, val = (None if each is None else each.embeddings for each in (task.fitting(fit_on), task.val))
     sets = {name: each.embeddings for name, each in {ID_NAME: task.test, **task.ood}.items()}
-    found = run(jobs, train, val, task.head, sets, options, around, left_out)
+    search = validation.search(jobs) if validation is not None else None
+    found = run(jobs, train, val, task.head, sets, options, around, left_out, search)
     jobs = [job for job in jobs if job.name not in (left_out or ())]
     results = []
     bar = progress_bar(jobs, desc="Evaluate", unit="score", leave=False, quiet=not progress)
@@ -173,10 +180,20 @@ def run_jobs(
         notes = [*job.score.notes, *shared]
         if task.shaped:
             notes.append(f"{job.name}: features already shaped by {task.shaped}, scored by their energy.")
-        results.append(Result(job, scores, result, tuple(notes)))
+        searched = search.found.get(job.name) if search is not None else None
+        if searched is not None and validation is not None:
+            notes.insert(0, f"{job.name}: {validation.note(searched)}")
+        results.append(Result(job, scores, result, tuple(notes), searched))
     if left_out is not None:
         results.sort(key=lambda each: -each.found.means[AVERAGE]["AUROC"].value)
     return results, caught
+
+
+def described(validation: Validation, results: Sequence[Result]) -> dict[str, Any]:
+    """Return what was searched on, tried and chosen, as JSON; see `Validation.described`."""
+    return validation.described(
+        (each.postprocessor, each.searched) for each in results if each.searched is not None
+    )
 
 
 def rank_correlation(results: Sequence[Result]) -> dict[str, dict[str, float]]:

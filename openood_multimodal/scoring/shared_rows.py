@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,25 @@ _LOOKED_AT = 16  # columns that tell nearly all rows apart; only rows that agree
 _BLOCK_ROWS = 4096
 
 
+class Overlap(NamedTuple):
+    """Two sets with equal rows: ``rows`` of the ``total`` rows of the set ``name`` are in ``other``, too."""
+
+    rows: int
+    total: int
+    name: str
+    other: str
+
+
 def shared_rows(sets: Iterable[tuple[str, Embeddings]]) -> list[str]:
-    """Return a note for each two sets with equal rows of features, with their number.
+    """Return a note for each two sets with equal rows of features, with their number; see `overlaps`."""
+    return [
+        f"{START}{each.rows} of {each.total} rows of {each.name} are also in {each.other}"
+        for each in overlaps(sets)
+    ]
+
+
+def overlaps(sets: Iterable[tuple[str, Embeddings]]) -> list[Overlap]:
+    """Return each two sets with equal rows of features.
 
     Time is linear in rows: some columns of all rows are read, and all columns of rows that agree in these.
 
@@ -35,15 +53,15 @@ def shared_rows(sets: Iterable[tuple[str, Embeddings]]) -> list[str]:
         list(_digests(each.features, np.flatnonzero(suspects[part])))
         for (_, each), part in zip(named, parts, strict=True)
     ]
-    notes = []
+    found = []
     for later in range(1, len(named)):
         for earlier in range(later):
             known = set(digests[earlier])
             count = sum(digest in known for digest in digests[later])
             if count:
                 name, each = named[later]
-                notes.append(f"{START}{count} of {len(each)} rows of {name} are also in {named[earlier][0]}")
-    return notes
+                found.append(Overlap(count, len(each), name, named[earlier][0]))
+    return found
 
 
 def _keys(features: NDArray[np.floating]) -> NDArray[np.uint64]:

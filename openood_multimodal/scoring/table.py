@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UserError
@@ -14,7 +15,8 @@ from ..postprocessors.options import ScoringSettings
 from ..postprocessors.run import ALL, NATIVE, Chosen, Parameters, check_fit_on, choose
 from .needs import able, for_shaped, require_given, require_inputs
 from .recording import Recorder, about_from
-from .run import Result, rank_correlation, run_jobs
+from .run import Result, described, rank_correlation, run_jobs
+from .search import Validation
 from .shared_rows import START
 from .task import Task, check_ood_names, checked, read_task
 
@@ -36,14 +38,16 @@ class Sources(NamedTuple):
     head: Any
     slices: Mapping[str, Any] | None = None
     why_no_head: str = ""
+    ood_val: Sequence[tuple[str, Any]] = ()
 
 
 class Prepared(NamedTuple):
-    """What is to be computed: the sets, the scores, and the scores that can't run, name → reason."""
+    """What is to be computed: the sets, the scores, those that can't run (name → reason), and the search."""
 
     task: Task
     jobs: list[Chosen]
     left_out: dict[str, str] | None = None
+    validation: Validation | None = None
 
 
 def prepare(
@@ -53,27 +57,54 @@ def prepare(
     parameters: Parameters,
     fit_on: str,
     engine: str = NATIVE,
+    search: Callable[[Task], Validation] | None = None,
 ) -> Prepared:
     """Choose the scores, read the sets, and check all that can be checked before the first score is computed.
+
+    Args:
+        sources: the sets.
+        names: see `evaluate`, as what follows.
+        preset: of the parameters.
+        parameters: score → parameters.
+        fit_on: the set to fit to.
+        engine: of names without a prefix.
+        search: makes the search for parameters of the sets; None: no search.
 
     Raises:
         UserError: for anything that would stop a score later, as far as it can be told now.
     """
     check_ood_names([name for name, _ in sources.ood])
+    if sources.ood_val:
+        check_ood_names([name for name, _ in sources.ood_val])
+        if search is None:
+            raise UserError(
+                "OOD validation sets are for a search for parameters: give --search (in Python search='validation'), "
+                "or leave them out."
+            )
     check_fit_on(fit_on)
     chosen = choose(names, engine, preset, parameters)
-    read = read_task(*sources[:5])
+    read = read_task(*sources[:5], sources.ood_val)
     if names == ALL:
         task = checked(read, sources.slices)
         if task.shaped is not None:
             raise UserError(f"these features have been shaped by {task.shaped} already; name the scores.")
         jobs, left_out = able(chosen, task, fit_on, sources.why_no_head)
-        return Prepared(task, jobs, left_out)
+        return Prepared(task, jobs, left_out, _checked_search(search, task, jobs, fit_on))
     chosen = for_shaped(chosen, read.shaped, preset)
     require_given(chosen, read, fit_on, sources.why_no_head)
     task = checked(read, sources.slices)
     require_inputs(chosen, task, fit_on)
-    return Prepared(task, chosen)
+    return Prepared(task, chosen, validation=_checked_search(search, task, chosen, fit_on))
+
+
+def _checked_search(
+    search: Callable[[Task], Validation] | None, task: Task, jobs: Sequence[Chosen], fit_on: str
+) -> Validation | None:
+    if search is None:
+        return None
+    validation = search(task)
+    validation.check(jobs, fit_on)
+    return validation
 
 
 def evaluate(
@@ -98,6 +129,9 @@ def evaluate(
     progress: bool = False,
     records: str | os.PathLike[str] | None = None,
     about: Mapping[str, Any] | None = None,
+    search: str | None = None,
+    ood_val: Mapping[str, Any] | None = None,
+    search_criterion: str = "AUROC",
 ) -> pd.DataFrame:
     """Score an in-distribution test set against OOD sets and return a table.
 
@@ -136,6 +170,13 @@ def evaluate(
             (``docs/leaderboard.md``); those of an earlier run of the same name are replaced.
         about: what the rows of a leaderboard are to be called: the fields of `scoring.recording.About`, e.g.
             ``{"benchmark": "hmdb51_25_26", "method": "mine", "seed": 0}``.
+        search: ``"validation"``: each score's parameters are those of its sweep that tell ``val`` best from the sets of
+            ``ood_val``; ``"npmix"``: from outliers that NP-Mix makes of the training embeddings (seed: ``seed``).
+            Parameters in ``parameters`` keep their values. Validation rows that are test rows are refused
+            (``docs/scores.md``; ``.attrs["search"]`` holds what was tried and chosen).
+        ood_val: name → OOD validation set, for ``search="validation"``.
+        search_criterion: what the search goes by: ``"AUROC"``, ``"FPR@95"``, ``"FPR@95_ID_TPR"``, ``"AUPR_IN"`` or
+            ``"AUPR_OUT"``.
 
     Returns:
         One row a score and OOD set, and a row ``average`` a score where there are several sets.  Columns:
@@ -160,16 +201,22 @@ def evaluate(
     """
     from .frame import ResultTable
 
-    if not isinstance(ood, Mapping):
-        raise UserError(f"ood must be a dict, name → set, got {type(ood).__name__}.")
+    for what, sets in (("ood", ood), ("ood_val", ood_val or {})):
+        if not isinstance(sets, Mapping):
+            raise UserError(f"{what} must be a dict, name → set, got {type(sets).__name__}.")
     settings = ScoringSettings(threads, device, chunk_rows, precision)
     arithmetic_for(settings.device)  # a device that isn't there is told before anything is read
-    sources = Sources(train, val, test, list(ood.items()), head, slices)
+    sources = Sources(
+        train, val, test, list(ood.items()), head, slices, ood_val=list((ood_val or {}).items())
+    )
     said = about_from(about)
     if about and records is None:
         raise UserError("about names the rows of records; give records=, the folder for them, too.")
-    task, jobs, left_out = prepare(sources, postprocessors, preset, parameters or {}, fit_on, engine)
-    recorder = Recorder(task, said, preset, fit_on, parameters or {})
+    searching = partial(Validation, kind=search, criterion=search_criterion, seed=seed) if search else None
+    task, jobs, left_out, validation = prepare(
+        sources, postprocessors, preset, parameters or {}, fit_on, engine, searching
+    )
+    recorder = Recorder(task, said, preset, fit_on, parameters or {}, validation)
     if records is not None:
         recorder.check_folder(records)
     with_intervals = intervals or records is not None
@@ -182,6 +229,7 @@ def evaluate(
         settings=settings,
         progress=progress,
         left_out=left_out,
+        validation=validation,
     )
     if records is not None:
         recorder.write(records, recorder.records(results))
@@ -190,6 +238,8 @@ def evaluate(
         warnings.warn(line, stacklevel=2)
     table = ResultTable(percent_rows(results, intervals))
     table.attrs["notes"] = [note for result in results for note in result.notes]
+    if validation is not None:
+        table.attrs["search"] = described(validation, results)
     if left_out is not None:
         table.attrs |= {"left_out": left_out, "rank_correlation": rank_correlation(results)}
     return table

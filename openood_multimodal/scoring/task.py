@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..arrays import LinearHead, Slices, check_labels, empty_classes
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME
 from ..files.paths import file_name
-from ..vocabulary import AVERAGE, TEST_GROUPS
+from ..vocabulary import AVERAGE, OOD_VAL, TEST_GROUPS
 from .inputs import InputSet, as_slices, read_head, read_set
 
 RESERVED = (ID_NAME, AVERAGE, *TEST_GROUPS)
@@ -35,6 +35,7 @@ class Task:
         head: the fusion head, or None where all sets have logits.
         slices: modality → columns; empty if unknown.
         shaped: how the features have been shaped already, or None.
+        ood_val: name → OOD validation set, for a search for parameters; no metric is computed on it.
     """
 
     test: InputSet
@@ -44,16 +45,19 @@ class Task:
     head: LinearHead | None
     slices: Slices
     shaped: str | None
+    ood_val: dict[str, InputSet] = field(default_factory=dict)
 
     def sets(self) -> Iterator[InputSet]:
         """Yield all sets."""
         yield from (each for _, each in self.named_sets())
 
     def named_sets(self) -> Iterator[tuple[str, InputSet]]:
-        """Yield all sets with their names: ``train``, ``val``, ``test``, ``ood <name>``."""
+        """Yield all sets with their names: ``train``, ``val``, ``test``, ``ood_val <name>``, ``ood <name>``."""
         for name, each in (("train", self.train), ("val", self.val), ("test", self.test)):
             if each is not None:
                 yield name, each
+        for name, each in self.ood_val.items():
+            yield f"{OOD_VAL} {name}", each
         for name, each in self.ood.items():
             yield f"ood {name}", each
 
@@ -88,7 +92,14 @@ def check_ood_names(names: Sequence[str]) -> None:
         seen[name.casefold()] = name
 
 
-def read_task(train: Any, val: Any, test: Any, ood: Sequence[tuple[str, Any]], head: Any = None) -> Task:
+def read_task(
+    train: Any,
+    val: Any,
+    test: Any,
+    ood: Sequence[tuple[str, Any]],
+    head: Any = None,
+    ood_val: Sequence[tuple[str, Any]] = (),
+) -> Task:
     """Read sets and head; see `inputs`.  None where there is no such set."""
     known = read_set(test, "test")
     return Task(
@@ -99,6 +110,7 @@ def read_task(train: Any, val: Any, test: Any, ood: Sequence[tuple[str, Any]], h
         read_head(head) if head is not None else None,
         {},
         known.shaped,
+        {name: read_set(each, f"{OOD_VAL} {name}", ood=True) for name, each in ood_val},
     )
 
 
@@ -143,6 +155,7 @@ def checked(task: Task, slices: Mapping[str, Any] | None) -> Task:
         task,
         test=cut(test),
         ood={name: cut(each) for name, each in ood.items()},
+        ood_val={name: cut(each) for name, each in task.ood_val.items()},
         train=cut(train) if train is not None else None,
         val=cut(val) if val is not None else None,
         slices=known,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..registry import SYNTHESES
@@ -45,6 +47,39 @@ class NPMix:
             raise UserError(f"NP-Mix needs num_neighbors >= 1, got {self.num_neighbors}.")
         if not (self.alpha > 0 and np.isfinite(self.alpha)):
             raise UserError(f"NP-Mix needs a finite alpha > 0, got {self.alpha}.")
+
+    def from_rows(
+        self, features: NDArray[Any], labels: NDArray[np.int64], num_classes: int, count: int, seed: int = 0
+    ) -> NDArray[Any]:
+        """Return ``count`` outliers mixed from stored embeddings, ``[count, D]``, float32 (float64 for such features).
+
+        The bank holds as many rows of every class as its smallest one has, 65 at most, drawn at random.
+
+        Args:
+            features: float ``[N, D]``.
+            labels: int64 ``[N]``, in [0, C).
+            num_classes: C >= 2.
+            count: outliers wanted.
+            seed: of all draws.
+
+        Raises:
+            UserError: for a single class, or a class without a row.
+        """
+        rows = np.random.default_rng(seed).permutation(len(labels))
+        counts = np.bincount(labels, minlength=num_classes)
+        if not counts.all():
+            raise UserError(
+                f"class {int(counts.argmin())} has no training row; NP-Mix mixes rows of every class."
+            )
+        size = min(65, int(counts.min()))
+        dtype = torch.float64 if features.dtype == np.float64 else torch.float32
+        bank = EmbeddingBank(num_classes, features.shape[1], size, dtype=dtype)
+        for label in range(num_classes):
+            chosen = np.sort(rows[labels[rows] == label][:size])
+            bank.push(torch.tensor(features[chosen], dtype=dtype), torch.from_numpy(labels[chosen]))
+        generator = torch.Generator().manual_seed(seed)
+        mixed = [self(bank, generator).embeddings.numpy() for _ in range(-(-count // num_classes))]
+        return np.concatenate(mixed)[:count]
 
     @torch.no_grad()
     def __call__(self, bank: EmbeddingBank, generator: torch.Generator | None = None) -> Outliers:

@@ -305,10 +305,10 @@ def test_first_of_tied_settings_wins_and_it_says_so(tmp_path, caplog):
 
 
 def test_settings_come_in_openood_s_order():
-    from openood_multimodal.evaluators.ood import _settings
+    from openood_multimodal.postprocessors.sweeps import settings
 
-    assert list(_settings([[1, 2], ["a", "b"]])) == [[1, "a"], [2, "a"], [1, "b"], [2, "b"]]
-    assert list(_settings([[1, 2]])) == [[1], [2]]
+    assert list(settings([[1, 2], ["a", "b"]])) == [[1, "a"], [2, "a"], [1, "b"], [2, "b"]]
+    assert list(settings([[1, 2]])) == [[1], [2]]
 
 
 @pytest.mark.parametrize("args_dict", [None, {}])
