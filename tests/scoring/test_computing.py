@@ -39,9 +39,9 @@ def test_settings_reach_the_computation(arrays: Any, monkeypatch: pytest.MonkeyP
     seen = []
     original = run.fit_all
 
-    def spy(scores: Any, fit: Any, val: Any, head: Any, options: Any, around: Any) -> None:
+    def spy(scores: Any, fit: Any, val: Any, head: Any, options: Any, *more: Any) -> None:
         seen.append((options, {each["num_threads"] for each in threadpool_info()}))
-        original(scores, fit, val, head, options, around)
+        original(scores, fit, val, head, options, *more)
 
     monkeypatch.setattr(run, "fit_all", spy)
     before = {each["num_threads"] for each in threadpool_info()}
