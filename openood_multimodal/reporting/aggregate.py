@@ -165,7 +165,7 @@ _SAME_RUN = ("benchmark", "track", "modalities", "training", "partition", "seed"
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row a cell of a suite: `summarise` by `CELL`, the metrics in the order of tables."""
-    result = summarise(frame, CELL, TABLE_METRICS).reset_index()
+    result = summarise(frame, CELL, TABLE_METRICS, one_partition="seeds").reset_index()
     metrics = [column for name in TABLE_METRICS for column in (name, f"{name}_std")]
     return result[[*CELL, "partitions", "seeds", *metrics]]
 

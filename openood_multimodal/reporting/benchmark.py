@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 import pandas as pd
@@ -27,13 +28,17 @@ from .methods import COLUMNS, TITLES, as_methods, in_order
 from .records import load_records
 
 LEGEND = (
-    "Percent; mean ± standard deviation over class partitions, seeds averaged first; the best of a column is "
-    "starred. FPR@95 is OpenOOD's (OOD positive). Partitions of one data set share rows: intervals over few of "
-    "them are indicative."
+    "Percent; mean ± standard deviation over class partitions, seeds averaged first (over seeds where there is one "
+    "partition); the best of a column is starred. FPR@95 is OpenOOD's (OOD positive). Partitions of one dataset share "
+    "rows: intervals over few of them are indicative."
 )
 SHOWN_SCORES = ("ebo", "mean of scores")
 """Scores for which the differences are printed; differences.csv has all."""
 
+TERMINAL = 80
+"""Columns of a terminal."""
+
+_SETTING = ("benchmark", "modalities", "training")
 
 DIFFERENCES = "paired differences over partitions, mean [95 % t-interval]"
 
@@ -80,7 +85,7 @@ def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
         _write(output_dir / "modalities.csv", _csv(between_modalities)),
     ]
     figure = plot_benchmark(summaries, output_dir / "leaderboard.png")
-    shown = [(title, table) for title, table in tables if ": FPR@95 by" not in title]
+    shown = [_for_terminal(*each) for each in tables if ": FPR@95 by" not in each[0]]
     return Report(_join(shown, "simple"), files + ([figure] if figure else []))
 
 
@@ -133,14 +138,14 @@ def metric_table(summaries: pd.DataFrame, column: str, metric: str) -> pd.DataFr
     )
     rounded = means.round(2)
     best = (rounded.min if metric == "FPR@95" else rounded.max)(axis=0 if by_training else 1)
-    stars = rounded.eq(best, axis=1 if by_training else 0).replace({True: " *", False: "  "})
+    stars = rounded.eq(best, axis=1 if by_training else 0).replace({True: "*", False: " "})
     accuracy = summaries.groupby(column)["ACC"].first()
     table = pd.DataFrame({"method": [TITLES.get(name, name) for name in methods] + ["(ID accuracy)"]})
     for name in names:
         cells = zip(means[name], deviations[name], stars[name], strict=True)
         table[COLUMNS.get(name, name)] = [
             *("" if pd.isna(mean) else mean_std(mean, std) + star for mean, std, star in cells),
-            f"{accuracy[name]:.2f}  ",
+            f"{accuracy[name]:.2f} ",
         ]
     return table
 
@@ -167,6 +172,20 @@ def effect_table(differences: pd.DataFrame, column: str) -> pd.DataFrame:
     return shown if any(name.startswith("Δ") for name in shown) else pd.DataFrame()
 
 
+def _for_terminal(title: str, table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Return a table that fits a terminal: what is the same in every row goes into the title; AUROC's differences."""
+    same = [name for name in table.columns[:-1] if name in _SETTING and table[name].nunique() == 1]
+    title += "".join(f"; {table[name].iloc[0]}" for name in same)
+    table = table.drop(columns=[*same, *(name for name in table if name.startswith("ΔFPR"))])
+    while _width(table) > TERMINAL and sum(name.startswith("Δ") for name in table) > 1:
+        table = table[table.columns[:-1]]
+    return title, table
+
+
+def _width(table: pd.DataFrame) -> int:
+    return sum(max(len(name), *map(len, table[name]), 0) + 2 for name in table) - 2
+
+
 def _write(path: Path, text: str) -> Path:
     write_text(path, text)
     return path
@@ -189,9 +208,10 @@ def _join(tables: Iterable[tuple[str, pd.DataFrame]], style: str) -> str:
         if table.empty:
             continue
         escape = markdown if style == "github" else one_line
-        heading = f"### {escape(title)}\n" if style == "github" else escape(title)
+        heading = f"### {escape(title)}\n" if style == "github" else fill(escape(title), TERMINAL)
         body = tabulate(
             _escaped(table, escape), headers="keys", showindex=False, tablefmt=style, disable_numparse=True
         )
         parts.append(f"{heading}\n{body}")
-    return "\n\n".join([*parts, LEGEND]) + "\n"
+    legend = LEGEND if style == "github" else fill(LEGEND, TERMINAL)
+    return "\n\n".join([*parts, legend]) + "\n"
