@@ -8,6 +8,7 @@ from . import _moved
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .decisions import decide as decide
     from .plugin import register as register
     from .plugin import unregister as unregister
     from .scoring import evaluate as evaluate
@@ -16,11 +17,15 @@ _moved.install()
 
 
 def __getattr__(name: str) -> Any:
-    """Import `evaluate`, `register`, `unregister` when asked for, so that importing the package costs nothing."""
+    """Import what is asked for by name, so that importing the package costs nothing."""
     if name == "evaluate":
         from .scoring import evaluate
 
         return evaluate
+    if name == "decide":
+        from .decisions import decide
+
+        return decide
     if name in ("register", "unregister"):
         from . import plugin
 

@@ -78,9 +78,8 @@ def compute_ood_metrics(
     >>> {name: round(metric.value, 3) for name, metric in found.items()}
     {'FPR@95': 0.6, 'FPR@95_ID_TPR': 0.75, 'AUROC': 0.75, 'AUPR_IN': 0.816, 'AUPR_OUT': 0.707, 'ACC': 0.8}
     """
-    ranks, is_ood = _ranks(conf_id, conf_ood)
-    pred, labels = _classes(pred_id, labels_id, n_id=int(np.count_nonzero(~is_ood)))
-    counts = _counts(ranks, is_ood)
+    counts = score_counts(conf_id, conf_ood)
+    pred, labels = _classes(pred_id, labels_id, n_id=counts.n_id)
     values = _curve_metrics(counts)
     values["ACC"] = float(np.count_nonzero(pred == labels) / len(labels))
     if not intervals:
@@ -94,7 +93,7 @@ def compute_ood_metrics(
 
 def auroc(conf_id: ArrayLike, conf_ood: ArrayLike) -> float:
     """Return the AUROC alone, as a fraction; arguments and errors as in `compute_ood_metrics`."""
-    counts = _counts(*_ranks(conf_id, conf_ood))
+    counts = score_counts(conf_id, conf_ood)
     return _area(*_roc(counts.id[::-1], counts.ood[::-1]))
 
 
@@ -139,11 +138,11 @@ def _ranks(conf_id: ArrayLike, conf_ood: ArrayLike) -> tuple[NDArray[np.int64], 
     for kind, n in (("ID", len(scores_id)), ("OOD", len(scores_ood))):
         if n == 1:
             warnings.warn(
-                f"the {kind} set has a single sample: its metrics say next to nothing.", stacklevel=3
+                f"the {kind} set has a single sample: its metrics say next to nothing.", stacklevel=4
             )
     if ranks[-1] == 0:
         warnings.warn(
-            "all scores are equal: they tell ID from OOD no better than chance (AUROC 0.5).", stacklevel=3
+            "all scores are equal: they tell ID from OOD no better than chance (AUROC 0.5).", stacklevel=4
         )
     return ranks, order >= len(scores_id)
 
@@ -202,7 +201,9 @@ def _area(x: NDArray[Any], y: NDArray[Any]) -> float:
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2.0))
 
 
-def _counts(ranks: NDArray[np.int64], is_ood: NDArray[np.bool_]) -> iv.ScoreCounts:
+def score_counts(conf_id: ArrayLike, conf_ood: ArrayLike) -> iv.ScoreCounts:
+    """Return how many samples of both sets have each distinct score; errors as in `compute_ood_metrics`."""
+    ranks, is_ood = _ranks(conf_id, conf_ood)
     groups = int(ranks[-1]) + 1
     ood = np.bincount(ranks[is_ood], minlength=groups)[::-1]
     return iv.ScoreCounts(id=np.bincount(ranks[~is_ood], minlength=groups)[::-1], ood=ood)

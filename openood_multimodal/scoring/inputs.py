@@ -35,6 +35,7 @@ class InputSet:
             `datasets.multiood_files`), else None.
         origin: ``path`` and ``sha256`` (of a file) or ``digest`` (of a store); empty for arrays.
         ignored: keys of its file that aren't read.
+        unlabelled: whether its labels were left out.
         made_from: of a store: what its embeddings were made from (``checkpoint``, ``manifest``, ...) → SHA-256.
     """
 
@@ -44,6 +45,7 @@ class InputSet:
     origin: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     made_from: Mapping[str, str] = field(default_factory=dict)
+    unlabelled: bool = False
 
 
 def read_set(source: Any, name: str, *, ood: bool = False) -> InputSet:
@@ -72,7 +74,7 @@ def read_set(source: Any, name: str, *, ood: bool = False) -> InputSet:
         require_finite_rows(own.reshape(len(own), -1), f"{found.where}: modality_logits")
     if ood:
         embeddings = replace(embeddings, labels=np.full(len(embeddings), -1, dtype=np.int64))
-    return replace(found, embeddings=embeddings)
+    return replace(found, embeddings=embeddings, unlabelled=ood)
 
 
 def _found(source: Any, name: str, ood: bool) -> InputSet:

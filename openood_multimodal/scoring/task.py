@@ -131,7 +131,7 @@ def checked(task: Task, slices: Mapping[str, Any] | None) -> Task:
     _check_widths(task)
     num_classes = _num_classes(task)
     for each in (train, val, test):
-        if each is not None:
+        if each is not None and not each.unlabelled:
             check_labels(each.embeddings.labels, num_classes, each.where)
     if train is not None and (lacking := empty_classes(train.embeddings.labels, num_classes)):
         warnings.warn(

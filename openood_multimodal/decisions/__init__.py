@@ -1,0 +1,10 @@
+"""Decisions: accept a sample as in-distribution or reject it, at an error rate chosen beforehand.
+
+`rules` holds the maths, `saved` the file that a decision is applied again from, `decide` the way from embeddings to
+decisions, `report` the table and the summary.
+"""
+
+from .decide import Decisions, decide
+from .saved import SavedDecision
+
+__all__ = ["Decisions", "SavedDecision", "decide"]
