@@ -59,7 +59,8 @@ class Tiny:
     def train(
         self, training: str = "a2d_npmix", *more: str, files: tuple[str, ...] = (), data: str = "synthetic"
     ) -> list[str]:
-        npmix = ["--trainer.start_epoch", "2", "--trainer.bank_size", "20"] if "npmix" in training else []
+        npmix = ["--trainer.start_epoch", "2", "--trainer.bank_size", "20"]
+        npmix = npmix if "npmix" in training or "synthesis" in training else []
         return [
             *("run", "--config", f"datasets/{_data(data)}.yml", "networks/mlp_fusion.yml"),
             *(f"pipelines/train/{training}.yml", *files, *SMALL, *npmix),

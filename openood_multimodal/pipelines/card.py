@@ -105,6 +105,12 @@ def read_card(checkpoint: str | Path) -> CheckpointCard | None:
     return card
 
 
+def synthesis_of(trainer: Any) -> str | None:
+    """Return the name of the outlier synthesis that a trainer uses, or None."""
+    name = getattr(getattr(trainer, "params", None), "synthesis", None)
+    return None if name in ("", "none") else name
+
+
 def describe_checkpoint(
     path: Path,
     config: Mapping[str, Any],
@@ -135,7 +141,7 @@ def describe_checkpoint(
         optimizer=dict(optimizer),
         network=effective_config(config)["network"],
         modalities=list(getattr(trainer.net, "modalities", dataset.modalities)),
-        synthesis=getattr(trainer.params, "synthesis", None) if ours else None,
+        synthesis=synthesis_of(trainer),
         first_synthesis_epoch=getattr(trainer, "first_synthesis_epoch", None),
         seed=int(config.get("seed") or 0),
         data=dataset.provenance,

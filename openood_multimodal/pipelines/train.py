@@ -21,7 +21,7 @@ from ..networks import build_network
 from ..progress import progress_bar
 from ..registry import EVALUATORS, PIPELINES, TRAINERS
 from ..trainers.rng import seed_everything
-from .card import describe_checkpoint
+from .card import describe_checkpoint, synthesis_of
 from .checks import check_config
 from .device import choose_device
 from .digest import config_digest, effective_config, first_difference
@@ -230,7 +230,7 @@ class TrainPipeline:
             f"Best validation accuracy {100 * result.best_acc:.2f} % after epoch {result.best_epoch}: "
             f"{result.checkpoint}"
         )
-        if getattr(trainer.params, "synthesis", None):
+        if synthesis_of(trainer):
             began = getattr(trainer, "first_synthesis_epoch", None)
             if began is None:
                 self._say(

@@ -1,7 +1,12 @@
-"""Outlier synthesis from embeddings: a bank of recent ones a class, and what mixes them."""
+"""Outlier synthesis from embeddings: a bank of recent ones a class, and what makes outliers of them."""
 
 from .bank import EmbeddingBank
+from .feature_mixing import FeatureMixing
+from .mixup import Mixup
+from .none import NoOutliers
 from .npmix import NPMix
+from .npos import NPOS
 from .outliers import Outliers
+from .vos import VOS
 
-__all__ = ["EmbeddingBank", "NPMix", "Outliers"]
+__all__ = ["NPOS", "VOS", "EmbeddingBank", "FeatureMixing", "Mixup", "NPMix", "NoOutliers", "Outliers"]

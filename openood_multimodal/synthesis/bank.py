@@ -10,7 +10,7 @@ of exactly the rows in the ring, built by ``size`` additions from 0, and replace
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,11 @@ class EmbeddingBank:
         size: rows a class; the paper's runs have 65, and 150 for EPIC-Kitchens with three modalities.
         device: where embeddings are pushed from; the bank lives there.
         dtype: of the stored rows.  Sums are float64 throughout.
+        widths: of the modalities in the concatenation, for syntheses that tell them apart; they sum to D.  Empty:
+            one of width D.
 
     Raises:
-        UserError: when a size isn't positive.
+        UserError: when a size isn't positive, or ``widths`` don't sum to D.
 
     >>> import torch
     >>> bank = EmbeddingBank(num_classes=2, dim=3, size=2)
@@ -56,11 +58,15 @@ class EmbeddingBank:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        widths: Sequence[int] = (),
     ) -> None:
         for name, value in (("num_classes", num_classes), ("dim", dim), ("size", size)):
             if value < 1:
                 raise UserError(f"an embedding bank needs {name} >= 1, got {value}.")
         self.num_classes, self.dim, self.size = num_classes, dim, size
+        self.widths = tuple(widths) or (dim,)
+        if sum(self.widths) != dim or min(self.widths) < 1:
+            raise UserError(f"the modalities' widths {list(self.widths)} don't sum to the bank's dim {dim}.")
         self._rows = torch.zeros(num_classes * size, dim, device=device, dtype=dtype)
         self._sums = torch.zeros(num_classes, dim, device=device, dtype=torch.float64)
         self._revolution = torch.zeros_like(self._sums)  # sums of the rows since slot 0 was last written

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..registry import SYNTHESES
 from .bank import EmbeddingBank
+from .drawing import mix_rows, numpy_generator, require_at_least, require_positive
 from .outliers import Outliers
 
 
@@ -43,10 +43,8 @@ class NPMix:
     alpha: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.num_neighbors < 1:
-            raise UserError(f"NP-Mix needs num_neighbors >= 1, got {self.num_neighbors}.")
-        if not (self.alpha > 0 and np.isfinite(self.alpha)):
-            raise UserError(f"NP-Mix needs a finite alpha > 0, got {self.alpha}.")
+        require_at_least(1, "NP-Mix", num_neighbors=self.num_neighbors)
+        require_positive("NP-Mix", alpha=self.alpha)
 
     def from_rows(
         self, features: NDArray[Any], labels: NDArray[np.int64], num_classes: int, count: int, seed: int = 0
@@ -99,20 +97,14 @@ class NPMix:
         Raises:
             UserError: when the bank isn't full, or has a single class.
         """
-        classes, size = bank.num_classes, bank.size
+        classes = bank.num_classes
         if classes < 2:
             raise UserError("NP-Mix mixes a class with another one; the bank has a single class.")
         bank.require_full()
         nearest = bank.nearest(min(self.num_neighbors, classes - 1))
-
-        device = generator.device if generator is not None else "cpu"
-        seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
-        rng = np.random.default_rng(int(seed))
+        rng = numpy_generator(generator)
         pick = torch.from_numpy(rng.integers(nearest.shape[1], size=(classes, 1))).to(bank.device)
-        rows = torch.from_numpy(rng.integers(size, size=(classes, 2))).to(bank.device)
-        lam = torch.from_numpy(rng.beta(self.alpha, self.alpha, size=classes)).to(bank.device, bank.dtype)
-
         neighbours = nearest.gather(1, pick).squeeze(1)
         pairs = torch.stack((torch.arange(classes, device=bank.device), neighbours), dim=1)
-        mixed = bank.weighted_rows(pairs, rows, torch.stack((lam, 1 - lam), dim=1))
-        return Outliers(mixed, {"neighbours": neighbours, "lam": lam, "rows": rows})
+        mixed, drawn = mix_rows(bank, pairs, self.alpha, rng)
+        return Outliers(mixed, {"neighbours": neighbours, **drawn})

@@ -1,6 +1,6 @@
 """Trainers: one training step each, made of losses and syntheses; OpenOOD's trainer interface."""
 
-from .a2d import A2DNPMixTrainer, A2DTrainer
+from .a2d import A2DNPMixTrainer, A2DSynthesisTrainer, A2DTrainer
 from .base import MultimodalTrainer
 from .baseline import MultiHeadTrainer, MultimodalBaselineTrainer
 from .logitnorm import A2DLogitNormTrainer, A2DNPMixLogitNormTrainer, MultimodalLogitNormTrainer
@@ -9,6 +9,7 @@ __all__ = [
     "A2DLogitNormTrainer",
     "A2DNPMixLogitNormTrainer",
     "A2DNPMixTrainer",
+    "A2DSynthesisTrainer",
     "A2DTrainer",
     "MultiHeadTrainer",
     "MultimodalBaselineTrainer",

@@ -1,4 +1,4 @@
-"""Agree-to-Disagree, and Agree-to-Disagree with NP-Mix outliers (MultiOOD, NeurIPS 2024, Section 4)."""
+"""Agree-to-Disagree, alone and with synthesised outliers (MultiOOD, NeurIPS 2024, Section 4)."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class A2DTrainer(MultiHeadTrainer):
         return terms
 
 
-@TRAINERS.register("a2d_npmix")
-class A2DNPMixTrainer(A2DTrainer):
-    """L_cls + γ (L_Discr + L_Discr_syn + L_Ent) (Eq. 9): A2D, and outliers mixed between neighbouring classes.
+@TRAINERS.register("a2d_synthesis", "a2d_npmix")
+class A2DSynthesisTrainer(A2DTrainer):
+    """L_cls + γ (L_Discr + L_Discr_syn + L_Ent) (Eq. 9): A2D, and outliers; NP-Mix's unless another synthesis is named.
 
     The outliers come from a bank of detached embeddings, and only once it is full for every class and
     ``start_epoch`` is reached; they train the modality heads, not the encoders.
@@ -77,7 +77,7 @@ class A2DNPMixTrainer(A2DTrainer):
             gamma: γ, one weight for all three terms, as in Eq. 9.
             start_epoch: first epoch with outliers, counted from 1 (the authors' code: 10, counted from 0).
             bank_size: embeddings a class.
-            synthesis: a registered synthesis.
+            synthesis: a registered synthesis; ``none`` for A2D alone.
             synthesis_args: its parameters; empty for its own defaults.
         """
 
@@ -93,7 +93,11 @@ class A2DNPMixTrainer(A2DTrainer):
         super().__init__(net, train_loader, config)
         module = net.module if hasattr(net, "module") else net
         self.bank = EmbeddingBank(
-            module.num_classes, module.feature_size, size=self.params.bank_size, device=self.device
+            module.num_classes,
+            module.feature_size,
+            size=self.params.bank_size,
+            device=self.device,
+            widths=[stop - start for start, stop in module.slices.values()],
         )
         self.synthesis = bind_call(
             self.params.synthesis_args,
@@ -112,8 +116,10 @@ class A2DNPMixTrainer(A2DTrainer):
         if was_full and epoch_idx >= self.params.start_epoch:
             if self.first_synthesis_epoch is None:
                 self.first_synthesis_epoch = epoch_idx
-            net = self.net.module if hasattr(self.net, "module") else self.net
             outliers = self.synthesis(self.bank, generator=self.generator).embeddings
+            if not len(outliers):
+                return terms
+            net = self.net.module if hasattr(self.net, "module") else self.net
             heads = list(net.classify_modalities(net.split(outliers)).values())  # type: ignore[operator, union-attr]
             chosen = {"discrepancy": self.params.discrepancy, "protocol": self.params.protocol}
             terms["outlier_discrepancy"] = self.params.gamma * outlier_discrepancy_loss(heads, **chosen)
@@ -135,3 +141,7 @@ class A2DNPMixTrainer(A2DTrainer):
         self.bank.load_state_dict(state["bank"])
         self.generator.set_state(state["generator"])
         self.first_synthesis_epoch = state["first_synthesis_epoch"]
+
+
+A2DNPMixTrainer = A2DSynthesisTrainer
+"""Its name while NP-Mix was the only synthesis."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..losses import logit_norm_cross_entropy
 from ..registry import TRAINERS
-from .a2d import A2DNPMixTrainer, A2DTrainer
+from .a2d import A2DSynthesisTrainer, A2DTrainer
 from .base import MultimodalTrainer
 from .baseline import MultimodalBaselineTrainer
 
@@ -59,9 +59,9 @@ class A2DLogitNormTrainer(_LogitNorm, A2DTrainer):
 
 
 @TRAINERS.register("a2d_npmix_logitnorm")
-class A2DNPMixLogitNormTrainer(_LogitNorm, A2DNPMixTrainer):
+class A2DNPMixLogitNormTrainer(_LogitNorm, A2DSynthesisTrainer):
     """A2D and NP-Mix with LogitNorm cross-entropies: the paper's LogitNorm++ row."""
 
     @dataclass(frozen=True)
-    class Params(_Tau, A2DNPMixTrainer.Params):
+    class Params(_Tau, A2DSynthesisTrainer.Params):
         """Keys of the ``trainer`` section: A2D+NP-Mix's and ``tau``."""

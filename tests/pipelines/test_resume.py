@@ -17,7 +17,7 @@ import torch
 
 from openood_multimodal.files import atomic
 from openood_multimodal.pipelines import TrainPipeline
-from openood_multimodal.registry import EVALUATORS
+from openood_multimodal.registry import EVALUATORS, SYNTHESES
 from openood_multimodal.trainers import MultimodalTrainer
 
 FILES = ("best.ckpt", "last.ckpt", "best.json", "last.json", "log.csv", "config.yml")
@@ -112,6 +112,23 @@ def test_killed_within_an_epoch(tiny, kill_at_step, monkeypatch, training, more)
         kill_at_step(3 * FULL_STEPS - step // steps * steps)  # not one more than are left
         TrainPipeline(victim.config(words)).run()
         kill_at_step(10_000)
+        assert contents(victim.folder / "run") == expected, f"killed at step {step}"
+
+
+@pytest.mark.parametrize("synthesis", SYNTHESES.names())
+def test_every_synthesis_resumes(tiny, kill_at_step, synthesis):
+    more = ("--trainer.synthesis", synthesis, "--recorder.state_seconds", "0.000000001")
+    expected = reference(tiny, "a2d_synthesis", *more)
+    if synthesis != "none":
+        assert b"loss_outlier_entropy" in expected["log.csv"]
+    for step in (FULL_STEPS + 2, 2 * FULL_STEPS + 3):
+        victim = type(tiny)(tiny.folder / f"killed_{step}")
+        words = victim.train("a2d_synthesis", *more)
+        kill_at_step(step)
+        with pytest.raises(KilledError):
+            TrainPipeline(victim.config(words)).run()
+        kill_at_step(10_000)
+        TrainPipeline(victim.config(words)).run()
         assert contents(victim.folder / "run") == expected, f"killed at step {step}"
 
 

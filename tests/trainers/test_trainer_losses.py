@@ -13,7 +13,7 @@ from openood_multimodal.datasets.batch import ModalityBatch
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import MLPFusionNet
 from openood_multimodal.networks.fusion import MultimodalOutput
-from openood_multimodal.registry import TRAINERS
+from openood_multimodal.registry import SYNTHESES, TRAINERS
 
 MODALITIES = {"a": 3, "b": 4}
 CLASSES = 3
@@ -185,6 +185,30 @@ def test_terms_of_outliers(name):
     (terms["outlier_discrepancy"] + terms["outlier_entropy"]).backward()
     trained = {key for key, value in net.named_parameters() if value.grad is not None}
     assert trained == {f"heads.{m}.{p}" for m in "ab" for p in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("synthesis", SYNTHESES.names())
+def test_every_synthesis_trains_with_every_class_in_a_batch_or_not(synthesis):
+    trainer = make("a2d_synthesis", synthesis=synthesis, bank_size=2, start_epoch=1)
+    for labels in ([0, 0, 1, 1], [2, 2, 0, 1]):
+        trainer.compute_losses(output(), torch.tensor(labels), 1)
+    for labels in ([0, 1, 2, 0], [1, 1, 1, 1]):
+        terms = trainer.compute_losses(output(), torch.tensor(labels), 1)
+        assert all(torch.isfinite(each) for each in terms.values())
+        of_outliers = {name for name in terms if name.startswith("outlier")}
+        assert of_outliers == (set() if synthesis == "none" else {"outlier_discrepancy", "outlier_entropy"})
+    assert trainer.bank.widths == (2, 2)
+    assert trainer.first_synthesis_epoch == 1
+
+
+def test_a2d_npmix_is_another_name_of_a2d_synthesis():
+    states = []
+    for name in ("a2d_npmix", "a2d_synthesis"):
+        trainer = make(name, bank_size=2, start_epoch=1)
+        losses = [trainer.train_epoch(epoch)[1] for epoch in (1, 2)]
+        assert "loss_outlier_entropy" in losses[1]
+        states.append((losses, trainer.net.state_dict(), trainer.extra_state()))
+    torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
 def test_outliers_follow_the_seed_not_the_global_state():
