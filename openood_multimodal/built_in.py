@@ -61,9 +61,13 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "a2d_npmix": "trainers.a2d:A2DSynthesisTrainer",
         "a2d_npmix_logitnorm": "trainers.logitnorm:A2DNPMixLogitNormTrainer",
         "a2d_synthesis": "trainers.a2d:A2DSynthesisTrainer",
+        "cross_modal_distillation": "trainers.tasks:DistillationTrainer",
+        "cross_modal_translation": "trainers.tasks:TranslationTrainer",
         "multimodal_baseline": "trainers.baseline:MultimodalBaselineTrainer",
+        "multimodal_contrastive": "trainers.tasks:ContrastiveTrainer",
         "multimodal_logitnorm": "trainers.logitnorm:MultimodalLogitNormTrainer",
         "multimodal_multihead": "trainers.baseline:MultiHeadTrainer",
+        "multimodal_rna": "trainers.tasks:RelativeNormAlignmentTrainer",
     },
     "postprocessors": {
         "ash": "postprocessors.ash:ASH",

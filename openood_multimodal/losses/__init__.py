@@ -4,15 +4,25 @@ from ..registry import PROTOCOLS
 from .agreement import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss
 from .classification import logit_norm_cross_entropy, multihead_cross_entropy
 from .protocols import Protocol, get_discrepancy, get_protocol
+from .tasks import (
+    cross_modal_distillation_loss,
+    cross_modal_translation_loss,
+    relative_norm_alignment_loss,
+    supervised_contrastive_loss,
+)
 
 __all__ = [
     "PROTOCOLS",
     "Protocol",
     "a2d_loss",
+    "cross_modal_distillation_loss",
+    "cross_modal_translation_loss",
     "get_discrepancy",
     "get_protocol",
     "logit_norm_cross_entropy",
     "multihead_cross_entropy",
     "outlier_discrepancy_loss",
     "outlier_entropy_loss",
+    "relative_norm_alignment_loss",
+    "supervised_contrastive_loss",
 ]

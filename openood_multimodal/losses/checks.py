@@ -19,41 +19,59 @@ def stack_logits(modality_logits: Sequence[Tensor], at_least: int) -> Tensor:
         UserError: fewer than ``at_least`` modalities, shapes that differ or aren't ``[B, C]``, B = 0,
             C < 2, or tensors that aren't floating point.
     """
-    logits = list(modality_logits)
-    for m, each in enumerate(logits):
+    stacked = _stack(
+        modality_logits,
+        "modality_logits",
+        "[B, C]",
+        at_least,
+        "a discrepancy needs at least 2; with one modality train without it (multimodal_baseline)",
+    )
+    if stacked.shape[2] < 2:
+        raise UserError(f"modality_logits has C = {stacked.shape[2]} class; these losses need at least 2.")
+    return stacked
+
+
+def stack_embeddings(embeddings: Sequence[Tensor], at_least: int = 2) -> Tensor:
+    """Return ``[M, B, E]`` from M tensors ``[B, E]``.  Half precision is raised to float32.
+
+    Raises:
+        UserError: fewer than ``at_least`` tensors, shapes that differ or aren't ``[B, E]``, B = 0, or tensors that
+            aren't floating point.
+    """
+    return _stack(embeddings, "embeddings", "[B, E]", at_least, "comparing modalities needs at least 2")
+
+
+def _stack(values: Sequence[Tensor], name: str, axes: str, at_least: int, remedy: str) -> Tensor:
+    tensors = list(values)
+    for m, each in enumerate(tensors):
         if not isinstance(each, Tensor):
             raise UserError(
-                f"modality_logits[{m}] is a {type(each).__name__}, not a tensor; "
-                "pass a sequence of tensors [B, C], for a mapping list(logits.values())."
+                f"{name}[{m}] is a {type(each).__name__}, not a tensor; "
+                f"pass a sequence of tensors {axes}, for a mapping list({name.rpartition('_')[2]}.values())."
             )
         if each.ndim != 2 or not each.is_floating_point():
             raise UserError(
-                f"modality_logits[{m}] must be a floating-point tensor [B, C], "
-                f"got {each.dtype} of shape {list(each.shape)}."
+                f"{name}[{m}] must be a floating-point tensor {axes}, got {each.dtype} of shape {list(each.shape)}."
             )
-        if each.shape != logits[0].shape:
+        if each.shape != tensors[0].shape:
             raise UserError(
-                f"modality_logits[{m}] has shape {list(each.shape)}, modality_logits[0] "
-                f"{list(logits[0].shape)}; every modality needs logits of the same samples and classes."
+                f"{name}[{m}] has shape {list(each.shape)}, {name}[0] {list(tensors[0].shape)}; "
+                "every modality needs those of the same samples, and as many columns."
             )
-    if len(logits) < at_least:
-        remedy = (
-            "a discrepancy needs at least 2; with one modality train without it (multimodal_baseline)"
-            if at_least == 2
-            else "pass at least 1"
+    if len(tensors) < at_least:
+        raise UserError(
+            f"{name} holds {len(tensors)} modality; {remedy if at_least == 2 else 'pass at least 1'}."
         )
-        raise UserError(f"modality_logits holds {len(logits)} modality; {remedy}.")
-    batch, classes = logits[0].shape
-    if batch < 1:
-        raise UserError("modality_logits holds no samples (B = 0); skip an empty batch.")
-    if classes < 2:
-        raise UserError(f"modality_logits has C = {classes} class; these losses need at least 2.")
-    stacked = torch.stack(logits)
+    if not len(tensors[0]):
+        raise UserError(f"{name} holds no samples (B = 0); skip an empty batch.")
+    stacked = torch.stack(tensors)
     return stacked.float() if stacked.dtype in _HALF else stacked
 
 
-def check_labels(labels: Tensor, batch: int, classes: int) -> None:
+def check_labels(labels: Tensor, batch: int, classes: int | None = None) -> None:
     """Check that ``labels`` is an integer tensor ``[batch]``; on a CPU also that it lies in ``[0, classes)``.
+
+    Without ``classes``, any integers will do.
 
     On an accelerator the range isn't checked, because reading it back would stall every step.
     """
@@ -62,7 +80,7 @@ def check_labels(labels: Tensor, batch: int, classes: int) -> None:
         raise UserError(f"labels must be a tensor [B] with B = {batch}, as the logits have; got {shape}.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise UserError(f"labels must be integers (class indices), got {labels.dtype}.")
-    if labels.device.type == "cpu":
+    if classes is not None and labels.device.type == "cpu":
         low, high = (int(v) for v in torch.aminmax(labels))
         if low < 0 or high >= classes:
             wrong = low if low < 0 else high

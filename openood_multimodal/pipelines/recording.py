@@ -101,7 +101,7 @@ class TestedRun:
                 training=str(trainer.get("name", "unknown")) if card else None,
                 protocol=trainer.get("protocol"),
                 synthesis=card.synthesis if card else None,
-                discrepancy=trainer.get("discrepancy"),
+                discrepancy=trainer.get("discrepancy") or None,
                 postprocessor=scored.name,
                 parameters=scored.parameters,
                 parameters_from="searched"

@@ -4,6 +4,13 @@ from .a2d import A2DNPMixTrainer, A2DSynthesisTrainer, A2DTrainer
 from .base import MultimodalTrainer
 from .baseline import MultiHeadTrainer, MultimodalBaselineTrainer
 from .logitnorm import A2DLogitNormTrainer, A2DNPMixLogitNormTrainer, MultimodalLogitNormTrainer
+from .tasks import (
+    ContrastiveTrainer,
+    DistillationTrainer,
+    MultimodalTaskTrainer,
+    RelativeNormAlignmentTrainer,
+    TranslationTrainer,
+)
 
 __all__ = [
     "A2DLogitNormTrainer",
@@ -11,8 +18,13 @@ __all__ = [
     "A2DNPMixTrainer",
     "A2DSynthesisTrainer",
     "A2DTrainer",
+    "ContrastiveTrainer",
+    "DistillationTrainer",
     "MultiHeadTrainer",
     "MultimodalBaselineTrainer",
     "MultimodalLogitNormTrainer",
+    "MultimodalTaskTrainer",
     "MultimodalTrainer",
+    "RelativeNormAlignmentTrainer",
+    "TranslationTrainer",
 ]

@@ -24,6 +24,13 @@ MULTIOOD = {
 }
 
 
+def a2d_term(params: Any, output: MultimodalOutput, labels: Tensor) -> Tensor:
+    """Return γ L_Discr; ``params`` has the ``gamma``, ``discrepancy`` and ``protocol`` of `A2DTrainer.Params`."""
+    heads = list(output.modality_logits.values())
+    loss = a2d_loss(heads, labels, discrepancy=params.discrepancy, protocol=params.protocol)
+    return params.gamma * loss
+
+
 @TRAINERS.register("a2d")
 class A2DTrainer(MultiHeadTrainer):
     """L_cls + γ L_Discr (Eq. 5): modalities agree on the true class and disagree on the others."""
@@ -54,10 +61,7 @@ class A2DTrainer(MultiHeadTrainer):
     def compute_losses(self, output: MultimodalOutput, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
         """L_cls and γ L_Discr."""
         terms = super().compute_losses(output, labels, epoch_idx)
-        heads = list(output.modality_logits.values())
-        terms["discrepancy"] = self.params.gamma * a2d_loss(
-            heads, labels, discrepancy=self.params.discrepancy, protocol=self.params.protocol
-        )
+        terms["discrepancy"] = a2d_term(self.params, output, labels)
         return terms
 
 

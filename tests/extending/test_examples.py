@@ -53,6 +53,14 @@ def test_the_page_shows_the_files():
     assert shown == expected
 
 
+def test_the_page_shows_the_diff_of_a_synthesis():
+    [diff] = re.findall(r"^```diff\n(.*?)^```$", PAGE.read_text(), flags=re.M | re.S)
+    for part in re.split(r"^--- .*\n\+\+\+ b/", diff, flags=re.M)[1:]:
+        name, _, body = part.partition("\n")
+        added = "\n".join(line[1:] for line in body.splitlines() if line.startswith("+"))
+        assert added in (PAGE.parents[1] / name).read_text()
+
+
 def test_every_kind_that_the_page_lists_has_an_example():
     parser = configparser.ConfigParser()
     parser.read(SOURCE / "setup.cfg")

@@ -115,15 +115,32 @@ def test_killed_within_an_epoch(tiny, kill_at_step, monkeypatch, training, more)
         assert contents(victim.folder / "run") == expected, f"killed at step {step}"
 
 
-@pytest.mark.parametrize("synthesis", SYNTHESES.names())
-def test_every_synthesis_resumes(tiny, kill_at_step, synthesis):
-    more = ("--trainer.synthesis", synthesis, "--recorder.state_seconds", "0.000000001")
-    expected = reference(tiny, "a2d_synthesis", *more)
-    if synthesis != "none":
-        assert b"loss_outlier_entropy" in expected["log.csv"]
+WITH_A2D = ("--trainer.discrepancy", "hellinger")
+
+
+@pytest.mark.parametrize(
+    ("training", "more", "term"),
+    [
+        *(
+            ("a2d_synthesis", ("--trainer.synthesis", name), "outlier_entropy" if name != "none" else "")
+            for name in SYNTHESES.names()
+        ),
+        ("multimodal_contrastive", ("--trainer.hidden_dim", "8", *WITH_A2D), "task"),
+        ("multimodal_rna", (), "task"),
+        ("cross_modal_distillation", WITH_A2D, "task"),
+        ("cross_modal_translation", ("--trainer.hidden_dim", "8"), "task"),
+    ],
+)
+def test_every_method_resumes(tiny, kill_at_step, training, more, term):
+    more = (*more, "--recorder.state_seconds", "0.000000001")
+    expected = reference(tiny, training, *more)
+    assert f"loss_{term}".encode() in expected["log.csv"]
+    assert (b"loss_discrepancy" in expected["log.csv"]) == (
+        training == "a2d_synthesis" or "hellinger" in more
+    )
     for step in (FULL_STEPS + 2, 2 * FULL_STEPS + 3):
         victim = type(tiny)(tiny.folder / f"killed_{step}")
-        words = victim.train("a2d_synthesis", *more)
+        words = victim.train(training, *more)
         kill_at_step(step)
         with pytest.raises(KilledError):
             TrainPipeline(victim.config(words)).run()

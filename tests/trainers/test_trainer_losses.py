@@ -131,6 +131,56 @@ def test_terms(name, section, expected):
     assert {key: value.item() for key, value in terms.items()} == pytest.approx(expected, abs=2e-6)
 
 
+def literal_task(name):
+    """The tasks' values on the fixed output, with embeddings [1, 2], [3, 4], ... of modality a and twice those of b."""
+    z = torch.arange(1.0, 9.0).reshape(4, 2)
+    embeddings = {"a": z, "b": 2 * z}
+    if name == "multimodal_rna":
+        return embeddings, 0.25  # ((1/2) − 1)²
+    total = 0.0
+    for rows_p, rows_q in ((A, B), (B, A)):
+        p, q = (torch.tensor(rows).div(2).softmax(-1) for rows in (rows_p, rows_q))
+        total += 4 * float((p * (p / q).log()).sum(-1).mean())
+    return embeddings, total / 2
+
+
+@pytest.mark.parametrize("name", ["multimodal_rna", "cross_modal_distillation"])
+@pytest.mark.parametrize("with_a2d", [False, True])
+def test_terms_of_tasks(name, with_a2d):
+    embeddings, task = literal_task(name)
+    section = {"discrepancy": "hellinger", "gamma": 0.3} if with_a2d else {}
+    trainer = make(name, weight=0.7, **section)
+    terms = trainer.compute_losses(output()._replace(embeddings=embeddings), LABELS, epoch_idx=1)
+    expected = {"classification": HEADS, "task": 0.7 * task}
+    expected |= {"discrepancy": 0.3 * DISCREPANCY} if with_a2d else {}
+    assert {key: value.item() for key, value in terms.items()} == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "learnt"),
+    [
+        ("multimodal_contrastive", {"a", "b"}),
+        ("cross_modal_translation", {"a to b", "b to a"}),
+        ("multimodal_rna", set()),
+        ("cross_modal_distillation", set()),
+    ],
+)
+def test_what_a_task_learns_beside_the_network(name, learnt):
+    small = {"hidden_dim": 3} if learnt else {}
+    make("multimodal_multihead")
+    state = torch.get_rng_state()
+    trainer = make(name, **small)
+    assert torch.equal(torch.get_rng_state(), state)  # what is drawn next, the order of the data, is the same
+    assert set(trainer.auxiliary) == learnt
+    start = {key: value.clone() for key, value in trainer.auxiliary.state_dict().items()}
+    assert not {key for key in trainer.net.state_dict() if "auxiliary" in key}
+    trainer.train_epoch(1)
+    for key, value in trainer.auxiliary.state_dict().items():
+        assert not torch.equal(value, start[key]), f"{key} isn't trained"
+    again = make(name, **small)
+    assert all(torch.equal(value, start[key]) for key, value in again.auxiliary.state_dict().items())
+
+
 @pytest.mark.parametrize("discrepancy", ["l1", "l2", "wasserstein"])
 @pytest.mark.parametrize("protocol", ["multiood-code", "multiood-paper"])
 def test_discrepancy_and_protocol_are_passed_on(discrepancy, protocol):
@@ -234,6 +284,10 @@ def test_outliers_follow_the_seed_not_the_global_state():
             "class 2 .*of 3 has no training sample; set dataset.num_classes to 2",
         ),
         ("a2d", {"gama": 1.0}, "Did you mean 'gamma'"),
+        ("a2d", {"discrepancy": ""}, "there is no discrepancy called ''"),
+        ("multimodal_rna", {"discrepancy": "helinger"}, "Did you mean 'hellinger'"),
+        ("multimodal_rna", {"modalities": ("a",)}, "at least 2.*has 1 \\(a\\)"),
+        ("cross_modal_distillation", {"temprature": 1.0}, "Did you mean 'temperature'"),
         ("multimodal_baseline", {"tau": 0.1}, "tau is not a parameter"),
         (
             "multimodal_baseline",
