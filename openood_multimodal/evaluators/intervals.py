@@ -25,7 +25,8 @@ DEFAULT_RESAMPLES = 1000
 MAX_BINS = 2048
 """Distinct scores up to which the AUPR bootstrap is exact; beyond, neighbouring scores share a bin."""
 
-_CHUNK_CELLS = 1 << 14  # cells of one block of resamples: small enough for the cache, several times faster
+CHUNK_CELLS = 1 << 14
+"""Cells of one block of resamples: small enough for the cache, which is several times faster."""
 
 Interval = tuple[float, float]
 
@@ -136,7 +137,7 @@ def fpr_interval(
     position = np.minimum((n * rng.beta(k, n + 1 - k, size=resamples)).astype(np.int64), n - 1)
     group = np.searchsorted(np.cumsum(positives), position, side="right")
     flagged = np.cumsum(negatives)[group] / m
-    return _percentiles(rng.binomial(m, np.minimum(flagged, 1.0)) / m)
+    return percentiles(rng.binomial(m, np.minimum(flagged, 1.0)) / m)
 
 
 def needed(n: int, recall: float) -> int:
@@ -161,22 +162,22 @@ def aupr_intervals(
     values = bootstrap_aupr(binned, resamples, rng)
     if binned is not counts:
         values += _area(counts.id[None], counts.ood[None]) - _area(binned.id[None], binned.ood[None])
-    return _percentiles(values[0]), _percentiles(values[1])
+    return percentiles(values[0]), percentiles(values[1])
 
 
 def bootstrap_aupr(counts: ScoreCounts, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return ``[2, resamples]``: AUPR_IN and AUPR_OUT of stratified resamples."""
     groups = len(counts.id)
-    block = max(1, _CHUNK_CELLS // groups)
+    block = max(1, CHUNK_CELLS // groups)
     values = np.empty((2, resamples))
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        drawn = _resample(counts.id, size, rng), _resample(counts.ood, size, rng)
+        drawn = resample(counts.id, size, rng), resample(counts.ood, size, rng)
         values[:, start : start + size] = _area(*drawn)
     return values
 
 
-def _resample(counts: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def resample(counts: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return ``[size, G]`` multinomial counts: as many draws with replacement as there are samples."""
     n, groups = int(counts.sum()), len(counts)
     if n > 16 * groups:
@@ -217,6 +218,7 @@ def _trapezoid(
     return 0.5 * np.einsum("bg,bg->b", steps, precision[:, 1:] + precision[:, :-1])
 
 
-def _percentiles(values: NDArray[np.float64]) -> Interval:
+def percentiles(values: NDArray[np.float64]) -> Interval:
+    """Return the 2.5 % and 97.5 % quantiles of resampled fractions, within [0, 1]."""
     low, high = np.quantile(values, (0.025, 0.975))
     return min(max(float(low), 0.0), 1.0), min(max(float(high), 0.0), 1.0)

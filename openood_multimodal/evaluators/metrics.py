@@ -80,15 +80,26 @@ def compute_ood_metrics(
     """
     counts = score_counts(conf_id, conf_ood)
     pred, labels = _classes(pred_id, labels_id, n_id=counts.n_id)
+    found = count_metrics(counts, intervals, n_bootstrap, seed)
+    accuracy = float(np.count_nonzero(pred == labels) / len(labels))
+    found["ACC"] = bounded(accuracy, iv.wilson(accuracy, len(labels))) if intervals else Metric(accuracy)
+    return {name: found[name] for name in METRICS}
+
+
+def count_metrics(
+    counts: iv.ScoreCounts,
+    intervals: bool = True,
+    n_bootstrap: int = iv.DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Metric]:
+    """Return the metrics of `compute_ood_metrics` that scores alone decide, all but ACC, from their counts."""
     values = _curve_metrics(counts)
-    values["ACC"] = float(np.count_nonzero(pred == labels) / len(labels))
     if not intervals:
-        return {name: Metric(values[name]) for name in METRICS}
+        return {name: Metric(value) for name, value in values.items()}
     if n_bootstrap < 2:
         raise UserError(f"n_bootstrap is {n_bootstrap}; intervals need at least 2 resamples.")
     bounds = _intervals(counts, values, n_bootstrap, seed)
-    bounds["ACC"] = iv.wilson(values["ACC"], len(labels))
-    return {name: _bounded(values[name], bounds[name]) for name in METRICS}
+    return {name: bounded(value, bounds[name]) for name, value in values.items()}
 
 
 def auroc(conf_id: ArrayLike, conf_ood: ArrayLike) -> float:
@@ -226,6 +237,6 @@ def _intervals(
     return bounds
 
 
-def _bounded(value: float, interval: iv.Interval) -> Metric:
+def bounded(value: float, interval: iv.Interval) -> Metric:
     """Return the metric with bounds that include it (percentile bounds of few samples may miss it)."""
     return Metric(value, min(interval[0], value), max(interval[1], value))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import intervals as iv
-from .metrics import Metric, score_counts
+from .metrics import Metric, bounded, score_counts
 
 ACCEPTED = 0.5
 """The share of ID samples above the confidence at which the batch is compared."""
@@ -43,4 +43,4 @@ def ood_share(
     if high - low < 1e-12:
         low, high = iv.wilson(above, counts.n_ood)
     value, least, most = (min(max(1.0 - each / known, 0.0), 1.0) for each in (above, high, low))
-    return Metric(value, min(least, value), max(most, value))
+    return bounded(value, (least, most))

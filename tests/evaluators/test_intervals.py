@@ -7,7 +7,7 @@ from sklearn import metrics as sk
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators import intervals as iv
-from openood_multimodal.evaluators.metrics import _counts, _ranks, compute_ood_metrics
+from openood_multimodal.evaluators.metrics import compute_ood_metrics, score_counts
 
 
 def samples(n_id=60, n_ood=45, digits=None, seed=0):
@@ -17,7 +17,7 @@ def samples(n_id=60, n_ood=45, digits=None, seed=0):
 
 
 def counts_of(conf_id, conf_ood):
-    return _counts(*_ranks(conf_id, conf_ood))
+    return score_counts(conf_id, conf_ood)
 
 
 def literal_delong(conf_id, conf_ood):
@@ -102,7 +102,7 @@ def test_aupr_of_each_resample_is_sklearn_s(digits):
     counts = counts_of(conf_id, conf_ood)
     levels = np.unique(np.concatenate([conf_id, conf_ood]))[::-1]
     rng = np.random.default_rng(0)
-    drawn_id, drawn_ood = iv._resample(counts.id, 40, rng), iv._resample(counts.ood, 40, rng)
+    drawn_id, drawn_ood = iv.resample(counts.id, 40, rng), iv.resample(counts.ood, 40, rng)
     assert (drawn_id.sum(1) == 60).all()
     assert (drawn_ood.sum(1) == 45).all()
     assert (drawn_id[:, counts.id == 0] == 0).all()
@@ -115,7 +115,7 @@ def test_aupr_of_each_resample_is_sklearn_s(digits):
 def test_both_ways_of_drawing_have_the_multinomial_s_moments():
     for scale in (1, 40):  # few samples a score: drawn one by one; many: multinomial
         counts = np.array([1, 2, 3, 4]) * scale
-        drawn = iv._resample(counts, 20_000, np.random.default_rng(0))
+        drawn = iv.resample(counts, 20_000, np.random.default_rng(0))
         n, p = counts.sum(), counts / counts.sum()
         np.testing.assert_allclose(drawn.mean(0), counts, rtol=0.03)
         np.testing.assert_allclose(np.cov(drawn.T), n * (np.diag(p) - np.outer(p, p)), atol=0.05 * n)

@@ -1,0 +1,92 @@
+"""Calibration: do predicted probabilities agree with how often predictions are right?"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..arrays import check_labels
+from ..dense import dense
+from ..errors import UserError
+from . import intervals as iv
+from .metrics import Metric, bounded
+
+BINS = 15
+"""Bins of the expected calibration error."""
+
+_BOUND = {"NLL": np.inf, "Brier": 2.0}
+
+
+def calibration_metrics(
+    log_probabilities: ArrayLike,
+    labels: ArrayLike,
+    bins: int = BINS,
+    n_bootstrap: int = iv.DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Metric]:
+    """Return calibration metrics with percentile-bootstrap intervals; lower is better in all.
+
+    Args:
+        log_probabilities: real ``[N, C]``, logarithms of the predicted probabilities, which sum to 1 in each row.
+        labels: int ``[N]``, true classes.
+        bins: of both ECE.
+        n_bootstrap: resamples of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        * ``ECE``: expected calibration error of the largest probability (Guo, Pleiss, Sun and Weinberger, 2017): the
+          difference between accuracy and mean probability of a bin, in absolute value, averaged over samples;
+          ``bins`` bins of equal width, the upper edge included;
+        * ``ECE_mass``: the same with bins of equal numbers of samples (tied samples share the bin of the first);
+        * ``Brier``: mean over samples of Σ_c (p_c - 1[c = label])², from 0 to 2 (Brier, 1950);
+        * ``NLL``: mean of -log p of the true class, in nats.
+
+    Raises:
+        UserError: for no sample, rows that aren't log probabilities, or a label that is none of the classes.
+
+    >>> found = calibration_metrics(np.log([[0.8, 0.2], [0.6, 0.4]]), [0, 1])
+    >>> {name: round(each.value, 4) for name, each in found.items()}
+    {'ECE': 0.4, 'ECE_mass': 0.4, 'Brier': 0.4, 'NLL': 0.5697}
+    """
+    logs, classes = dense(log_probabilities, "log_probabilities"), dense(labels, "labels")
+    if logs.ndim != 2 or not logs.size or classes.shape != (len(logs),) or classes.dtype.kind not in "iu":
+        raise UserError(
+            f"log_probabilities must be [N, C] and labels int [N], got {list(logs.shape)} and {classes.dtype} "
+            f"{list(classes.shape)}."
+        )
+    check_labels(classes, logs.shape[1], "labels")
+    probabilities = np.exp(logs)
+    off = np.flatnonzero(~(np.abs(probabilities.sum(axis=1) - 1.0) < 1e-6))
+    if len(off):
+        raise UserError(
+            f"row {off[0]} of log_probabilities isn't one: the probabilities sum to {probabilities[off[0]].sum():g}."
+        )
+    rows, top = np.arange(len(logs)), probabilities.max(axis=1)
+    gap = (probabilities.argmax(axis=1) == classes) - top
+    own = probabilities[rows, classes]
+    columns = {
+        "Brier": (probabilities**2).sum(axis=1) - 2.0 * own + 1.0,
+        "NLL": -logs[rows, classes],
+    }
+    ranks = np.searchsorted(np.sort(top), top, side="left")
+    binned = {
+        "ECE": np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1),
+        "ECE_mass": ranks * bins // len(top),
+    }
+    everything = np.arange(len(logs))
+
+    def measure(sample: NDArray[np.int64]) -> dict[str, float]:
+        errors = {
+            name: float(np.abs(np.bincount(each[sample], gap[sample])).sum()) for name, each in binned.items()
+        }
+        sums = {name: float(each[sample].sum()) for name, each in columns.items()}
+        return {name: value / len(sample) for name, value in {**errors, **sums}.items()}
+
+    value = measure(everything)
+    rng = np.random.default_rng(seed)
+    drawn = [measure(rng.integers(0, len(logs), len(logs))) for _ in range(n_bootstrap)]
+    found = {}
+    for name in value:
+        low, high = np.quantile([each[name] for each in drawn], (0.025, 0.975))
+        found[name] = bounded(value[name], (float(low), min(float(high), _BOUND.get(name, 1.0))))
+    return found
