@@ -61,6 +61,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "a2d_npmix": "trainers.a2d:A2DSynthesisTrainer",
         "a2d_npmix_logitnorm": "trainers.logitnorm:A2DNPMixLogitNormTrainer",
         "a2d_synthesis": "trainers.a2d:A2DSynthesisTrainer",
+        "acr": "trainers.acr:ACRTrainer",
         "cross_modal_distillation": "trainers.tasks:DistillationTrainer",
         "cross_modal_translation": "trainers.tasks:TranslationTrainer",
         "multimodal_baseline": "trainers.baseline:MultimodalBaselineTrainer",

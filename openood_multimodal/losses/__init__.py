@@ -3,6 +3,7 @@
 from ..registry import PROTOCOLS
 from .agreement import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss
 from .classification import logit_norm_cross_entropy, multihead_cross_entropy
+from .confidence import adaptive_confidence_loss, mixed_cross_entropy
 from .protocols import Protocol, get_discrepancy, get_protocol
 from .tasks import (
     cross_modal_distillation_loss,
@@ -15,11 +16,13 @@ __all__ = [
     "PROTOCOLS",
     "Protocol",
     "a2d_loss",
+    "adaptive_confidence_loss",
     "cross_modal_distillation_loss",
     "cross_modal_translation_loss",
     "get_discrepancy",
     "get_protocol",
     "logit_norm_cross_entropy",
+    "mixed_cross_entropy",
     "multihead_cross_entropy",
     "outlier_discrepancy_loss",
     "outlier_entropy_loss",

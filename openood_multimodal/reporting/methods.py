@@ -53,6 +53,7 @@ TRAININGS = {
     "multimodal_rna": "Relative norm alignment",
     "cross_modal_distillation": "Cross-modal distillation",
     "cross_modal_translation": "Cross-modal translation",
+    "acr": "ACR",
 }
 """Training method → its title in leaderboards."""
 
@@ -73,6 +74,8 @@ PAPERS = {
     "multimodal_contrastive": "https://arxiv.org/abs/2004.11362",
     "multimodal_rna": "https://arxiv.org/abs/2110.10101",
     "cross_modal_distillation": "https://arxiv.org/abs/1507.00448",
+    "acr": "https://arxiv.org/abs/2603.02200",
+    "cross_modal_translation": "https://arxiv.org/abs/2310.19795",
     **dict.fromkeys(("a2d", "a2d_npmix", "a2d_synthesis"), MULTIOOD),
     **dict.fromkeys(LOGITNORM_OF, "https://arxiv.org/abs/2205.09310"),
 }

@@ -1,6 +1,7 @@
 """Outlier synthesis from embeddings: a bank of recent ones a class, and what makes outliers of them."""
 
 from .bank import EmbeddingBank
+from .blocks import mix_blocks
 from .feature_mixing import FeatureMixing
 from .mixup import Mixup
 from .none import NoOutliers
@@ -9,4 +10,14 @@ from .npos import NPOS
 from .outliers import Outliers
 from .vos import VOS
 
-__all__ = ["NPOS", "VOS", "EmbeddingBank", "FeatureMixing", "Mixup", "NPMix", "NoOutliers", "Outliers"]
+__all__ = [
+    "NPOS",
+    "VOS",
+    "EmbeddingBank",
+    "FeatureMixing",
+    "Mixup",
+    "NPMix",
+    "NoOutliers",
+    "Outliers",
+    "mix_blocks",
+]

@@ -1,6 +1,7 @@
 """Trainers: one training step each, made of losses and syntheses; OpenOOD's trainer interface."""
 
 from .a2d import A2DNPMixTrainer, A2DSynthesisTrainer, A2DTrainer
+from .acr import ACRTrainer
 from .base import MultimodalTrainer
 from .baseline import MultiHeadTrainer, MultimodalBaselineTrainer
 from .logitnorm import A2DLogitNormTrainer, A2DNPMixLogitNormTrainer, MultimodalLogitNormTrainer
@@ -18,6 +19,7 @@ __all__ = [
     "A2DNPMixTrainer",
     "A2DSynthesisTrainer",
     "A2DTrainer",
+    "ACRTrainer",
     "ContrastiveTrainer",
     "DistillationTrainer",
     "MultiHeadTrainer",

@@ -127,6 +127,7 @@ WITH_A2D = ("--trainer.discrepancy", "hellinger")
         ),
         ("multimodal_contrastive", ("--trainer.hidden_dim", "8", *WITH_A2D), "task"),
         ("multimodal_rna", (), "task"),
+        ("acr", WITH_A2D, "mixing"),
         ("cross_modal_distillation", WITH_A2D, "task"),
         ("cross_modal_translation", ("--trainer.hidden_dim", "8"), "task"),
     ],

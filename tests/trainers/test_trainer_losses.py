@@ -161,12 +161,13 @@ def test_terms_of_tasks(name, with_a2d):
     [
         ("multimodal_contrastive", {"a", "b"}),
         ("cross_modal_translation", {"a to b", "b to a"}),
+        ("acr", {"fused", "of a", "of b"}),
         ("multimodal_rna", set()),
         ("cross_modal_distillation", set()),
     ],
 )
 def test_what_a_task_learns_beside_the_network(name, learnt):
-    small = {"hidden_dim": 3} if learnt else {}
+    small = {"hidden_dim": 3} if learnt and name != "acr" else {}
     make("multimodal_multihead")
     state = torch.get_rng_state()
     trainer = make(name, **small)
@@ -179,6 +180,37 @@ def test_what_a_task_learns_beside_the_network(name, learnt):
         assert not torch.equal(value, start[key]), f"{key} isn't trained"
     again = make(name, **small)
     assert all(torch.equal(value, start[key]) for key, value in again.auxiliary.state_dict().items())
+
+
+def test_terms_of_acr():
+    """All over one more class, whose weights are the trainer's."""
+    trainer = make("acr", weight=0.7, mixing_weight=0.3, min_channels=2)
+    z = torch.arange(16.0).reshape(4, 4) / 10
+    given = output()._replace(features=z, embeddings={"a": z[:, :2], "b": z[:, 2:]})
+    more = {key: (each.weight[0].tolist(), each.bias.item()) for key, each in trainer.auxiliary.items()}
+
+    def wider(rows, key, inputs):
+        weight, bias = more[key]
+        return [
+            [*row, sum(w * x for w, x in zip(weight, z_, strict=True)) + bias]
+            for row, z_ in zip(rows, inputs.tolist(), strict=True)
+        ]
+
+    heads = [wider(FUSED, "fused", z), wider(A, "of a", z[:, :2]), wider(B, "of b", z[:, 2:])]
+    confident = [[max(torch.tensor(row).softmax(0).tolist()) for row in rows] for rows in heads]
+    above = [
+        max(0.0, own - whole) for rows in confident[1:] for own, whole in zip(rows, confident[0], strict=True)
+    ]
+    swapped = z[:, [2, 3, 0, 1]]  # both channels of both modalities: all of the target is the new class
+    mixed = wider(trainer.net.fc(swapped).tolist(), "fused", swapped)
+    lost = sum(math.log(sum(math.exp(x) for x in row)) - row[-1] for row in mixed) / 4
+    expected = {
+        "classification": sum(map(cross_entropy, heads)) / 3,
+        "task": 0.7 * sum(above) / 8,
+        "mixing": 0.3 * lost,
+    }
+    terms = trainer.compute_losses(given, LABELS, epoch_idx=1)
+    assert {key: value.item() for key, value in terms.items()} == pytest.approx(expected, abs=2e-6)
 
 
 @pytest.mark.parametrize("discrepancy", ["l1", "l2", "wasserstein"])
@@ -285,6 +317,7 @@ def test_outliers_follow_the_seed_not_the_global_state():
         ),
         ("a2d", {"gama": 1.0}, "Did you mean 'gamma'"),
         ("a2d", {"discrepancy": ""}, "there is no discrepancy called ''"),
+        ("acr", {"min_channels": 5, "max_channels": 4}, "min_channels is 5 and max_channels 4"),
         ("multimodal_rna", {"discrepancy": "helinger"}, "Did you mean 'hellinger'"),
         ("multimodal_rna", {"modalities": ("a",)}, "at least 2.*has 1 \\(a\\)"),
         ("cross_modal_distillation", {"temprature": 1.0}, "Did you mean 'temperature'"),
