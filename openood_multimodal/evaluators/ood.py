@@ -253,12 +253,13 @@ class MultimodalOODEvaluator:
             results.append((self._validation_auroc(net, id_val, ood_val, postprocessor), setting))
         best = max(value for value, _ in results)
         tied = [setting for value, setting in results if value == best]
-        chosen = dict(zip(sweep, tied[0], strict=True))
+        names = [key.removesuffix("_list") for key in sweep]
+        chosen = dict(zip(names, tied[0], strict=True))
         if len(tied) > 1:
             _log.warning(
                 "parameter search: %d settings tie at validation AUROC %.4f; the first, %s, is taken "
                 "(OpenOOD would take the last, %s)",
-                *(len(tied), best, chosen, dict(zip(sweep, tied[-1], strict=True))),
+                *(len(tied), best, chosen, dict(zip(names, tied[-1], strict=True))),
             )
         postprocessor.set_hyperparam(tied[0])
         return chosen

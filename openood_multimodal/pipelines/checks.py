@@ -11,6 +11,7 @@ from ..datasets.benchmarks import load_benchmark
 from ..datasets.clips import ClipRequest
 from ..errors import UserError
 from ..networks.clips.fusion import bind_encoder
+from ..postprocessors.base import Postprocessor
 from ..postprocessors.run import NATIVE, Chosen, check_fit_on, choose
 from ..postprocessors.spec import split_names
 from ..registry import (
@@ -196,3 +197,32 @@ def choose_scores(config: Mapping[str, Any]) -> list[Chosen]:
         sweeps=sweeps,
         seed=int(config.get("seed") or 0),
     )
+
+
+def check_search(config: Mapping[str, Any], scores: Sequence[Chosen]) -> bool:
+    """Return whether the key ``search`` asks for a search for parameters.
+
+    Raises:
+        UserError: for another value than ``validation``, a search on the rows that scores are fitted to, or scores that
+            it doesn't cover.
+    """
+    search = config.get("search")
+    if not search:
+        return False
+    if search != "validation":
+        raise UserError(f"search is '{search}'; in a test config it is validation, or null.")
+    if (config.get("fit_on") or "train") == "val":
+        raise UserError(
+            "search goes with fit_on: train: on val, parameters would be chosen on the rows fitted to."
+        )
+    if (config.get("postprocessor") or {}).get("APS_mode"):
+        raise UserError("search and postprocessor.APS_mode are both on; leave one of the two out.")
+    other = [each.asked for each in scores if not isinstance(each.score, Postprocessor)]
+    if other:
+        raise UserError(
+            f"search covers native scores; for {', '.join(other)} use OpenOOD's search: a section postprocessor with "
+            "its name and APS_mode: True."
+        )
+    if not any(each.score.args_dict for each in scores):
+        raise UserError(f"search is on, and none of {', '.join(each.name for each in scores)} has a sweep.")
+    return True

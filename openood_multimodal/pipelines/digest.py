@@ -31,6 +31,10 @@ WITHOUT_EFFECT = frozenset(
 """Keys, at the top or in ``dataset``, ``ood_dataset`` and ``network``, that don't change a run's result."""
 
 
+SAME_AS_ABSENT = frozenset({"search"})
+"""Keys that were added later: null leaves the digests of configs without them as they were."""
+
+
 def effective_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a config that decides the result, as plain dicts and lists."""
     nested = ("dataset", "ood_dataset", "network")
@@ -41,7 +45,7 @@ def effective_config(config: Mapping[str, Any]) -> dict[str, Any]:
             else _plain(value)
         )
         for key, value in config.items()
-        if key not in WITHOUT_EFFECT
+        if key not in WITHOUT_EFFECT and not (key in SAME_AS_ABSENT and value is None)
     }
 
 

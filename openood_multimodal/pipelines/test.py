@@ -31,12 +31,14 @@ from ..postprocessors.base import Postprocessor
 from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.protocol import head_of
 from ..postprocessors.run import Chosen, named, run
+from ..postprocessors.search import Search
 from ..progress import progress_bar
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
+from ..scoring.search import criterion_of, require_disjoint
 from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .card import CheckpointCard, check_same_data, read_card
-from .checks import check_config, check_trained, choose_scores
+from .checks import check_config, check_search, check_trained, choose_scores
 from .device import choose_device
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .recording import Scored, TestedRun, print_results
@@ -65,6 +67,7 @@ class TestPipeline:
         self.stores = Path(recorder.get("embeddings") or self.folder / "embeddings")
         self.fit_on = str(config.get("fit_on") or "train")
         self.scores = choose_scores(config)  # first: a misspelt parameter shouldn't cost an extraction
+        self.searches = check_search(config, self.scores)
         self._skipped: dict[str, tuple[SkippedClip, ...]] = {}
         self._remarks: dict[str, tuple[str, ...]] = {}
         self._store_digests: dict[str, str] = {}
@@ -147,13 +150,16 @@ class TestPipeline:
         )
         records: list[ResultRecord] = []
         rows: list[dict[str, Any]] = []
-        known = self._scored_at_once(evaluator, id_sets, ood_sets, head)
+        search = self._search(id_sets, ood_sets) if self.searches else None
+        known = self._scored_at_once(evaluator, id_sets, ood_sets, head, search)
         stored_head = EmbeddingHead(head.weight, head.bias, head.modality_heads)
         stored = _stored(loaders, id_sets), _stored(ood_loaders, ood_sets)
         for each in progress_bar(self.scores, desc="Score", unit="score", leave=False, quiet=self.quiet):
             score = each.score
             if each.name in known:
-                result = evaluator.eval_scores(score, *known[each.name])
+                found = search.found.get(each.name) if search is not None else None
+                chosen = found.chosen if found is not None else None
+                result = evaluator.eval_scores(score, *known[each.name], hyperparameters=chosen)
             elif getattr(score, "wants_network", False):  # reads inputs or inner layers
                 score.fit_on = self.fit_on
                 score.setup(net, loaders, ood_loaders)
@@ -170,12 +176,33 @@ class TestPipeline:
         stage.remove(lambda: _previous(self.folder, records))
         return records
 
+    def _search(self, id_sets: Mapping[str, Embeddings], ood_sets: Mapping[str, Any]) -> Search:
+        """Return the search on the ID and OOD validation sets, once these are known to hold no test row."""
+        known, unknown = id_sets.get("val"), ood_sets.get(LOADER_GROUPS[OOD_VAL])
+        if known is None or unknown is None:
+            lacking = (
+                "dataset.split_names has no val"
+                if known is None
+                else "the benchmark has no OOD validation set"
+            )
+            raise UserError(
+                f"search is validation, but {lacking}, and parameters are never chosen on test data: add "
+                f"{'it' if known is None else 'ood_dataset.val'}, or leave search out."
+            )
+        tests = {
+            f"{group} {name}": each for group in TEST_GROUPS for name, each in ood_sets.get(group, {}).items()
+        }
+        require_disjoint({"val": known, OOD_VAL: unknown, "test": id_sets["test"], **tests}.items())
+        fixed = {each.name: each.fixed for each in self.scores}
+        return Search(known, {OOD_VAL: unknown}, criterion_of("AUROC", known.labels), fixed)
+
     def _scored_at_once(
         self,
         evaluator: Any,
         id_sets: Mapping[str, Embeddings],
         ood_sets: Mapping[str, Any],
         head: LinearHead,
+        search: Search | None,
     ) -> dict[str, tuple[SetScores, dict[str, dict[str, SetScores]]]]:
         """Return native score → its scores of the ID test set and, by group, of the OOD sets.
 
@@ -198,7 +225,9 @@ class TestPipeline:
         sets |= {f"{group}/{name}": each for group, part in groups.items() for name, each in part.items()}
         options = ScoringOptions(**asdict(self.settings), progress=not self.quiet)
         fit, val = id_sets[self.fit_on], id_sets.get("val")
-        found = run(native, fit, val, head, sets, options, lambda each: named(each, self.scores))
+        found = run(
+            native, fit, val, head, sets, options, lambda each: named(each, self.scores), None, search
+        )
         known = {}
         for each, of_sets in zip(native, found, strict=True):
             scores = {key: SetScores(*of_sets[key], np.asarray(sets[key].labels)) for key in sets}

@@ -171,7 +171,8 @@ class _Seen:
         """Return the parameters that OpenOOD's search set."""
         values = self.postprocessor.get_hyperparam()
         values = values if isinstance(values, list | tuple) else [values]
-        return dict(zip(self.postprocessor.args_dict, values, strict=False))
+        names = [key.removesuffix("_list") for key in self.postprocessor.args_dict]
+        return dict(zip(names, values, strict=False))
 
 
 def _scored(config: Mapping[str, Any], postprocessor: Any) -> Scored:

@@ -17,7 +17,7 @@ from ..postprocessors.run import Chosen
 from ..postprocessors.search import Criterion, Search, Searched
 from ..registry import SYNTHESES
 from ..reporting.schema import SEARCHED_NOTE
-from ..vocabulary import CRITERIA, SEARCHES
+from ..vocabulary import CRITERIA, OOD_VAL, SEARCHES
 from .shared_rows import overlaps
 from .task import Task
 
@@ -86,26 +86,13 @@ class Validation:
                 "fit_on is 'val', and a search would choose parameters on the rows that scores are fitted to: K = 1 "
                 "finds each of them at distance 0. Fit on the training set, or set parameters yourself."
             )
-        self._check_disjoint()
+        require_disjoint((name, each.embeddings) for name, each in task.named_sets() if name != "train")
         search = self._search(jobs, {})
         if not any(search.grid(job.score) for job in jobs):
             raise UserError(
                 f"there is nothing to search: {', '.join(job.name for job in jobs)} have no sweep, or their swept "
                 "parameters were given. docs/scores.md lists the sweeps."
             )
-
-    def _check_disjoint(self) -> None:
-        chosen_on = ("val", *(f"ood_val {name}" for name in self.task.ood_val))
-        sets = [(name, each.embeddings) for name, each in self.task.named_sets() if name != "train"]
-        for found in overlaps(sets):
-            names = found.name, found.other
-            one = next((name for name in names if name in chosen_on), None)
-            test = next((name for name in names if name not in chosen_on), None)
-            if one and test:
-                raise UserError(
-                    f"{found.rows} rows are in both {one} and {test}: parameters would be chosen on test rows. Leave "
-                    "these rows out of one of the two sets."
-                )
 
     def search(self, jobs: Sequence[Chosen]) -> Search:
         """Return the search for the parameters of ``jobs``."""
@@ -115,7 +102,7 @@ class Validation:
         assert self.task.val is not None
         known = self.task.val.embeddings
         fixed = {job.name: job.fixed for job in jobs}
-        return Search(known, unknown, _criterion(self.criterion, np.asarray(known.labels)), fixed)
+        return Search(known, unknown, criterion_of(self.criterion, np.asarray(known.labels)), fixed)
 
     @cached_property
     def unknown(self) -> dict[str, Embeddings]:
@@ -177,7 +164,29 @@ class Validation:
         }  # fmt: skip
 
 
-def _criterion(name: str, labels: Any) -> Criterion:
+def require_disjoint(sets: Iterable[tuple[str, Embeddings]]) -> None:
+    """Check that no row that parameters are chosen on is a test row, by the digests of the rows.
+
+    Args:
+        sets: name → set; ``val`` and names that begin with ``ood_val`` are chosen on, all others are test sets.
+
+    Raises:
+        UserError: naming the two sets, and how many rows they share.
+    """
+    for found in overlaps(sets):
+        one, test = sorted((found.name, found.other), key=lambda name: not _chosen_on(name))
+        if _chosen_on(one) and not _chosen_on(test):
+            raise UserError(
+                f"{found.rows} rows are in both {one} and {test}: parameters would be chosen on test rows. Leave "
+                "these rows out of one of the two sets."
+            )
+
+
+def _chosen_on(name: str) -> bool:
+    return name == "val" or name.startswith(OOD_VAL)
+
+
+def criterion_of(name: str, labels: Any) -> Criterion:
     """Return a metric as a criterion: higher is better, so that rates of errors are negative."""
     if name == "AUROC":
         return lambda known, unknown: auroc(known.conf, unknown.conf)

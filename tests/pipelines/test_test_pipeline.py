@@ -17,7 +17,7 @@ from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.networks import MLPFusionNet
 from openood_multimodal.pipelines import ExtractPipeline, TestPipeline, TrainPipeline
 from openood_multimodal.pipelines.checks import choose_scores
-from openood_multimodal.pipelines.digest import split_digest
+from openood_multimodal.pipelines.digest import config_digest, split_digest
 from openood_multimodal.pipelines.test import _unseen
 from openood_multimodal.reporting.records import load_records
 
@@ -147,7 +147,42 @@ def test_a_parameter_search_takes_the_config_s_sweep_and_is_noted(tiny, trained)
     (record,) = TestPipeline(config).run()
     assert record.postprocessor == "react"
     assert record.parameters["percentile"] in (42, 43)
-    assert any("chosen by AUROC on the validation OOD set: percentile" in note for note in record.notes)
+    assert any("chosen by AUROC on the validation OOD set: percentile = " in note for note in record.notes)
+
+
+def test_a_search_takes_the_published_sweeps_and_says_so(tiny, trained):
+    words = ("--postprocessors", "msp", "react", "ash", "--postprocessor_args", "{ash: {percentile: 70}}")
+    records = {each.postprocessor: each for each in run(tiny, trained, *words, "--search", "validation")}
+    by = {name: each.parameters_from for name, each in records.items()}
+    assert by == {"msp": "preset", "react": "searched", "ash": "given"}
+    (note,) = [note for note in records["react"].notes if "chosen by AUROC on the validation OOD set" in note]
+    single = tiny.config(tiny.test(checkpoint=trained / "best.ckpt"))
+    single["postprocessor"] = {"name": "react", "APS_mode": True}
+    (openood,) = TestPipeline(single).run()
+    assert openood.parameters == records["react"].parameters
+    assert openood.metrics == records["react"].metrics
+    assert note in openood.notes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--search", "test"), "search is 'test'; in a test config it is validation, or null"),
+        (("--search", "validation", "--fit_on", "val"), "search goes with fit_on: train"),
+        (("--search", "validation", "--postprocessors", "msp"), "none of msp has a sweep"),
+        (("--search", "validation", "--dataset.split_names", "train", "test"), "split_names has no val"),
+    ],
+)
+def test_what_a_search_refuses(tiny, trained, words, message):
+    with pytest.raises(UserError, match=message):
+        run(tiny, trained, "--postprocessors", "react", *words)
+
+
+def test_no_search_is_no_part_of_a_config_s_digest(tiny, trained):
+    config = dict(tiny.config(tiny.test(checkpoint=trained / "best.ckpt")))
+    without = {key: value for key, value in config.items() if key != "search"}
+    assert config_digest({**config, "search": None}) == config_digest(without)
+    assert config_digest({**config, "search": "validation"}) != config_digest(without)
 
 
 def test_records_hold_the_trainer_s_defaults(tiny):

@@ -243,3 +243,12 @@ def test_a_training_on_frames_leaves_the_card_of_their_clips(tmp_path):
     other = _frames(tmp_path, train="a" * 64, val="b" * 64, test="d" * 64)
     with pytest.raises(UserError, match="trained on other clips"):
         preflight._check_clips(Config(other))
+
+
+def test_what_openood_s_search_chose_is_noted_under_the_parameter_s_name(trained, test_ood, tmp_path):
+    section = {"APS_mode": True, "postprocessor_sweep": {"percentile_list": [42, 43]}}
+    test_ood("near_ood", "mm_react", postprocessor=section)
+    (record,) = load_records(tmp_path / "out")
+    value = record.parameters["percentile"]
+    assert record.parameters_from == "searched"
+    assert f"parameters chosen by AUROC on the validation OOD set: percentile = {value}" in record.notes
