@@ -60,6 +60,9 @@ CRITERIA: Final = ("AUROC", "FPR@95", "FPR@95_ID_TPR", "AUPR_IN", "AUPR_OUT")
 TABLE_METRICS: Final = ("AUROC", "FPR@95", "ACC")
 """Metrics of summaries and leaderboards on a page, in their order."""
 
+MORE_METRICS: Final = ("failure", "calibration")
+"""Tables of other metrics that scoring offers."""
+
 AVERAGE: Final = "average"
 """In place of an OOD set's name: the mean over the sets."""
 

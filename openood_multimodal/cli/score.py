@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import read_json
-from ..vocabulary import CRITERIA, FIT_SETS, SEARCHES, SETTINGS
+from ..vocabulary import CRITERIA, FIT_SETS, MORE_METRICS, SEARCHES, SETTINGS
 from .main import subparser
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
     from ..postprocessors.spec import read_settings
     from ..scoring.files import write_run
     from ..scoring.inputs import parse_slices
+    from ..scoring.more_tables import blocks, check_kinds, more_tables
     from ..scoring.recording import About, Recorder
     from ..scoring.run import described, rank_correlation, run_jobs
     from ..scoring.search import Validation
@@ -106,6 +107,7 @@ def main(argv: Sequence[str]) -> int:
         progress=True,
         left_out=left_out,
         validation=validation,
+        score_val="failure" in options.metrics,
     )
     for line in caught.lines():
         print(f"openood-mm: warning: {line}", file=sys.stderr)
@@ -115,8 +117,17 @@ def main(argv: Sequence[str]) -> int:
     if validation is not None:
         settings["search"] = described(validation, results)
     recorder = Recorder(task, about, options.preset, options.fit_on, parameters, validation)
-    written = write_run(Path(options.out), results, task, settings, recorder.records(results))
+    tables = more_tables(check_kinds(options.metrics), results, task)
+    written = write_run(Path(options.out), results, task, settings, recorder.records(results), tables)
     _print_table(results)
+    for kind, rows in tables.items():
+        print(f"\n{kind.capitalize()} (fractions, NLL in nats; intervals in {kind}.csv):")
+        for block in blocks(kind, rows):
+            _print_lines(block)
+    if "failure" in tables and task.val is None:
+        print("Note: AUTC is left out: its scaling needs --val.")
+    if "calibration" in tables and task.val is None:
+        print("Note: temperature scaling is left out: it needs --val.")
     for name, reason in (left_out or {}).items():
         print(f"Left out: {name}: {reason}")
     print("Written:")
@@ -230,6 +241,13 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="no effect: scores compute in float64; accepted for commands of earlier versions",
     )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        choices=MORE_METRICS,
+        default=[],
+        help="tables of other metrics: failure (AURC, OSCR, AUTC, ...), calibration (ECE, Brier, NLL)",
+    )
     parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
     about = parser.add_argument_group(
         "rows of a leaderboard",
@@ -286,10 +304,15 @@ def _print_table(results: Sequence[Result]) -> None:
         list(rows[0]),
         *([f"{v:.2f}" if isinstance(v, float) else v for v in row.values()] for row in rows),
     ]
+    _print_lines(lines)
+    print("(percent; FPR@95: OOD positive, as OpenOOD; FPR@95_ID_TPR: ID positive, as the MultiOOD paper)")
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        print(f"Note: {note}")
+
+
+def _print_lines(lines: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first two columns are names."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         names, values = zip(line[:2], widths[:2], strict=True), zip(line[2:], widths[2:], strict=True)
         print("  ".join([*(text.ljust(w) for text, w in names), *(text.rjust(w) for text, w in values)]))
-    print("(percent; FPR@95: OOD positive, as OpenOOD; FPR@95_ID_TPR: ID positive, as the MultiOOD paper)")
-    for note in dict.fromkeys(note for result in results for note in result.notes):
-        print(f"Note: {note}")

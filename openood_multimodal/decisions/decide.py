@@ -15,14 +15,14 @@ from ..errors import ArgumentError, UserError
 from ..evaluators.metrics import Metric
 from ..evaluators.share import ood_share
 from ..files.digests import json_sha256
-from ..linalg.rows import Floats, feature_blocks
+from ..linalg.rows import Floats
 from ..naming import did_you_mean
 from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.params import require_number
 from ..postprocessors.run import NATIVE, Chosen, choose, run
 from ..postprocessors.softmax import softmax
 from ..postprocessors.temperature import best_temperature
-from ..scoring.inputs import read_head, read_set
+from ..scoring.inputs import logits_of, read_head, read_set
 from ..scoring.needs import for_shaped, require_inputs
 from ..scoring.task import Task, checked
 from ..version import __version__
@@ -160,7 +160,7 @@ def decide(
     if rule == "threshold":
         own = {"threshold": rules.threshold_at(conf, tpr)}
     elif rule in ("scod", "cost"):
-        logits = _logits(known.embeddings, scored.task.head)
+        logits = logits_of(known.embeddings, scored.task.head)
         own = {"temperature": best_temperature(logits, known.embeddings.labels)}
         calibration, new = np.sort(conf), np.asarray(scored.found["data"].conf, dtype=np.float64)
         estimated = ood_share(conf, new, seed=seed).value if share is None else share
@@ -311,14 +311,6 @@ def _num_classes(embeddings: Embeddings, head: LinearHead | None) -> int:
     return int(embeddings.logits.shape[1])
 
 
-def _logits(embeddings: Embeddings, head: LinearHead | None) -> Floats:
-    """Return float64 ``[N, C]`` logits, stored or of the head."""
-    if embeddings.logits is not None:
-        return np.asarray(embeddings.logits, dtype=np.float64)
-    assert head is not None
-    return np.concatenate([head.logits(block) for _, block in feature_blocks(embeddings.features)])
-
-
 def _decisions(saved: SavedDecision, scored: _Scored, notes: list[str], seed: int) -> Decisions:
     embeddings, scores = scored.task.test.embeddings, scored.found["data"]
     conf, pred = np.asarray(scores.conf, dtype=np.float64), scores.pred
@@ -335,7 +327,7 @@ def _decisions(saved: SavedDecision, scored: _Scored, notes: list[str], seed: in
     else:
         assert saved.temperature is not None
         assert saved.ratios is not None
-        logits = _logits(embeddings, scored.task.head) / saved.temperature
+        logits = logits_of(embeddings, scored.task.head) / saved.temperature
         probability, ratio = (
             softmax(logits).max(axis=1),
             np.array(saved.ratios)[rules.ranks(values, len(saved.calibration)) - 1],

@@ -23,7 +23,9 @@ from .text import read_json
 _LOCK = ".openood-mm.results.lock"
 _COMMIT = ".commit.json"
 _STAGE = re.compile(r"\.[0-9a-f]{12}\.tmp")
-_MAY_GO = re.compile(r"scores/[^/\\]+/[^/\\]+\.npz|(?:records/)?[^/\\]+\.record\.json|[^/\\]+/ood\.csv")
+_MAY_GO = re.compile(
+    r"scores/[^/\\]+/[^/\\]+\.npz|(?:records/)?[^/\\]+\.record\.json|[^/\\]+/ood\.csv|failure\.csv|calibration\.csv"
+)
 
 
 class Stage:

@@ -21,8 +21,9 @@ from ..files import atomic, read_json
 from ..files.folders import writing_together
 from ..reporting.records import SUFFIX, ResultRecord
 from ..version import __version__
-from ..vocabulary import METRICS
+from ..vocabulary import METRICS, MORE_METRICS
 from .inputs import InputSet
+from .more_tables import COLUMNS, Rows
 from .run import Result
 from .task import Task
 
@@ -32,7 +33,9 @@ META = "_meta"
 SCHEMA_VERSION = 1
 METRICS_FILE, CSV_FILE, SCORES, RECORDS = "metrics.json", "ood.csv", "scores", "records"
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "faiss-cpu")
-_OWN_FILE = re.compile(rf"{SCORES}/[^/\\]+/[^/\\]+\.npz|{RECORDS}/[^/\\]+{re.escape(SUFFIX)}")
+_OWN_FILE = re.compile(
+    rf"{SCORES}/[^/\\]+/[^/\\]+\.npz|{RECORDS}/[^/\\]+{re.escape(SUFFIX)}|(?:{'|'.join(MORE_METRICS)})\.csv"
+)
 
 
 def write_run(
@@ -41,6 +44,7 @@ def write_run(
     task: Task,
     settings: Mapping[str, Any],
     records: Sequence[ResultRecord] = (),
+    tables: Mapping[str, Rows] | None = None,
 ) -> list[Path]:
     """Write all files of a run, in place of those of an earlier run; other files in ``folder`` stay.
 
@@ -50,9 +54,10 @@ def write_run(
         task: what was scored.
         settings: ``preset``, ``fit_on`` and what else belongs under ``_meta``.
         records: of every score and OOD set.
+        tables: of `more_tables`, each to be ``<name>.csv``.
 
     Returns:
-        The paths of ``ood.csv``, ``metrics.json``, ``scores/`` and ``records/``.
+        The paths of ``ood.csv``, the other tables, ``metrics.json``, ``scores/`` and ``records/``.
 
     Raises:
         UserError: when ``folder`` is a file.
@@ -66,10 +71,13 @@ def write_run(
         write_results_csv(stage.path / CSV_FILE, rows)
         for record in records:
             record.write(stage.path / RECORDS)
+        for name, more in (tables or {}).items():
+            atomic.write_csv(stage.path / f"{name}.csv", COLUMNS[name], more)
         new = [name for name in stage.files() if name != CSV_FILE]
         atomic.write_json(stage.path / METRICS_FILE, _metrics_json(results, task, settings, new))
         stage.remove(lambda: _files_of_earlier_run(folder))
-    return [folder / name for name in (CSV_FILE, METRICS_FILE, SCORES, RECORDS)]
+    names = (CSV_FILE, *(f"{name}.csv" for name in tables or ()), METRICS_FILE, SCORES, RECORDS)
+    return [folder / name for name in names]
 
 
 def _files_of_earlier_run(folder: Path) -> list[str]:

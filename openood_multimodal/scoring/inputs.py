@@ -19,7 +19,7 @@ from ..dense import dense
 from ..errors import UserError
 from ..files import file_sha256
 from ..files.npz import read_arrays
-from ..linalg.rows import require_finite_rows
+from ..linalg.rows import feature_blocks, require_finite_rows
 
 _FLOATS = ("features", "logits", "modality_logits")
 
@@ -272,6 +272,15 @@ def _linear(weight: Any, bias: Any, where: str) -> LinearHead:
     require_finite_rows(weights, f"{where}: weight")
     require_finite_rows(biases[:, None], f"{where}: bias")
     return LinearHead(weights, biases)
+
+
+def logits_of(embeddings: Embeddings, head: LinearHead | None) -> NDArray[np.float64]:
+    """Return float64 ``[N, C]`` logits: the stored ones, else the head's."""
+    if embeddings.logits is not None:
+        return np.asarray(embeddings.logits, dtype=np.float64)
+    if head is None:
+        raise UserError("there are neither logits nor a head; give the head.")
+    return np.concatenate([head.logits(block) for _, block in feature_blocks(embeddings.features)])
 
 
 def parse_slices(text: str) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from ..doubts import PROBABILITIES, look_like_probabilities, look_normalised
 from ..evaluators.metrics import Metric
@@ -37,6 +38,7 @@ class Result:
         found: metrics and digests of the OOD sets.
         notes: what a reader has to know.
         searched: what a search for its parameters found, or None.
+        val_conf: confidences of the validation set, where asked for and there is one.
     """
 
     chosen: Chosen
@@ -44,6 +46,7 @@ class Result:
     found: OODResult
     notes: tuple[str, ...]
     searched: Searched | None = None
+    val_conf: NDArray[Any] | None = None
 
     @property
     def postprocessor(self) -> str:
@@ -93,6 +96,8 @@ class Warnings:
                 places.append(place)
 
 
+_VAL = ""  # no OOD set is called so
+
 _OF_NORMS = ("vim", "react", "ash")
 """Scores whose default parameters were chosen for embeddings of their own lengths."""
 
@@ -128,6 +133,7 @@ def run_jobs(
     progress: bool = False,
     left_out: dict[str, str] | None = None,
     validation: Validation | None = None,
+    score_val: bool = False,
 ) -> tuple[list[Result], Warnings]:
     """Fit and evaluate every score; native ones together, so that what they share is computed once.
 
@@ -142,6 +148,7 @@ def run_jobs(
         left_out: where given, scores that can't be fitted are put there, name → reason; the results are ranked then, by
             their mean AUROC over the OOD sets.
         validation: what parameters are searched on, or None: they are the preset's.
+        score_val: whether to score the validation set, too, where there is one.
 
     Raises:
         UserError: when a score can't be fitted to the data, for instance K > N; for a device that isn't there.
@@ -159,6 +166,8 @@ def run_jobs(
 
     train, val = (None if each is None else each.embeddings for each in (task.fitting(fit_on), task.val))
     sets = {name: each.embeddings for name, each in {ID_NAME: task.test, **task.ood}.items()}
+    if score_val and val is not None:
+        sets[_VAL] = val
     search = validation.search(jobs) if validation is not None else None
     found = run(jobs, train, val, task.head, sets, options, around, left_out, search)
     jobs = [job for job in jobs if job.name not in (left_out or ())]
@@ -169,6 +178,7 @@ def run_jobs(
             name: SetScores(*each, np.asarray(sets[name].labels, dtype=np.int64))
             for name, each in of_sets.items()
         }
+        of_val = scores.pop(_VAL, None)
         result = evaluate_sets(
             scores[ID_NAME],
             {name: scores[name] for name in task.ood},
@@ -183,7 +193,9 @@ def run_jobs(
         searched = search.found.get(job.name) if search is not None else None
         if searched is not None and validation is not None:
             notes.insert(0, f"{job.name}: {validation.note(searched)}")
-        results.append(Result(job, scores, result, tuple(notes), searched))
+        results.append(
+            Result(job, scores, result, tuple(notes), searched, None if of_val is None else of_val.conf)
+        )
     if left_out is not None:
         results.sort(key=lambda each: -each.found.means[AVERAGE]["AUROC"].value)
     return results, caught

@@ -13,6 +13,7 @@ from ..linalg.torch_arithmetic import arithmetic_for
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.options import ScoringSettings
 from ..postprocessors.run import ALL, NATIVE, Chosen, Parameters, check_fit_on, choose
+from .more_tables import check_kinds, more_tables
 from .needs import able, for_shaped, require_given, require_inputs
 from .recording import Recorder, about_from
 from .run import Result, described, rank_correlation, run_jobs
@@ -131,6 +132,7 @@ def evaluate(
     about: Mapping[str, Any] | None = None,
     search: str | None = None,
     ood_val: Mapping[str, Any] | None = None,
+    metrics: str | Iterable[str] = (),
     search_criterion: str = "AUROC",
 ) -> pd.DataFrame:
     """Score an in-distribution test set against OOD sets and return a table.
@@ -177,6 +179,8 @@ def evaluate(
         ood_val: name → OOD validation set, for ``search="validation"``.
         search_criterion: what the search goes by: ``"AUROC"``, ``"FPR@95"``, ``"FPR@95_ID_TPR"``, ``"AUPR_IN"`` or
             ``"AUPR_OUT"``.
+        metrics: tables of other metrics (``docs/metrics.md``): ``"failure"`` (AURC, OSCR, ...), ``"calibration"`` (ECE,
+            ...); ``.attrs["failure"]`` and ``.attrs["calibration"]`` are their rows, with intervals, not in percent.
 
     Returns:
         One row a score and OOD set, and a row ``average`` a score where there are several sets.  Columns:
@@ -206,6 +210,7 @@ def evaluate(
             raise UserError(f"{what} must be a dict, name → set, got {type(sets).__name__}.")
     settings = ScoringSettings(threads, device, chunk_rows, precision)
     arithmetic_for(settings.device)  # a device that isn't there is told before anything is read
+    kinds = check_kinds(metrics)
     sources = Sources(
         train, val, test, list(ood.items()), head, slices, ood_val=list((ood_val or {}).items())
     )
@@ -230,6 +235,7 @@ def evaluate(
         progress=progress,
         left_out=left_out,
         validation=validation,
+        score_val="failure" in kinds,
     )
     if records is not None:
         recorder.write(records, recorder.records(results))
@@ -238,6 +244,7 @@ def evaluate(
         warnings.warn(line, stacklevel=2)
     table = ResultTable(percent_rows(results, intervals))
     table.attrs["notes"] = [note for result in results for note in result.notes]
+    table.attrs |= more_tables(kinds, results, task, seed)
     if validation is not None:
         table.attrs["search"] = described(validation, results)
     if left_out is not None:
