@@ -211,7 +211,7 @@ class Step:
 
 
 def _dataset(options: argparse.Namespace, folder: Path) -> Any:
-    """Return a data set of generated clips with RGB and flow files."""
+    """Return a dataset of generated clips with RGB and flow files."""
     from openood_multimodal.datasets.clips import MultimodalClipDataset
     from openood_multimodal.datasets.manifest import Manifest
     from openood_multimodal.registry import PREPROCESSORS

@@ -1,4 +1,4 @@
-"""Where the packaged files lie: configs, the descriptions of benchmark splits, and the leaderboards.
+"""Where the packaged files are: configs, the descriptions of benchmark splits, and the leaderboards.
 
 In a checkout they are the top-level folders ``configs/``, ``benchmark_splits/`` and ``leaderboard/``; in an
 installed wheel they travel inside the package, under ``openood_multimodal/_data/``.

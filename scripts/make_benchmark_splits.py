@@ -95,7 +95,7 @@ MFEAT: dict[str, Any] = {
         "version": "0.5.0",
         "files": {},
         "licence": (
-            "Not stated in the package, whose code is MIT; see the data set's page in the UCI Machine "
+            "Not stated in the package, whose code is MIT; see the dataset's page in the UCI Machine "
             "Learning Repository."
         ),
         "citation": "R. Duin. Multiple Features. UCI Machine Learning Repository, 1998.",

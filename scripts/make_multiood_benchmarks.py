@@ -33,7 +33,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmark_splits"
 SOURCE = {
     "url": "https://github.com/donghao51/MultiOOD",
     "commit": "ab7b221e42a598dada7fb702c08dcb4292610d8e",
-    "licence": "The repository states none. The videos have the terms of their own data sets.",
+    "licence": "The repository states none. The videos have the terms of their own datasets.",
     "citation": (
         "H. Dong, Y. Zhao, E. Chatzi, O. Fink. MultiOOD: Scaling Out-of-Distribution Detection for Multiple "
         "Modalities. NeurIPS 2024, arXiv:2405.17419."
@@ -166,7 +166,7 @@ BENCHMARKS: tuple[dict[str, Any], ...] = (
         "name": "far_hmdb51",
         "settings": ["far"],
         "description": (
-            "HMDB51 without eight classes that other data sets know, in-distribution; Kinetics-600, UCF101, "
+            "HMDB51 without eight classes that other datasets know, in-distribution; Kinetics-600, UCF101, "
             "EPIC-Kitchens and HAC far-OOD; video and optical flow."
         ),
         "dataset": "hmdb51",
@@ -220,7 +220,7 @@ BENCHMARKS: tuple[dict[str, Any], ...] = (
         "paper_differs": [{"what": "classes of HMDB51 as OOD", "paper": 51, "of": "farood_hmdb51"}],
         "caveats": [
             "The authors fit scores (KNN, Mahalanobis, ViM) to the validation split here, not to the training split.",
-            "The HMDB51 set holds the 43 classes that far_hmdb51 knows, not the 51 of the data set.",
+            "The HMDB51 set holds the 43 classes that far_hmdb51 knows, not the 51 of the dataset.",
             PRETRAINED,
         ],
     },

@@ -1,4 +1,4 @@
-"""``openood-mm benchmark``: trainings x partitions x seeds, in parallel, resumable, with a table."""
+"""``openood-mm benchmark``: training methods x partitions x seeds, in parallel, resumable, with a table."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..vocabulary import EVALUATOR_GROUPS, PRESETS
-from .main import subparser
+from .parsers import option_names, subparser
 
 if TYPE_CHECKING:
     from ..pipelines.suites import SuiteRun
 
-EXAMPLES = """  # the demo: two real data sets, four trainings, one to six modalities, on a CPU
+EXAMPLES = """  # the demo: two real datasets, four training methods, one to six modalities, on a CPU
   openood-mm benchmark --suite demo
 
-  # a choice of one's own; the same command again resumes
+  # your own choice; the same command resumes
   openood-mm benchmark --benchmark htad/htad_4_3 --trainings multimodal_multihead a2d \\
       --partitions 8 --seeds 3 --output-dir results/htad
 
-  # one modality, two, three; a shorter training
+  # one, two and three modalities; fewer epochs
   openood-mm benchmark --benchmark mfeat/mfeat_5_5 --trainings a2d --modalities fou,kar fou,kar,zer \\
       --optimizer.num_epochs 20
 """
 
 
+@option_names("postprocessors", "device")
 def main(argv: Sequence[str]) -> int:
     """Plan the runs, do those that are not done, print the table and the paths of what was written."""
     parser = _parser()
@@ -55,7 +56,7 @@ def run_and_report(suite: dict[str, Any], overrides: list[str], options: argpars
         return
     count = len({(run.benchmark, run.modalities, run.training) for run in runs})
     print(
-        f"{len(runs)} trainings ({count} settings x {suite['partitions']} partitions x {suite['seeds']} seeds) "
+        f"{len(runs)} training runs ({count} settings x {suite['partitions']} partitions x {suite['seeds']} seeds) "
         f"in {options.workers} processes, into {options.output_dir}",
         flush=True,
     )
@@ -66,9 +67,9 @@ def run_and_report(suite: dict[str, Any], overrides: list[str], options: argpars
 def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "benchmark",
-        "Train and test every combination of training, class partition and seed; print one table:\n"
+        "Train and test every combination of training method, class partition and seed; print one table:\n"
         "seeds averaged within a partition, mean ± std and paired differences over partitions.\n"
-        "Finished runs are kept, and unfinished trainings resumed, by the same command. Other --key value pairs\n"
+        "The same command keeps finished runs and resumes unfinished ones. Other --key value pairs\n"
         "override the training config.",
         EXAMPLES,
     )
@@ -126,7 +127,7 @@ def _suite(options: argparse.Namespace) -> dict[str, Any]:
         }
     if options.suite and (options.trainings or options.modalities):
         raise UserError(
-            "--suite says which trainings and modalities; leave --trainings and --modalities out."
+            "--suite defines training methods and modalities; leave --trainings and --modalities out."
         )
     for key in ("partitions", "seeds", "evaluator", "postprocessors", "preset"):
         value = getattr(options, key)

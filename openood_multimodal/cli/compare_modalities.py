@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from .benchmark import run_and_report
-from .parsers import subparser
+from .parsers import option_names, subparser
 
 EXAMPLES = """  openood-mm compare-modalities --benchmark htad/htad_4_3
   openood-mm compare-modalities --benchmark mfeat/mfeat_5_5 --modalities fou,kar,zer --partitions 8 \\
@@ -15,6 +15,7 @@ EXAMPLES = """  openood-mm compare-modalities --benchmark htad/htad_4_3
 """
 
 
+@option_names("postprocessors", "device")
 def main(argv: Sequence[str]) -> int:
     """Train alike on every single modality, every pair and all; print the scores and paired differences."""
     parser = subparser(

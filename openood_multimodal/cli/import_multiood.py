@@ -9,20 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .parsers import subparser
+from .parsers import option_names, subparser
 
 if TYPE_CHECKING:
     from ..embeddings.multiood import Group, ImportedGroup
 
-EXAMPLES = """  # everything that the authors' code saved; far-OOD results with EPIC lie in two folders
+EXAMPLES = """  # everything that the authors' code saved; far-OOD results with EPIC are in two folders
   openood-mm import-multiood MultiOOD/HMDB-rgb-flow MultiOOD/EPIC-rgb-flow --out results/multiood
 
-  # one training of several, with its checkpoint (ViM, ReAct and ASH need the head)
+  # one of several groups, with its checkpoint (ViM, ReAct and ASH need the head)
   openood-mm import-multiood MultiOOD/HMDB-rgb-flow --only HMDB_near_a2d_npmix_best \\
       --checkpoint HMDB_near_ood_a2d_npmix.pt --out results/multiood
 """
 
 
+@option_names()
 def main(argv: Sequence[str]) -> int:
     """Find the files, check that they are complete, write stores; print the commands that score them."""
     options = _parser().parse_args(list(argv))
@@ -55,10 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     parser.add_argument(
-        "folders", nargs="+", metavar="FOLDER", help="where they lie, or the parent of saved_files/"
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        help="the folder with the files, or the parent of saved_files/",
     )
     parser.add_argument("--out", default="results/multiood", metavar="DIR", help="default %(default)s")
-    parser.add_argument("--only", nargs="+", metavar="GROUP", help="import these groups alone")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", help="import only these groups")
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",

@@ -15,7 +15,7 @@ RECORDS = "leaderboard/records"
 EXAMPLES = """  # the published results alone, or with leaderboard/records if that folder is there
   openood-mm leaderboard build
 
-  # one's own runs beside them
+  # your own runs beside them
   openood-mm leaderboard build --records results/demo results/mine --out results/leaderboard
 
   # print one
@@ -79,8 +79,8 @@ def _openood_rows(options: argparse.Namespace, folders: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "leaderboard",
-        "Build leaderboards from result records: one CSV and one Markdown page a benchmark, mean ± std over\n"
-        "partitions and seeds, ranks by AUROC; tracks apart; published results beside reproduced ones.",
+        "Build leaderboards from result records: one CSV and one Markdown page per benchmark, mean ± std over\n"
+        "partitions and seeds, ranks by AUROC; tracks kept apart; published results beside reproduced ones.",
         EXAMPLES,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument(
         "--synthetic",
         action="store_true",
-        help="count records of generated data, too, to try a table: no results",
+        help="also count records of generated data, to try a table (they are no results)",
     )
     rows = actions.add_parser(
         "openood", parents=[sources], allow_abbrev=False, help="rows for OpenOOD's own leaderboard, as CSV"

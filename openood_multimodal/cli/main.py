@@ -21,8 +21,8 @@ __all__ = ["COMMANDS", "main", "subparser"]
 COMMANDS = {
     "run": Command("run", "run one config: train, extract or test (what OpenOOD's main.py does)"),
     "demo": Command("demo", "train and test on real tables and generated clips, in a few minutes"),
-    "benchmark": Command("benchmark", "trainings x partitions x seeds in one command, with a table"),
-    "reproduce": Command("reproduce", "the rows of the paper's tables, ours beside the printed figures"),
+    "benchmark": Command("benchmark", "training methods x partitions x seeds in one command, with a table"),
+    "reproduce": Command("reproduce", "the rows of the paper's tables, our results beside the reported ones"),
     "compare-modalities": Command(
         "compare_modalities", "every score on each modality, each pair, all together"
     ),
@@ -30,15 +30,15 @@ COMMANDS = {
     "score": Command("score", "scores from saved embeddings: arrays in, table out"),
     "decide": Command("decide", "accept or reject each sample at a chosen error rate, with a guarantee"),
     "import-multiood": Command("import_multiood", "read the files that MultiOOD's test scripts save"),
-    "splits": Command("splits", "import the authors' splits, make ones that don't leak, audit any"),
+    "splits": Command("splits", "import the authors' splits, generate ones without leakage, audit any"),
     "prepare": Command(
-        "prepare", "find a data set's files, say what is missing; make flow, sound, test clips"
+        "prepare", "find a dataset's files, report what is missing; make flow, audio, test clips"
     ),
     "show": Command("show", "a clip as the network sees it: frames, flow, spectrogram on one sheet"),
-    "weights": Command("weights", "published weights of encoders: where they are, whether a file fits"),
+    "weights": Command("weights", "published weights of encoders: where to find them, checking a file"),
     "list": Command("list", "list datasets, networks, trainers, scores, configs, ..."),
     "verify": Command("verify", "compare a folder's results, stores and checkpoints with their checksums"),
-    "doctor": Command("doctor", "say what is installed, what is missing, and the command that installs it"),
+    "doctor": Command("doctor", "what is installed, what is missing, and the command that installs it"),
 }
 
 EPILOG = """examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ def add_root(parser: argparse.ArgumentParser, meaning: str = "the dataset's fold
 
 def add_workers(parser: argparse.ArgumentParser, meaning: str = "processes") -> None:
     """Add ``--workers``; `workers.worker_count` turns it into a number."""
-    parser.add_argument("--workers", type=int, metavar="N", help=f"{meaning} (default: one a core)")
+    parser.add_argument("--workers", type=int, metavar="N", help=f"{meaning} (default: one per core)")
 
 
 def add_follow_links(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +94,7 @@ def add_follow_links(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--follow-links",
         action="store_true",
-        help="go through links that lead out of --root, to another disk, say",
+        help="follow links that lead out of --root, to another disk, say",
     )
 
 
@@ -107,13 +108,56 @@ def names_in(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
+ARGUMENTS = (
+    *(
+        "train",
+        "val",
+        "test",
+        "head",
+        "slices",
+        "fit_on",
+        "postprocessors",
+        "device",
+        "only",
+        "benchmark",
+        "seed",
+    ),
+    *("out", "workers", "overwrite", "short_side", "accept_changed"),
+)
+"""Arguments that core messages name as Python has them (``head=``, ``fit_on="val"``), and that are options, too."""
+
+_ARGUMENT = re.compile(
+    rf"""(?<![\w.'"-])({"|".join(ARGUMENTS)})=("[^"]*"|\[[^\]]*\]|True\b|\d+\b|(?=[\s.,;:)]|$))"""
+)
+
+
 @contextmanager
-def option_names() -> Iterator[None]:
-    """Say ``--short-side`` where the core says ``short_side``."""
+def option_names(*names: str) -> Iterator[None]:
+    """Say ``--short-side`` where the core says ``short_side``, and ``--fit-on val`` where it says ``fit_on="val"``.
+
+    Around a block, or as a decorator.
+
+    Args:
+        *names: the arguments that are options here; without any, all of `ARGUMENTS`.
+    """
     try:
         yield
     except ArgumentError as error:
         raise UserError(f"--{error.argument.replace('_', '-')} {error.fault}") from error
+    except UserError as error:
+        text = _ARGUMENT.sub(
+            lambda found: _as_option(found) if found[1] in (names or ARGUMENTS) else found[0], str(error)
+        )
+        if text == str(error):
+            raise
+        raise UserError(text) from error
+
+
+def _as_option(found: re.Match[str]) -> str:
+    name, value = f"--{found[1].replace('_', '-')}", found[2]
+    if value.startswith("["):
+        value = " ".join(re.findall(r"'([^']*)'", value))
+    return " ".join(filter(None, (name, "" if value == "True" else value.strip('"'))))
 
 
 def print_some(lines: Sequence[str], shown: int = SHOWN, file: TextIO | None = None) -> None:

@@ -1,4 +1,4 @@
-"""``openood-mm prepare``: which files of a data set are there, which are missing, and where they are published."""
+"""``openood-mm prepare``: which files of a dataset are there, which are missing, and where they are published."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .parsers import Command, add_commands, names_in, subparser
+from .parsers import Command, add_commands, names_in, option_names, subparser
 
 if TYPE_CHECKING:
     from ..corpora.layout import ClipLayout
@@ -25,27 +25,27 @@ OTHERS = {  # what is no known dataset to look through
     "audio": Command("prepare_audio", "make WAV files from the videos' sound"),
     "frames": Command("prepare_frames", "write frames of clips as an image dataset for OpenOOD"),
     "moving_shapes": Command(
-        "prepare_moving_shapes", "generate small labelled clips in the layout of any data set"
+        "prepare_moving_shapes", "generate small labelled clips in the layout of any dataset"
     ),
 }
 INCOMPLETE = 1
 SHOWN = 20  # classes, and examples of names that differ; the lists on disk have all
 
-EXAMPLES = """  # where the parts are published, and how they have to lie
+EXAMPLES = """  # where the parts are published, and the folder layout
   openood-mm prepare hmdb51
 
-  # what is there, what is missing; a manifest of the clips that are whole
+  # what is there, what is missing; a manifest of the complete clips
   openood-mm prepare hmdb51 --root /data/HMDB51 --out splits
 
-  # the clips of a benchmark (made by openood-mm splits import), video and flow alone
+  # the clips of a benchmark (made by openood-mm splits import), video and flow only
   openood-mm prepare kinetics600 --root /data/Kinetics-600 --manifests splits/kinetics600_129_100 \\
       --modalities video,flow
 
-  # your own videos; is every file whole?
+  # your own videos; is every file intact?
   openood-mm prepare folder --help
   openood-mm prepare check --help
 
-  # make what a download lacks; generate data to try everything on
+  # compute what a download lacks; generate data for trying everything out
   openood-mm prepare flow --help
   openood-mm prepare audio --help
   openood-mm prepare frames --help
@@ -53,15 +53,15 @@ EXAMPLES = """  # where the parts are published, and how they have to lie
 """
 
 
-DESCRIPTION = f"""Look for the files of a data set ({", ".join(DATASETS)}): print what is there and what is
+DESCRIPTION = f"""Look for the files of a dataset ({", ".join(DATASETS)}): print what is there and what is
 missing, list each missing file in <out>/<dataset>_missing.csv, and write <out>/<dataset>_all.csv, a
 manifest of the clips that have all their files. No file is changed. Without --root, or with
-nothing there, print where the parts are published and how they have to lie. Exit code 1 when something is
+nothing there, print where the parts are published and the folder layout. Exit code 1 when something is
 missing."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Look through a data set's folder, or hand over to one of `OTHERS`.
+    """Look through a dataset's folder, or hand over to one of `OTHERS`.
 
     Returns 0 when everything is there (or nothing was to be looked for), 1 when something is missing.
     """
@@ -69,11 +69,11 @@ def main(argv: Sequence[str]) -> int:
         "prepare",
         DESCRIPTION,
         EXAMPLES,
-        unknown="there is no data set '{}' to prepare.",
+        unknown="there is no dataset '{}' to prepare.",
         argument_default=argparse.SUPPRESS,
     )
     _add_options(parser)
-    datasets = add_commands(parser, {}, "DATASET", "data sets, and other things to prepare (each has --help)")
+    datasets = add_commands(parser, {}, "DATASET", "datasets, and other things to prepare (each has --help)")
     for name in DATASETS:
         dataset = datasets.add_parser(
             name, help="which files are there", description=DESCRIPTION, argument_default=argparse.SUPPRESS
@@ -92,13 +92,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", metavar="DIR", help="the data set's folder")
+    parser.add_argument("--root", metavar="DIR", help="the dataset's folder")
     parser.add_argument(
         "--manifests",
         nargs="+",
         action="extend",
         metavar="PATH",
-        help="look for the clips of these manifests (CSV files, or folders of them; clips of other data sets are "
+        help="look for the clips of these manifests (CSV files, or folders of them; clips of other datasets are "
         "passed over); default: every clip whose video is on disk",
     )
     parser.add_argument(
@@ -115,6 +115,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@option_names()
 def _prepare(
     name: str,
     root: str | None = None,

@@ -21,10 +21,10 @@ from .parsers import (
 if TYPE_CHECKING:
     from ..preprocessors.checking import Checked
 
-EXAMPLES = """  # before a training of days: are all files whole?
+EXAMPLES = """  # before days of training: are all files intact?
   openood-mm prepare check --manifest splits/hmdb51_25_26 --root /data/HMDB51
 
-  # the videos alone, in four processes
+  # only the videos, in four processes
   openood-mm prepare check --manifest splits/mine --root /data/mine --modalities video --workers 4
 """
 

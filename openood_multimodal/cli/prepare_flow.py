@@ -24,9 +24,9 @@ def main(argv: Sequence[str]) -> int:
     """Make the flow that is missing; 1 where some videos could not be used."""
     parser = subparser(
         "prepare flow",
-        "Make the optical flow that a download lacks: for each video of the manifests a pair of 8-bit videos,\n"
+        "Compute the optical flow that a download lacks: for each video of the manifests a pair of 8-bit videos,\n"
         "..._flow_x.mp4 and ..._flow_y.mp4, where the manifest's column flow says. Pairs that are there are left\n"
-        "alone; after an interruption the same command goes on. Several may run at once. Videos that can't be used\n"
+        "alone; after an interruption the same command resumes. Several may run at once. Videos that can't be used\n"
         "are listed in flow_failed.txt (exit code 1).",
         EXAMPLES,
     )

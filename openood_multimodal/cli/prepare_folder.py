@@ -1,4 +1,4 @@
-"""``openood-mm prepare folder``: class folders of one's own videos → split, configs, and the commands that use them."""
+"""``openood-mm prepare folder``: class folders of your own videos → split, configs, and the commands that use them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ..splits.own_clip_configs import OwnDataset
     from ..splits.own_clips import OwnClips
 
-EXAMPLES = """  # a folder a class; two of the classes are out-of-distribution
+EXAMPLES = """  # one folder per class; two of the classes are out-of-distribution
   openood-mm prepare folder tricks --root /data/tricks --ood flip,spin
 
-  # recordings are told by the names: jump/cam2_0017.mp4 is of cam2
+  # recordings in the file names: jump/cam2_0017.mp4 is from cam2
   openood-mm prepare folder tricks --root /data/tricks --ood flip,spin --recording '/([a-z0-9]+)_[0-9]+\\.mp4$'
 
   # decode every file once, too
@@ -154,13 +154,13 @@ def _print_commands(made: OwnDataset, name: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "prepare folder",
-        "Make a dataset of your own videos, ROOT/<class>/.../<clip>.mp4: train, validation and test sets with no\n"
-        "recording on two sides, OOD sets, and configs with settings that suit the clips, in OUT/NAME/. Print the\n"
+        "Make a dataset from your own videos, ROOT/<class>/.../<clip>.mp4: train, validation and test sets with no\n"
+        "recording in two sets, OOD sets, and configs with settings that suit the clips, in OUT/NAME/. Print the\n"
         "commands that train and test on it. No video is changed. Without --ood, print the classes.",
         EXAMPLES,
     )
     parser.add_argument("name", metavar="NAME", help="what to call the dataset: letters, digits, _ and -")
-    add_root(parser, "holds a folder a class")
+    add_root(parser, "contains one folder per class")
     parser.add_argument("--ood", default="", metavar="A,B", help="classes of the near-OOD set")
     parser.add_argument("--far", default="", metavar="A,B", help="classes of the far-OOD set")
     parser.add_argument(

@@ -15,7 +15,7 @@ EXAMPLES = """  # the middle frame of every clip, for a network of 32x32 pixels
   openood-mm prepare frames --manifest data/moving_shapes --root data/moving_shapes \\
       --out data/moving_shapes_frames --image-size 32
 
-  # eight frames a training clip, one a test clip; 224x224 pixels
+  # eight frames per training clip, one per test clip; 224x224 pixels
   openood-mm prepare frames --manifest splits/hmdb51_25_26 --root /data/HMDB51 \\
       --out /data/hmdb51_frames --frames 8
 """
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "prepare frames",
         "Write frames of clips as PNG files, with lists for OpenOOD's ImglistDataset and its two dataset configs:\n"
         "OpenOOD's image networks are then trained and tested on the clips of multimodal ones (docs/openood.md).\n"
-        "Images that are there are left alone; after an interruption the same command goes on.",
+        "Images that are there are left alone; after an interruption the same command resumes.",
         EXAMPLES,
     )
     add_manifest(
@@ -67,14 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for images, lists and configs")
     parser.add_argument("--name", help="name of the dataset in the configs (default: the benchmark's)")
     parser.add_argument(
-        "--frames", type=int, default=1, metavar="N", help="frames a training clip (default: %(default)s)"
+        "--frames", type=int, default=1, metavar="N", help="frames per training clip (default: %(default)s)"
     )
     parser.add_argument(
         "--test-frames",
         type=int,
         default=1,
         metavar="N",
-        help="frames a clip of the other sets (default: %(default)s). With several, every frame is a test sample, "
+        help="frames per clip of the other sets (default: %(default)s). With several, every frame is a test sample, "
         "so that metrics can't be compared with those of clips",
     )
     parser.add_argument(

@@ -14,7 +14,7 @@ from .parsers import add_follow_links, add_manifest, add_overwrite, add_root, ad
 def add_options(parser: argparse.ArgumentParser, what: str) -> None:
     """Add the options of both commands."""
     add_manifest(parser, "manifests, or folders of them, that name the clips")
-    add_root(parser, "the data set's folder")
+    add_root(parser, "the dataset's folder")
     parser.add_argument(
         "--out", metavar="DIR", help=f"where the {what} goes, laid out as in --root (default: --root)"
     )

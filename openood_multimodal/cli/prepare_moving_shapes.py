@@ -17,14 +17,14 @@ DEFAULT_ROOT = "data/moving_shapes"
 EXAMPLES = """  # about 330 clips of 1.7 s, 96 x 128 pixels, with sound and optical flow: 15 s on two cores, 61 MB
   openood-mm prepare moving_shapes --root data/moving_shapes --size demo
 
-  # a few seconds' worth, as EPIC-Kitchens' files lie: JPEG frames and a WAV a recording
+  # a few seconds' worth, in EPIC-Kitchens' layout: JPEG frames and one WAV per recording
   openood-mm prepare moving_shapes --root data/shapes_epic --layout epic_kitchens --size tiny
 
-  # without flow, which is then estimated as for a real data set
+  # without flow, which is then estimated as for a real dataset
   openood-mm prepare moving_shapes --root data/shapes --no-flow
   openood-mm prepare flow --manifest data/shapes --root data/shapes --method dis
 
-  # numbers of one's own
+  # your own numbers
   openood-mm prepare moving_shapes --root data/long --frames 240 --height 240 --width 320 --classes 8
 """
 NUMBERS = {
@@ -45,7 +45,7 @@ NUMBERS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Make the data set, or what is missing of it; print what is there and how to use it."""
+    """Make the dataset, or what is missing of it; print what is there and how to use it."""
     options = _parser().parse_args(list(argv))
 
     from ..moving_shapes import generate

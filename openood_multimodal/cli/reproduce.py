@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "reproduce",
         "Run the rows of one of the paper's tables: each trains a network, extracts embeddings, scores them, and is\n"
-        "put beside the printed figures. Nothing is downloaded. Finished rows are kept, and shared by tables.",
+        "compared with the reported results. Nothing is downloaded. Finished rows are kept, and shared by tables.",
         EXAMPLES,
     )
     parser.add_argument("table", help="table1 ... table12, or a YAML file of the same form")
@@ -153,7 +153,7 @@ def _print_heading(table: Table, runs: Sequence[TableRun], overrides: Sequence[s
     if runs[0].scale:
         print(
             f"Scale: {runs[0].scale.benchmark} with {runs[0].scale.network} in place of the rows' data and networks; "
-            "the figures say nothing of the paper's."
+            "the results say nothing about the paper's."
         )
     if overrides:
         print(f"Settings other than the table's: {shlex.join(overrides)}")
@@ -225,7 +225,7 @@ def _print_row(row: RowResult) -> None:
     from ..vocabulary import PAPER_METRICS
 
     if not row.cells:
-        print(f"{row.name}: no figures yet\n")
+        print(f"{row.name}: no results yet\n")
         return
     several = len({cell["ood_set"] for cell in row.cells}) > 1
     lines = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .parsers import subparser
+from .parsers import option_names, subparser
 
-EXAMPLES = """  # train, then look at near-OOD
+EXAMPLES = """  # train, then test on near-OOD
   openood-mm run --config datasets/htad/htad_4_3.yml networks/mlp_fusion.yml pipelines/train/a2d.yml
   openood-mm run --config datasets/htad/htad_4_3.yml datasets/htad/htad_4_3_ood.yml networks/mlp_fusion.yml \\
-      pipelines/test/near_ood.yml --network.checkpoint <the best.ckpt that training printed>
+      pipelines/test/near_ood.yml --network.checkpoint <path of best.ckpt, printed by training>
 
   # another partition, seed and weight of the discrepancy
   openood-mm run --config datasets/mfeat/mfeat_5_5.yml networks/mlp_fusion.yml pipelines/train/a2d.yml \\
@@ -17,6 +17,7 @@ EXAMPLES = """  # train, then look at near-OOD
 """
 
 
+@option_names("postprocessors", "device")
 def main(argv: Sequence[str]) -> int:
     """Load the configs, apply the overrides, run the pipeline that they name."""
     parser = subparser(

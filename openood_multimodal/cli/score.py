@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..files import read_json
 from ..vocabulary import CRITERIA, FIT_SETS, MORE_METRICS, SEARCHES, SETTINGS
-from .main import subparser
+from .parsers import option_names, subparser
 
 if TYPE_CHECKING:
     from ..scoring.run import Result
@@ -26,7 +26,7 @@ EXAMPLES = """  # all nine scores on three OOD sets
   openood-mm score --test test.npz --ood ucf=ucf.npz --head head.npz --out results/scores \\
       --postprocessors msp,ebo,mls,gen,ash
 
-  # MultiOOD's parameters, each modality shaped by itself, and one parameter of one's own
+  # MultiOOD's parameters, each modality shaped separately, and one parameter set by hand
   openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
       --preset multiood --slices video:2304,flow:2048 --set knn.K=20 --out results/scores
 
@@ -46,7 +46,7 @@ EXAMPLES = """  # all nine scores on three OOD sets
   openood-mm score --train stores/train --test stores/test --ood ucf=stores/ucf --head head.npz \\
       --device cuda --chunk-rows 8192 --out results/scores
 
-  # name the rows, and place them beside published ones
+  # name the rows, to compare them with published ones
   openood-mm score --test test.npz --ood hmdb51=ood.npz --head head.npz --postprocessors msp,ebo \\
       --benchmark hmdb51_25_26 --method mine --seed 0 --out results/mine/s0
   openood-mm leaderboard show hmdb51_25_26 --records results/mine
@@ -55,6 +55,7 @@ docs/embeddings.md describes the files.
 """
 
 
+@option_names()
 def main(argv: Sequence[str]) -> int:
     """Read, score, write; print the table, what to know about it, and where it is."""
     options = _parser().parse_args(list(argv))
@@ -188,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"
     )
     parser.add_argument(
-        "--fit-on", choices=FIT_SETS, default="train", help="what mds, knn and vim learn from"
+        "--fit-on", choices=FIT_SETS, default="train", help="the set that mds, knn and vim are fitted on"
     )
     parser.add_argument(
         "--set",
@@ -221,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what --search goes by (default: AUROC)",
     )
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads to compute with (default: what the libraries take)"
+        "--threads", type=int, metavar="N", help="threads to compute with (default: that of the libraries)"
     )
     parser.add_argument(
         "--device",

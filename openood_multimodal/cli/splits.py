@@ -8,7 +8,7 @@ from .parsers import Command, add_commands, subparser
 
 VERBS = {
     "import": Command("splits_import", "MultiOOD's split lists -> manifests, checked against digests"),
-    "generate": Command("splits_generate", "a split with no recording on two sides"),
+    "generate": Command("splits_generate", "a split with no recording in two sets"),
     "audit": Command("splits_audit", "what a split leaks: recordings, duplicates, class names, ..."),
 }
 

@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "splits audit",
-        "Say what a split leaks: clips twice (by name; with --content by their files), recordings on both sides,\n"
+        "Report what a split leaks: clips twice (by name; with --content by their files), recordings in two sets,\n"
         "OOD recordings seen in training, segments that overlap; ID and OOD classes of one name, or of one meaning;\n"
         "classes that Kinetics-400 taught the encoders; missing files; balance.",
         EXAMPLES,
@@ -78,11 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         help="folders with a split.json (or of such folders), folders or files of the authors' lists, "
         "or manifests of one split",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all figures there")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw leakage and overlaps, a row a split")
-    parser.add_argument(
-        "--root", metavar="DIR", help="look for the clips' files there (or in DIR/<data set>)"
-    )
+    parser.add_argument("--json", metavar="FILE", help="write all results there")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw leakage and overlaps, one row per split")
+    parser.add_argument("--root", metavar="DIR", help="look for the clips' files there (or in DIR/<dataset>)")
     parser.add_argument(
         "--content",
         action="store_true",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .parsers import subparser
+from .parsers import option_names, subparser
 
 if TYPE_CHECKING:
     from ..splits.grouped_splits import GroupedSplit, Pool
@@ -19,7 +19,7 @@ SEED_LIMIT = 2**32
 EXAMPLES = """  # from the authors' lists: <out>/hmdb51_25_26_grouped/
   openood-mm splits generate --track grouped --benchmark hmdb51_25_26 --from MultiOOD --out splits
 
-  # another of the possible splits, with a larger test side: <out>/hmdb51_25_26_grouped_65_15_20_seed1/
+  # another of the possible splits, with a larger test set: <out>/hmdb51_25_26_grouped_65_15_20_seed1/
   openood-mm splits generate --track grouped --benchmark hmdb51_25_26 --from MultiOOD --seed 1 --test 20 --out splits
 
   # from imported manifests, or from the clips on disk (openood-mm prepare writes <dataset>_all.csv)
@@ -31,6 +31,7 @@ EXAMPLES = """  # from the authors' lists: <out>/hmdb51_25_26_grouped/
 """
 
 
+@option_names()
 def main(argv: Sequence[str]) -> int:
     """Make the split, write it, and say how even it is and what was left out."""
     options = _parser().parse_args(list(argv))
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "splits generate",
-        "Make a split with no recording on two sides (train, val, and test with the OOD sets), its classes as even\n"
+        "Generate a split that keeps recordings apart (train, val, and test with the OOD sets), classes as balanced\n"
         "as the recordings allow, and write manifests and card into OUT/<benchmark>_grouped[...]/. The same clips\n"
         "and seed give the same split on any machine.",
         EXAMPLES,
@@ -84,18 +85,18 @@ def _parser() -> argparse.ArgumentParser:
         "--block",
         type=float,
         metavar="SECONDS",
-        help="cut recordings into blocks of this length, and place the blocks (clips need start and stop)",
+        help="cut recordings into blocks of this length, and split the blocks (clips need start and stop)",
     )
     parser.add_argument(
         "--gap",
         type=float,
         metavar="SECONDS",
-        help=f"least time between clips of two sides in one recording, with --block (default {DEFAULT_GAP:g})",
+        help=f"minimum time between clips of two sets in one recording, with --block (default {DEFAULT_GAP:g})",
     )
     parser.add_argument(
         "--accept-changed",
         action="store_true",
-        help="take lists that are not the authors'; marked as modified",
+        help="accept lists that are not the authors'; marked as modified",
     )
     parser.add_argument("--out", default="splits", metavar="DIR", help="default %(default)s")
     return parser

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .parsers import subparser
+from .parsers import option_names, subparser
 
 if TYPE_CHECKING:
     from ..corpora.lists import FoundList, ImportedBenchmark
@@ -18,11 +18,12 @@ EXAMPLES = """  git clone https://github.com/donghao51/MultiOOD
   openood-mm splits import --from MultiOOD --out splits
   openood-mm splits import --from MultiOOD --benchmark hmdb51_25_26 far_hmdb51 --out splits
 
-  # lists of your own making under the authors' names: marked as modified, never ranked with the published results
+  # your own lists under the authors' names: marked as modified, never ranked with the published results
   openood-mm splits import --from my_lists --accept-changed --out splits
 """
 
 
+@option_names()
 def main(argv: Sequence[str]) -> int:
     """Read and check the lists of every benchmark asked for, then write their manifests; print a table."""
     options = _parser().parse_args(list(argv))
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "splits import",
         "Read MultiOOD's split lists (.txt, .csv, .pkl), check them against the digests in benchmark_splits/, and\n"
-        "write one manifest a split into OUT/<benchmark>/, with the recording of every clip.",
+        "write one manifest per split into OUT/<benchmark>/, with the recording of every clip.",
         EXAMPLES,
     )
     parser.add_argument(
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--accept-changed",
         action="store_true",
-        help="take lists that are not the authors'; the split is marked as modified",
+        help="accept lists that are not the authors'; the split is marked as modified",
     )
     return parser
 

@@ -1,7 +1,7 @@
 """OpenOOD's YAML configs: several files merged, ``@{a.b}`` references, ``--a.b value`` overrides.
 
 `load_config` reads them into a `Config`; `bind` turns one section into a component's declared parameters.
-Nothing that stands in a config or on the command line is ever evaluated.
+Nothing in a config or on the command line is ever evaluated.
 """
 
 from .binding import bind, bind_call

@@ -18,7 +18,7 @@ _cache: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
 
 
 def find_config(name: str | os.PathLike[str]) -> Path:
-    """Return the path of a config: as it stands (from the working directory), else among the packaged ones.
+    """Return the path of a config: as given (from the working directory), else among the packaged ones.
 
     Packaged configs are found with and without the leading ``configs/``.
 

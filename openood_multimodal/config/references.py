@@ -1,7 +1,7 @@
 """``@{a.b}`` references, as OpenOOD writes them.
 
 ``key: '@{a.b}'`` (nothing else in the value) takes the other key's value with its type.  Inside a longer
-string a reference stands in single quotes, which vanish: ``"'@{dataset.name}'_e'@{optimizer.num_epochs}'"``.
+string a reference is written in single quotes, which are removed: ``"'@{dataset.name}'_e'@{optimizer.num_epochs}'"``.
 
 OpenOOD replaces in one pass, so a reference to a reference is right or wrong by the order of the keys.  Here
 each is resolved before it is used, so the order does not matter.

@@ -14,7 +14,7 @@ from ..datasets.cells import FRAME_NAME, flow_y, split_frames
 from ..datasets.inventory import BROKEN, FILE, FOLDER, OTHER, OUTSIDE, Inventory
 
 ELSEWHERE = "in another place"
-"""Why a file is missing that lies where the data set's folder has its other files, and not where the manifest says."""
+"""Why a file is missing that lies where the dataset's folder has its other files, and not where the manifest says."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _absent(inventory: Inventory, path: str) -> _Fault | None:
 _UNUSABLE = {
     FILE: "not a folder",
     FOLDER: "a folder, not a file",
-    OUTSIDE: "a symbolic link that leaves the data set's folder",
+    OUTSIDE: "a symbolic link that leaves the dataset's folder",
     BROKEN: "a symbolic link to nothing",
     OTHER: "a device or a pipe, not a file",
 }

@@ -1,4 +1,4 @@
-"""From a data set's folder, and manifests if there are some, to what is there: clips looked for, and found."""
+"""From a dataset's folder, and manifests if there are some, to what is there: clips looked for, and found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from ..datasets.cells import split_frames
 from ..datasets.inventory import FILE, FOLDER, Inventory
 from ..datasets.manifest import LEADING, OOD_LABEL, Manifest
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..files import is_clutter, listed
 from ..naming import did_you_mean
 from .clip_check import Checked, Wanted, check
@@ -36,7 +36,7 @@ class Survey:
     """What `survey` found.
 
     Attributes:
-        layout: with the places where the files lie.
+        layout: with the places of the files.
         checked: which files are there and which are missing.
         rows: clip → the rest of its row; empty where clips can't be told from files.
         sources: the manifests used; none where the clips are those found on disk.
@@ -88,13 +88,13 @@ def survey(
     """Look for the files of the manifests' clips; without manifests, of all clips whose videos are on disk.
 
     Args:
-        layout: the data set's.
+        layout: the dataset's.
         inventory: of its folder.
         manifests: see `read_manifests`.
         modalities: those needed; None for all that are published, or that the manifests have.
 
     Raises:
-        UserError: when a modality is not known, or the manifests have no clip of this data set.
+        UserError: when a modality is not known, or the manifests have no clip of this dataset.
     """
     located = locate(layout, inventory)
     chosen = _modalities(layout, manifests, modalities)
@@ -117,21 +117,21 @@ def survey(
 
 
 def read_manifests(layout: ClipLayout, names: Iterable[str]) -> list[Manifest]:
-    """Return the manifests of these files, and those in these folders that have clips of the data set.
+    """Return the manifests of these files, and those in these folders that have clips of the dataset.
 
     A folder's manifests are its CSV files and those of the folders in it; passed over are CSV files of another kind,
     ``<dataset>_all.csv``, and of manifests the rows
-    of other data sets (far-OOD sets).
+    of other datasets (far-OOD sets).
 
     Raises:
-        UserError: when there is no such file, or none with clips of the data set.
+        UserError: when there is no such file, or none with clips of the dataset.
     """
     found: list[Manifest] = []
     given = list(names)
     for name in given:
         path = Path(name)
         if not path.exists():
-            raise UserError(f"--manifests: there is no file or folder {path}.")
+            raise ArgumentError("manifests", f"names {path}, and there is no such file or folder.")
         if not path.is_dir():
             found.append(Manifest.read(path))
             continue
@@ -157,7 +157,7 @@ def _is_manifest(file: Path) -> bool:
 
 
 def _belongs(layout: ClipLayout, manifest: Manifest, row: int) -> bool:
-    """Tell whether a row is of this data set: its clip's name and one of its cells have to say so."""
+    """Tell whether a row is of this dataset: its clip's name and one of its cells have to say so."""
     words = layout.words(manifest.clips[row])
     if words is None:
         return False
@@ -177,11 +177,12 @@ def _modalities(
         return tuple(known) if manifests else layout.modalities
     for name in asked:
         if name not in layout.places:
-            raise UserError(
-                f"--modalities: {layout.name} has no modality '{name}'.{did_you_mean(name, layout.places)}"
+            raise ArgumentError(
+                "modalities",
+                f"names '{name}', which {layout.name} does not have.{did_you_mean(name, layout.places)}",
             )
     if not asked:
-        raise UserError(f"--modalities is empty; {layout.name} has {', '.join(layout.modalities)}.")
+        raise ArgumentError("modalities", f"is empty; {layout.name} has {', '.join(layout.modalities)}.")
     return tuple(dict.fromkeys(asked))
 
 

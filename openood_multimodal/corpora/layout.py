@@ -1,4 +1,4 @@
-"""What every layout of clips says of itself: where a clip's files lie below the data set's folder.
+"""What every layout of clips declares: where a clip's files are below the dataset's folder.
 
 Cells of a manifest of clips are paths relative to that folder, with forward slashes:
 
@@ -30,7 +30,7 @@ _WORD = re.compile(r"\{([a-z_]+)\}")
 
 @dataclass(frozen=True)
 class ClipKey:
-    """One clip of a data set, as the split lists name it.
+    """One clip of a dataset, as the split lists name it.
 
     Attributes:
         clip: its name: ``catch/x.avi`` (HMDB51), ``v_Archery_g01_c01.avi`` (UCF101), ``archery/<id>_<from>_<to>.mp4``
@@ -97,7 +97,7 @@ class Archive:
         what: what it holds.
         published: where it is published.
         file_names: what is to be fetched there.
-        unpack_into: the folder to unpack it into, below the data set's; with what else is to be done.
+        unpack_into: the folder to unpack it into, below the dataset's; with what else is to be done.
         modalities: those that it gives.
     """
 
@@ -110,7 +110,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class ClipLayout:
-    """One data set's files.
+    """One dataset's files.
 
     Attributes:
         name: ``hmdb51``, ``ucf101``, ``epic_kitchens``, ``hac`` or ``kinetics600``.
@@ -120,12 +120,12 @@ class ClipLayout:
             of name.
         recording_of: a clip's original name → its source recording, or "" where it can't be told.
         archives: what a user has to download.
-        tree: the folders as they have to lie, for people.
-        places: modality → where its files may lie; the first is the one in ``cells``.
-        words: a clip's name → the words for templates of places, None where it is no clip of this data set.
+        tree: the expected folders, for readers.
+        places: modality → where its files may be; the first is the one in ``cells``.
+        words: a clip's name → the words for templates of places, None where it is no clip of this dataset.
         clip_at: words of a file → its clip's name; "" where they don't tell, None where there is no such clip.
         class_of: a clip's name → the class that it tells, "" where it doesn't.
-        recordings: recordings of a data set whose clips are parts of them, and can't be told from the files.
+        recordings: recordings of a dataset whose clips are parts of them, and can't be told from the files.
         span_of: a clip's original name → where in its recording it begins and ends, in seconds; NaN twice where
             that can't be told.
         summary: one line for listings.
@@ -150,7 +150,7 @@ class ClipLayout:
         return self.recording_of(original_name(key.clip))
 
     def with_places(self, places: Mapping[str, Sequence[Place]]) -> ClipLayout:
-        """Return the layout whose files lie in other places, the first of each modality's."""
+        """Return the layout with the files in other places, the first of each modality's."""
         chosen = {modality: tuple(each) for modality, each in places.items()}
         return replace(self, places=chosen, cells=make_cells(self.name, chosen, self.words))
 

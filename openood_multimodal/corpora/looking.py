@@ -116,7 +116,7 @@ def guide(layout: ClipLayout, modalities: Sequence[str] | None = None) -> str:
         lines.append(f"\n  {archive.what}: {archive.published}")
         lines += [f"    {name}" for name in archive.file_names]
         lines.append(f"    -> {archive.unpack_into}")
-    lines.append("\nThe folders as they have to lie:\n")
+    lines.append("\nThe expected folders:\n")
     lines += [f"  {line}" for line in layout.tree.splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -151,5 +151,5 @@ def _hint(layout: ClipLayout, inventory: Inventory) -> str:
     for folder in folders[:_FOLDERS]:
         below = Inventory(root / folder)
         if any(True for place in places for _ in matching(below, place)):
-            return f" But {root / folder} does: give that as --root."
+            return f" But {root / folder} does: give that folder."
     return ""

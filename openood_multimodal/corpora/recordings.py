@@ -4,19 +4,19 @@ Clips cut from one recording share people, room, light and camera.  A split that
 measures memory as well as recognition, so manifests carry the recording in ``group``.  What a name tells:
 
 =============  ============================================  ==================================================
-data set       a clip's name                                 its recording
+dataset       a clip's name                                 its recording
 =============  ============================================  ==================================================
 hmdb51         ``wave/TrumanShow_wave_u_nm_np1_fr_med_0.avi``  the source video, ``TrumanShow``: what stands before
                                                              the action, also of other actions
 ucf101         ``v_Archery_g01_c02.avi``                     the group with its class, ``Archery_g01``: groups are
-                                                             numbered anew in every class
+                                                             numbered from 1 in every class
 epic_kitchens  ``P22_17/120-310``                            ``P22_17``
 kinetics600    ``zumba/PrZEuFU9bks_000038_000048.mp4``       the YouTube id, ``PrZEuFU9bks``
 hac            ``human/DWiz5LG9Tnc_000020_000030.mp4``,      the YouTube id; unknown for names such as
                ``animal/6idNeaLb_lo-002.mp4``                ``cartoon/door_opening_13.mp4``
 =============  ============================================  ==================================================
 
-YouTube ids stand bare, so that recordings that two data sets share are found.  A few clips stand twice in the
+YouTube ids stand bare, so that recordings that two datasets share are found.  A few clips stand twice in the
 authors' lists; a manifest names the second one ``<clip>.2``.
 """
 
@@ -48,7 +48,7 @@ def recording_of(dataset: str, clip: str) -> str:
         clip: the clip's name, as in `layouts.clips.ClipKey`.
 
     Raises:
-        UserError: when there is no such data set.
+        UserError: when there is no such dataset.
 
     >>> recording_of("hmdb51", "wave/TrumanShow_wave_u_nm_np1_fr_med_0.avi")
     'TrumanShow'
@@ -66,7 +66,7 @@ def time_span(dataset: str, clip: str) -> tuple[float, float]:
     Kinetics-600 and HAC (human): the whole seconds in the name.  Names of HMDB51 and UCF101 tell nothing.
 
     Raises:
-        UserError: when there is no such data set.
+        UserError: when there is no such dataset.
     """
     span: tuple[float, float] = CLIP_LAYOUTS.get(dataset).span_of(original_name(clip))
     return span

@@ -1,4 +1,4 @@
-"""Data sets: manifests, benchmarks and their splits, layouts, batches."""
+"""Datasets: manifests, benchmarks and their splits, layouts, batches."""
 
 from .base import MultimodalDataset
 from .batch import ModalityBatch

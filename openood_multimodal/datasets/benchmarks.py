@@ -1,6 +1,6 @@
 """Benchmarks as data: ``benchmark_splits/<name>.yml`` says which rows of which file are what, and why.
 
-The files travel with the package.  A benchmark of one's own is a YAML file of the same form, named by its
+The files travel with the package.  Your own benchmark is a YAML file of the same form, named by its
 path.
 """
 
@@ -29,7 +29,7 @@ class Source:
         files: path of a file below the package's installation folder → SHA-256.
         licence: terms of the data, as far as they are known.
         citation: what to cite.
-        url: address of the data set's page or paper.
+        url: address of the dataset's page or paper.
     """
 
     package: str = ""

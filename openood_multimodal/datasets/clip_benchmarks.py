@@ -202,7 +202,7 @@ def _validate_set(benchmark: ClipBenchmark, key: str, part: ClipSet, where: str)
     if key not in ID_SETS and (group not in GROUP_OF_FILE or not name):
         raise UserError(f"{where}: a set is train, val, test, nearood_<set>, farood_<set> or oodval_<set>.")
     if key in ID_SETS and (part.classes or part.dataset != benchmark.dataset):
-        raise UserError(f"{where}: an in-distribution split has the benchmark's own classes and data set.")
+        raise UserError(f"{where}: an in-distribution split has the benchmark's own classes and dataset.")
     if key not in ID_SETS and not part.classes:
         raise UserError(f"{where}: no classes.")
     if part.dataset == benchmark.dataset and (both := set(part.classes) & set(benchmark.classes)):

@@ -21,7 +21,7 @@ from .manifest import Manifest
 
 @dataclass(frozen=True)
 class ModalityFiles:
-    """Where one modality of a clip lies.
+    """Where one modality of a clip is.
 
     Attributes:
         path: a file, or a folder of frames.
@@ -37,7 +37,7 @@ class ModalityFiles:
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """Where a clip's modalities lie.
+    """Where a clip's modalities are.
 
     Attributes:
         clip: its name.
@@ -90,7 +90,7 @@ def files_of(
     companion: Companion | None = None,
     follow_links: bool = False,
 ) -> ClipFiles:
-    """Return where the files of a manifest's row lie below ``root``; whether they are there is not looked at.
+    """Return where the files of a manifest's row are below ``root``, without checking that they exist.
 
     Args:
         manifest: with the modalities wanted.

@@ -94,7 +94,7 @@ class MultimodalClipDataset(MultimodalDataset):
         return [*super().notes, note] if note else super().notes
 
     def files(self, index: int) -> ClipFiles:
-        """Return where the files of a clip lie; whether they are there is not looked at.
+        """Return where the files of a clip are, without checking that they exist.
 
         Raises:
             ClipError: when a cell leads out of the data folder, or can't be one of its modality.

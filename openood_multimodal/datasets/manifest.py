@@ -118,7 +118,7 @@ class Manifest:
 
     @classmethod
     def from_csv(cls, text: str, source: str = "the manifest") -> Manifest:
-        """Return the manifest in the CSV ``text``; ``source`` stands in messages.  Raises as `read`."""
+        """Return the manifest in the CSV ``text``; ``source`` is named in messages.  Raises as `read`."""
         rows = _rows(text, source)
         header, body = rows[0], rows[1:]
         modalities = _modalities_of(header, source)

@@ -1,4 +1,4 @@
-"""Which clips of a data set were left out, and why, told by all of a loader's worker processes."""
+"""Which clips of a dataset were left out, and why, told by all of a loader's worker processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SkippedClip(NamedTuple):
     """A clip that was left out.
 
     Attributes:
-        row: its place in the data set.
+        row: its place in the dataset.
         clip: its name.
         reason: the fault, with the file's name.
     """
@@ -66,7 +66,7 @@ class SkipLog:
         return tuple(sorted(self._found.values()))
 
     def _catch_up(self) -> None:
-        """Take what any process has appended since; a list as long as a data set is read once, not once a clip."""
+        """Take what any process has appended since; a list as long as a dataset is read once, not once a clip."""
         with suppress(FileNotFoundError), open(self._path, "rb") as lines:  # some systems empty their /tmp
             lines.seek(self._read_to)
             for line in lines:

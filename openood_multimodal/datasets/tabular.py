@@ -80,7 +80,7 @@ class Rows:
 
 @DATASETS.register("MultimodalTabularDataset")
 class MultimodalTabularDataset(MultimodalDataset):
-    """Rows of a benchmark, or of one's own tables; samples and batches are those of `MultimodalDataset`, ``[d]`` wide.
+    """Rows of a benchmark, or of your own tables; samples and batches are those of `MultimodalDataset`, ``[d]`` wide.
 
     Args:
         name: what to call it in messages.
@@ -94,8 +94,8 @@ class MultimodalTabularDataset(MultimodalDataset):
 
     Attributes:
         input_dims: modality → d.
-        benchmark: the `Benchmark`, or None for one's own tables.
-        track: the benchmark's track; ``demo`` for one's own tables.
+        benchmark: the `Benchmark`, or None for other tables.
+        track: the benchmark's track; ``demo`` for other tables.
 
     Raises:
         UserError: unknown option, split, set, partition or modality; a file that is missing, changed or not

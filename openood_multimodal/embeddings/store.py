@@ -101,7 +101,7 @@ class EmbeddingStore:
     @classmethod
     def _resume(cls, folder: Path, wanted: StoreMeta, clips: tuple[str, ...]) -> EmbeddingStore:
         present = StoreMeta.read(folder / META)
-        remedy = "Delete the folder to make it again (in Python: overwrite=True)."
+        remedy = "To make it again, delete the folder or give overwrite=True."
         check_digests(folder, present.digests, wanted.digests, remedy)
         for name in ("num_samples", "num_classes", "slices", "modality_logits"):
             old, new = getattr(present, name), getattr(wanted, name)
@@ -195,7 +195,7 @@ class EmbeddingStore:
         if index.ndim != 1 or index.dtype.kind not in "iu" or len(np.unique(index)) != len(index):
             raise UserError("rows must be a one-dimensional array of distinct integers.")
         if len(index) and not (index.min() >= 0 and index.max() < len(self)):
-            raise UserError(f"rows must lie in 0 to {len(self) - 1}, got {index.min()} to {index.max()}.")
+            raise UserError(f"rows must be in 0 to {len(self) - 1}, got {index.min()} to {index.max()}.")
         batch = {"features": features, "logits": logits, "modality_logits": modality_logits, "labels": labels}
         checked = self._checked(index, batch)
         for name, values in checked.items():

@@ -28,8 +28,8 @@ class TorchArithmetic(Arithmetic):
         if device.startswith("cuda"):
             if not torch.cuda.is_available():
                 raise UserError(
-                    f"device is '{device}', and torch sees no CUDA device here; use --device cpu (in Python "
-                    "device='cpu'), or install a torch built for CUDA."
+                    f"device is '{device}', and torch sees no CUDA device here; use "
+                    'device="cpu", or install a torch built for CUDA.'
                 )
             number = int(device.partition(":")[2] or 0)
             if number >= torch.cuda.device_count():

@@ -5,8 +5,8 @@ any leading dimensions (the losses put the modality pairs there), and has averag
 is 0, with a gradient of 0, where ``p`` equals ``q``.
 
 Two families, named by the protocol that uses them: the authors' published code (``*_code``) and the paper's
-equations (``*_paper``); see ``docs/losses.md``.  A discrepancy of one's own is a function of this kind under
-a name of its own, ``@DISCREPANCIES.register("mine")``; it may also return one scalar for all pairs.
+equations (``*_paper``); see ``docs/losses.md``.  Your own discrepancy is a function of this kind with
+a new name, ``@DISCREPANCIES.register("mine")``; it may also return one scalar for all pairs.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Protocol:
     """One way of computing the multimodal losses.
 
     Attributes:
-        name: as it stands in configs and records.
+        name: as in configs and records.
         without_true_class: ``(logits [M, B, C], labels [B]) → [M, B, C−1]``, predictions on other classes.
         discrepancies: name → function, for the names that this protocol defines itself; all other names come
             from the registry and mean the same under every protocol.

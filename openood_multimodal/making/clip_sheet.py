@@ -32,7 +32,7 @@ def make_sheet(
         preprocessor: with the settings and the split to be shown.
         files: the clip's files; all modalities in it are shown.
         epoch: as in training.
-        index: the clip's place in its data set.
+        index: the clip's place in its dataset.
         root: folder that file names are shown relative to; None for their names alone.
 
     Raises:

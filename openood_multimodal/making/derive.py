@@ -208,7 +208,7 @@ def _by_processes(
                 yield from outcomes
             if not suspects:
                 raise UserError(
-                    "a worker process was killed before it began, probably for want of memory; use fewer --workers."
+                    "a worker process was killed before it began, probably for lack of memory; use fewer workers=."
                 ) from None
 
 

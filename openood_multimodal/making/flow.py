@@ -146,7 +146,7 @@ def keep_record(path: Path, settings: FlowSettings, overwrite: bool) -> None:
             was = ", ".join(f"{key} {old.get(key)} (now {record[key]})" for key in different)
             raise UserError(
                 f"{path}: the flow in this folder was made with {was}. Flow made in two ways must not mix: use the "
-                "same settings, another --out, or --overwrite to make all of it again."
+                "same settings, another out=, or overwrite=True to make all of it again."
             )
         write_json(path, record)
 

@@ -109,8 +109,8 @@ def _check_out(out: Path, settings: FrameSettings, overwrite: bool) -> None:
     there, wanted = FrameCard.read(out / CARD).settings.short_side, settings.short_side
     if there != wanted:
         raise UserError(
-            f"the images in {out} were made with --short-side {there}, not {wanted} (None: as the videos); "
-            "name another --out, or make all again: --overwrite."
+            f"the images in {out} were made with short_side={there}, not {wanted} (None: as the videos); "
+            "name another out=, or make all again: overwrite=True."
         )
 
 

@@ -119,7 +119,7 @@ def plan(
         out: folder of the files to make.
         default_cell: video cell → the cell for a clip without one.
         targets: (cell, where it stands) → the files of the cell; none where there is nothing to make.
-        follow_links: whether videos may lie behind links that lead out of ``root``.
+        follow_links: whether videos may be behind links that lead out of ``root``.
 
     Raises:
         ArgumentError: when ``root`` is no folder.

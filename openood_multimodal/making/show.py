@@ -82,7 +82,7 @@ def _find(clip: str, sources: Sequence[tuple[Path, Path]], companion: Companion)
     if Path(clip).exists():
         return _of_file(Path(clip))
     raise UserError(
-        f"there is no file {clip}; for a clip of a dataset add --manifest FILE.csv (and --root DIR)."
+        f"there is no file {clip}; for a clip of a dataset name its manifest, and the root folder of its files."
     )
 
 

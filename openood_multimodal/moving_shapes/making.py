@@ -32,7 +32,7 @@ class Generated:
     """What `generate` wrote.
 
     Attributes:
-        root: the data set's folder.
+        root: the dataset's folder.
         layout: whose folders and names it has.
         size: its numbers.
         seed: its seed.
@@ -72,7 +72,7 @@ def generate(
     one; several processes may run it at once.
 
     Args:
-        root: the data set's folder; new, empty (but for hidden files), or made by the same call.
+        root: the dataset's folder; new, empty (but for hidden files), or made by the same call.
         layout: ``hmdb51``, ``ucf101``, ``epic_kitchens``, ``hac`` or ``kinetics600``: whose folders and names.
         seed: of everything, 0 to 2^32 - 1.
         size: ``tiny`` (for tests), ``small`` or ``demo``, or a `Size`.

@@ -26,7 +26,7 @@ class PlannedClip:
         split: one of `SPLITS`.
         action: its action, or its far world.
         label: the class's number; -1 for OOD.
-        recording: number of its recording in the data set.
+        recording: number of its recording in the dataset.
         number: number of the clip in its recording.
         key: what it is called in the layout.
         group: what its recording is called.

@@ -61,10 +61,10 @@ def render_clip(
     """Return clip ``number`` of a recording.
 
     Args:
-        size: the numbers of the data set.
+        size: the numbers of the dataset.
         seed: its seed.
         action: an action's or a far world's name.
-        recording: number of the recording in the data set.
+        recording: number of the recording in the dataset.
         number: number of the clip in the recording; the camera drifts on from clip to clip.
         span: frames between which the flow goes: 1, or 2 as for EPIC-Kitchens.
         place: `place_of` the recording, where it is at hand.

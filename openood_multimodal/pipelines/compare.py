@@ -1,4 +1,4 @@
-"""Ours beside the paper's: figures of finished rows, from their records alone, and the printed cells they answer to."""
+"""Our results beside the paper's: metrics of finished rows, from their records only, and the reported cells."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def split_digest(datasets: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the manifests of several sets: which clips train, validate and test, and which are OOD.
 
     Args:
-        datasets: name of the set (``train``, ``val``, ``test``, ``ood``) → data set with a ``manifest``.
+        datasets: name of the set (``train``, ``val``, ``test``, ``ood``) → dataset with a ``manifest``.
     """
     return manifests_digest({name: each.manifest.digest() for name, each in datasets.items()})
 

@@ -65,11 +65,11 @@ def _embed(net: nn.Module, loader: DataLoader[Any], description: str, quiet: boo
 def extract_embeddings(
     net: nn.Module, loader: DataLoader[Any], description: str = "Extract", quiet: bool = True
 ) -> Embeddings:
-    """Return the embeddings of all samples of ``loader``'s data set, in memory; those that it skips are left out.
+    """Return the embeddings of all samples of ``loader``'s dataset, in memory; those that it skips are left out.
 
     Args:
         net: a `MultimodalNetwork`.
-        loader: in the data set's own order (not shuffled), without augmentation.
+        loader: in the dataset's own order (not shuffled), without augmentation.
         description: what the progress bar says.
         quiet: no progress bar.
 
@@ -107,7 +107,7 @@ def extract_to_store(
 
     Raises:
         UserError: when the store belongs to another checkpoint, manifest or config; when it lacks clips that could
-            not be read, and the data set is not to skip any.
+            not be read, and the dataset is not to skip any.
     """
     dataset: Any = loader.dataset
     store = EmbeddingStore.create(
@@ -139,7 +139,7 @@ def clip_remarks(dataset: Any) -> list[str]:
 
 
 def skipped_clips(dataset: Any) -> tuple[SkippedClip, ...]:
-    """Return the clips that a data set has left out so far; none where it can't."""
+    """Return the clips that a dataset has left out so far; none where it can't."""
     return tuple(getattr(dataset, "skipped", ()))
 
 

@@ -26,7 +26,7 @@ from ..trainers.epoch import EpochProgress
 from ..trainers.rng import MT19937_WORDS, random_state
 
 FILE = "state.pt"
-REMEDY = "Delete it to train anew."
+REMEDY = "Delete it to train again."
 _PARTS: dict[str, type | tuple[type, ...]] = {
     "epoch_idx": int,
     "config_digest": str,

@@ -1,4 +1,4 @@
-"""Suites: trainings x partitions x seeds, each cell a run."""
+"""Suites: training methods x partitions x seeds, each cell a run."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def plan_suite(
         for training in entry.trainings
     ]
     if not runs:
-        raise UserError("nothing to run: no trainings, partitions or seeds.")
+        raise UserError("nothing to run: no training methods, partitions or seeds.")
     twice = next((run for run, count in Counter(map(str, runs)).items() if count > 1), None)
     if twice is not None:
         raise UserError(

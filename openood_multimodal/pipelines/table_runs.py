@@ -229,7 +229,7 @@ def plan_table(
         num_workers: processes that read clips.
 
     Raises:
-        UserError: when no row fits ``pattern``, a row stands twice, an override belongs to no row's configs or is none
+        UserError: when no row fits ``pattern``, a row is duplicated, an override belongs to no row's configs or is none
             of an override's business.
     """
     if seeds < 1:
@@ -257,7 +257,7 @@ def plan_table(
     ]
     twice = next((path for path, n in Counter(run.folder for run in runs).items() if n > 1), None)
     if twice is not None:
-        raise UserError(f"the row {twice.parent} stands twice in the table; give one of them a variant.")
+        raise UserError(f"the row {twice.parent} is in the table twice; give one of them a variant.")
     if pattern:
         wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
         names = list(dict.fromkeys(run.name for run in runs))

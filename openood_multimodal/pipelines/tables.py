@@ -38,7 +38,7 @@ class RowGroup:
     Attributes:
         benchmark: config below ``datasets/``, without ``.yml``.
         modalities: in the order of the concatenated embedding.
-        rows: the trainings.
+        rows: the training runs.
         evaluator: ``near_ood`` or ``far_ood``.
         fit_on: split that scores are fitted on, ``train`` or ``val``.
     """
@@ -74,7 +74,7 @@ class Table:
         network: config below ``networks/``, without ``.yml``.
         runs: what can be run.
         postprocessors: scores of every row that names none.
-        table: number of the published table; None for one of one's own.
+        table: number of the published table; None for your own.
         encoders: modality → its encoder, as the published table calls it.
         configs: further configs of every row, after the network's.
         preset: of the scores' parameters.
@@ -99,7 +99,7 @@ class Table:
         return f"Table {self.table}: {self.title}" if self.table is not None else self.title
 
     def published(self) -> list[dict[str, str]]:
-        """Return the printed cells, in the paper's order; nothing for a table of one's own.
+        """Return the printed cells, in the paper's order; nothing for your own table.
 
         Raises:
             UserError: when there is no such published table.

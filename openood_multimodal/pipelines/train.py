@@ -80,7 +80,7 @@ class TrainPipeline:
             if not (self.folder / "best.ckpt").is_file():
                 raise UserError(
                     f"the training in {self.folder} is finished, but its best.ckpt is missing; put it back, or train "
-                    "anew with --overwrite true."
+                    "again with --overwrite true."
                 )
             self._say(f"This training is finished already: {self.folder}")
             return self._result(state)

@@ -75,7 +75,7 @@ SEAMS = (
         "test_preprocessor",
         "openood.datasets.utils",
         "TestStandardPreProcessor",
-        "is built for every split, whatever the data set; ours need none",
+        "is built for every split, whatever the dataset; ours need none",
         kind=type,
         rebound=False,
     ),

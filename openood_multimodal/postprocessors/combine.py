@@ -129,7 +129,7 @@ class Combination(Postprocessor):
         return {**super().parameters, "scores": {each.name: each.parameters for each in self.scores}}
 
     def reference_set(self, shared: Shared) -> Embeddings:
-        """Return the ID validation set, or the training set, which is said in ``notes``."""
+        """Return the ID validation set, or the training set, with a note."""
         return shared.validation_set(self, "the common scale")
 
     def combine(self, confidences: Sequence[NDArray[Any]], weights: Sequence[float] | None = None) -> Floats:

@@ -37,7 +37,7 @@ def naming(name: str, others: Sequence[str]) -> Iterator[None]:
         yield
     except UserError as error:
         what = str(error) if str(error).startswith(f"{name}:") else f"{name}: {error}"
-        remedy = f" To go on without it: --postprocessors {','.join(others)}" if others else ""
+        remedy = f' To run the others: postprocessors="{",".join(others)}"' if others else ""
         raise UserError(f"{what}{remedy}") from error
 
 

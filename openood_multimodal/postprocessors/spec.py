@@ -13,7 +13,7 @@ import numpy as np
 
 from ..config import bind
 from ..config.values import UnreadableError, read_list, read_mapping, read_scalar
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..naming import did_you_mean
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -142,11 +142,13 @@ def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         key, *value = split_outside(text, "=", 1)
         name, *parameter = split_outside(key, ".", 1)
         if not (name and parameter and parameter[0] and value and value[0]):
-            raise UserError(f"--set is written POSTPROCESSOR.PARAMETER=VALUE, e.g. knn.K=10; got '{text}'.")
+            raise ArgumentError(
+                "set", f"is written POSTPROCESSOR.PARAMETER=VALUE, e.g. knn.K=10; got '{text}'."
+            )
         try:
             settings.setdefault(name, {})[parameter[0]] = read_value(value[0])
         except UnreadableError as error:
-            raise UserError(f"--set {text}: {error}") from None
+            raise ArgumentError("set", f"{text}: {error}") from None
     return settings
 
 

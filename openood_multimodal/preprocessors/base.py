@@ -49,6 +49,6 @@ class MultimodalPreprocessor:
             data: modality → float32 ``[B, ...]``.
             seed: seed of the run.
             epoch: counted from 1 in training; 0 before.
-            indices: the B samples' places in the data set.
+            indices: the B samples' places in the dataset.
         """
         return data

@@ -79,7 +79,7 @@ class ClipPreprocessor(MultimodalPreprocessor):
         self.protocol: ClipProtocol = clip_protocol(self.params.protocol)
         if not 0 <= self.params.flip_probability <= 1:
             raise UserError(
-                f"preprocessor.flip_probability is {self.params.flip_probability}; it lies in 0 to 1."
+                f"preprocessor.flip_probability is {self.params.flip_probability}; it must be in 0 to 1."
             )
         self._readers: dict[str, Reader] = {}
         for modality, part in section.items():
@@ -147,7 +147,7 @@ class ClipPreprocessor(MultimodalPreprocessor):
             files: where it is.
             seed: seed of the run.
             epoch: counted from 1 in training; 0 before.
-            index: the clip's place in the data set.
+            index: the clip's place in the dataset.
             out: modality → float32 array of the shape that `clip_shapes` gives; these modalities are read.
 
         Returns:

@@ -5,7 +5,7 @@ positive downwards.  A clip of N frames has N - 1 flow frames; flow frame i lead
 
 As 8 bit, flow is clipped at ``±bound`` and spread evenly over 0 to 255 with halves rounded to even, as denseflow
 does (https://github.com/open-mmlab/denseflow, ``convertFlowToImage`` in ``src/common.cpp``), the tool by which
-MMAction2 prepares its data sets.  (MMAction2's own ``flow_extraction.py`` cuts the fraction off instead, up to one
+MMAction2 prepares its datasets.  (MMAction2's own ``flow_extraction.py`` cuts the fraction off instead, up to one
 level lower.)  No motion is level 128.
 """
 

@@ -1,6 +1,6 @@
 """A reader: one modality of a clip, from its file to the array that an encoder gets.
 
-`ClipPreprocessor` asks ``registry.READERS`` for one by the modality's name.  A reader of one's own has two methods::
+`ClipPreprocessor` asks ``registry.READERS`` for one by the modality's name.  Your own reader has two methods::
 
     @READERS.register("imu")
     class ImuReader(Reader):

@@ -1,4 +1,4 @@
-"""The report of a benchmark: methods x trainings, what the trainings add, as text, Markdown, CSV and a figure."""
+"""The report of a benchmark: scores x training methods, and what these add, as text, Markdown, CSV and a figure."""
 
 from __future__ import annotations
 

@@ -110,8 +110,10 @@ def collect(
     for folder in folders:
         records = read_records(folder)
         if not records:
-            reason = "no *.record.json lies below it" if Path(folder).is_dir() else "there is no such folder"
-            raise UserError(f"--records {folder}: {reason}.")
+            reason = (
+                "there is no *.record.json below it" if Path(folder).is_dir() else "there is no such folder"
+            )
+            raise UserError(f"{folder}: {reason}.")
         for path, record in records:
             if record.ood_set == AVERAGE and record.source != "published":
                 raise UserError(
@@ -155,14 +157,14 @@ def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
         first = by_seed.setdefault(place, (where, record))
         if _figures(first[1]) != _figures(record):
             remedy = (
-                "name what they differ in (score --method, --network, --seed or --partition; in Python about=)"
+                "give them different names (method, network, seed or partition, of openood-mm score or in about=)"
                 if record.track == "own"
                 else "the runs differ in a setting that a row doesn't show (their digests.config)"
             )
             raise UserError(
                 f"{first[0]} and {where} are different results of one row, partition {record.partition} and "
                 f"seed {record.seed} ({record.training or 'no method named'}, {record.postprocessor} on "
-                f"{record.ood_set}): {remedy}. Keep one of them, or name only one run's folder with --records."
+                f"{record.ood_set}): {remedy}. Keep one of them, or name only one run's folder."
             )
     return [record for _, record in by_seed.values()]
 
@@ -207,7 +209,7 @@ def choose(boards: Mapping[str, Board], names: Collection[str] | None) -> dict[s
         UserError: for a name that no record has, or when there is no board at all.
     """
     if not boards:
-        raise UserError("there is no record to build a leaderboard from; name a folder with --records.")
+        raise UserError("there is no record to build a leaderboard from; name a folder with records.")
     for name in names or ():
         if name not in boards:
             raise UserError(f"no record is of the benchmark '{name}'.{did_you_mean(name, boards)}")

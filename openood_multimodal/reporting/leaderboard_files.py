@@ -105,8 +105,7 @@ def write_files(
         path = resolve_inside(root, name)
         if path.exists() and not _ours(path):
             raise UserError(
-                f"{path} is in the way: it was not written by 'leaderboard build'. Move it, or name another folder "
-                "with --out."
+                f"{path} is in the way: it was not written by 'leaderboard build'. Move it, or name another folder."
             )
     for name, text in new.items():
         atomic.write_text(root / name, text)

@@ -60,7 +60,7 @@ def openood_rows(records: Iterable[ResultRecord], benchmark: str) -> list[dict[s
         if record.setting is None:
             raise UserError(
                 f"the records of '{benchmark}' don't all say whether it is near- or far-OOD "
-                f"({record.postprocessor} on {record.ood_set}); score them with --setting near or --setting far."
+                f"({record.postprocessor} on {record.ood_set}); score them with the setting near or far."
             )
         groups[tuple("" if name == "setting" else text for name, text in zip(METHOD, method_of(record), strict=True))
         ].append(record)  # fmt: skip

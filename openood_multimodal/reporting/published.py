@@ -1,6 +1,6 @@
 """The results that MultiOOD's paper prints, as records: ``leaderboard/published/table<N>.csv``.
 
-A result that stands in several tables becomes one record, of the table that prints it in full.
+A result in several tables becomes one record, of the table that reports it in full.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Result records: one JSON file for each run × postprocessor × OOD set.
 
-Leaderboards, figures and pages are made from records and from nothing else.  `docs/records.md` lists the
+Leaderboards, figures and pages are made from records only.  `docs/records.md` lists the
 fields.
 """
 

@@ -98,7 +98,7 @@ def _found(source: Any, name: str, ood: bool) -> InputSet:
 def _from_path(path: Path, name: str, ood: bool) -> InputSet:
     where = f"{name} ({path})"
     if path.is_dir():
-        from ..embeddings.store import EmbeddingStore  # here: the room of data sets brings torch
+        from ..embeddings.store import EmbeddingStore  # here: the room of datasets brings torch
 
         return _from_store(EmbeddingStore.open(path), where)
     values, ignored = read_arrays(path, ["features"], ["labels", *_FLOATS[1:], "modalities", "slices"])

@@ -27,7 +27,7 @@ def for_shaped(chosen: Sequence[Chosen], shaped: str | None, preset: str) -> lis
     if refused:
         raise UserError(
             f"these features have been shaped by {shaped} already, so they are scored by energy alone; "
-            f"{', '.join(refused)} can't use them. Use --postprocessors {allowed[-1]}."
+            f'{", ".join(refused)} can\'t use them. Use postprocessors="{allowed[-1]}".'
         )
     if any(each.given for each in chosen if each.name == shaped):
         raise UserError(
@@ -59,19 +59,15 @@ def require_given(chosen: Sequence[Chosen], task: Task, fit_on: str, why_no_head
         return
     parts = []
     if no_fit:
-        other = " or, to fit on the validation set, --fit-on val" if val is not None else ""
-        parts.append(
-            f"{_need(no_fit)} a {fit_on} set to fit on: give --{fit_on} (in Python {fit_on}=){other}"
-        )
+        other = ' or, to fit on the validation set, fit_on="val"' if val is not None else ""
+        parts.append(f"{_need(no_fit)} a {fit_on} set to fit on: give {fit_on}={other}")
     if no_val:
-        parts.append(
-            f"{_need(no_val)} a validation or a training set: give --val (in Python val=) or --train"
-        )
+        parts.append(f"{_need(no_val)} a validation or a training set: give val= or train=")
     if no_head:
-        parts.append(f"{_need(no_head)} the head: give --head{why_no_head}")
+        parts.append(f"{_need(no_head)} the head: give head={why_no_head}")
     rest = [each for each in chosen if each.name not in missing]
     rest.sort(key=lambda each: bool(each.score.reads_features))
-    remedy = f"Or leave them out: --postprocessors {','.join(each.asked for each in rest)}" if rest else ""
+    remedy = f'Or leave them out: postprocessors="{",".join(each.asked for each in rest)}"' if rest else ""
     raise UserError(f"{'; '.join(parts)}. {remedy}".rstrip())
 
 
@@ -106,15 +102,11 @@ def require_inputs(chosen: Sequence[Chosen], task: Task, fit_on: str) -> None:
     """
     those = [each for each in chosen if getattr(each.score, "needs_slices", False)]
     if those and not task.slices:
-        off = " ".join(
-            f"--set {each.name}.per_modality=false"
-            for each in those
-            if "per_modality" in each.score.parameters
-        )
+        off = ", ".join(each.name for each in those if "per_modality" in each.score.parameters)
         raise UserError(
             f"{', '.join(each.name for each in those)} would treat each modality by itself, but the columns of the "
-            "modalities aren't known: give --slices, e.g. video:2304,flow:2048 (in Python slices=)"
-            + (f", or {off}." if off else ".")
+            "modalities aren't known: give slices=, e.g. video:2304,flow:2048"
+            + (f", or set per_modality of {off} to false." if off else ".")
         )
     ood_val = {f"{OOD_VAL} {name}": each for name, each in task.ood_val.items()}
     sets = {"train": task.fitting(fit_on), "val": task.val, "test": task.test, **ood_val, **task.ood}

@@ -221,7 +221,7 @@ def _num_classes(task: Task) -> int:
             _check_head_made(head, each)
         elif head is None and logits is None:
             raise UserError(
-                f"{each.where} has no logits, so the head is needed: give --head (in Python head=) with weight "
+                f"{each.where} has no logits, so the head is needed: give head= with weight "
                 "[C, D] and bias [C]."
             )
         elif head is None and logits is not None:

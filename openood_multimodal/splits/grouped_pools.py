@@ -45,7 +45,7 @@ def pool_from(paths: Sequence[Path], benchmark: str | None, accept_changed: bool
         )
     if benchmark is None:
         raise UserError(
-            f"{first} has no {FILE_NAME}; name the benchmark whose lists are to be read: --benchmark."
+            f"{first} has no {FILE_NAME}; name the benchmark whose lists are to be read: benchmark=."
         )
     found_benchmark = load_clip_benchmark(benchmark)
     found = find_lists(paths, found_benchmark.lists().values())
@@ -91,7 +91,7 @@ def _of_manifests(paths: Sequence[Path], benchmark: str | None) -> Pool:
 
 
 def _of_benchmark(manifests: Sequence[Manifest], benchmark: ClipBenchmark) -> Pool:
-    """Return the rows that are the benchmark's, by data set and class."""
+    """Return the rows that are the benchmark's, by dataset and class."""
     clips = _rows_of(manifests, benchmark.dataset, benchmark.classes)
     if clips is None:
         raise UserError(
@@ -122,7 +122,7 @@ def _of_benchmark(manifests: Sequence[Manifest], benchmark: ClipBenchmark) -> Po
 
 
 def _rows_of(manifests: Sequence[Manifest], dataset: str, classes: Iterable[str]) -> Manifest | None:
-    """Return the clips of a data set that are of these classes; None where there are none."""
+    """Return the clips of a dataset that are of these classes; None where there are none."""
     layout, names = CLIP_LAYOUTS[dataset], set(classes)
     parts = []
     for manifest in manifests:

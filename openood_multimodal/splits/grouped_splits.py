@@ -107,8 +107,8 @@ def make_grouped(
         kept = _evaluable(manifest, sides, blocks)
         if not kept:
             raise UserError(
-                f"{pool.name}: every clip of {key} is of a recording that trains or validates; try another --seed, or "
-                "a larger --test."
+                f"{pool.name}: every clip of {key} is from a recording in train or val; try another seed=, or "
+                "a larger share for test=."
             )
         manifests[key] = manifest.take(kept)
         dropped[key] = len(manifest) - len(kept)
@@ -143,7 +143,7 @@ def join(manifests: Sequence[Manifest], source: str = "") -> Manifest:
     """Return the rows of all, one manifest after the other, with the modalities that all of them have.
 
     Raises:
-        UserError: when a clip stands in two of them, or they share no modality.
+        UserError: when a clip is in two of them, or they share no modality.
     """
     common = [name for name in manifests[0].modalities if all(name in each.files for each in manifests)]
     if not common:

@@ -1,4 +1,4 @@
-"""What suits clips of one's own, and configs that say so: the templates of ``configs/datasets/own_clips``."""
+"""Settings that suit your own clips, and configs with them: the templates of ``configs/datasets/own_clips``."""
 
 from __future__ import annotations
 

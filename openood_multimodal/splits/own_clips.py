@@ -1,4 +1,4 @@
-"""Clips of one's own, a folder a class → manifests of a split with no recording on two sides, and their configs.
+"""Your own clips, one folder per class → manifests of a split with no recording in two sets, and their configs.
 
 ``root/<class>/.../<clip>.mp4``: the first folder is the class.  Sound is the video's own track; optical flow is what
 ``openood-mm prepare flow`` makes, ``root/flow/<class>/.../<clip>_flow_x.mp4``.

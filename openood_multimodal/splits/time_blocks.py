@@ -84,5 +84,5 @@ def _check_times(manifest: Manifest) -> None:
     if unknown.size:
         raise UserError(
             f"recordings can't be cut by time: the clip '{manifest.clips[int(unknown[0])]}' has no start and stop. "
-            "Split by recording, without --block."
+            "Split by recording instead."
         )

@@ -97,7 +97,7 @@ class EmbeddingBank:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """Where the rows are."""
         return self._rows.device
 
     @property
@@ -182,7 +182,7 @@ class EmbeddingBank:
     def nearest(self, num_neighbors: int) -> Tensor:
         """Return the classes with the nearest prototypes (Euclidean, float64), without the class itself.
 
-        Only products with the prototypes that changed since the last call are computed anew.
+        Only products with the prototypes that changed since the last call are recomputed.
 
         Args:
             num_neighbors: 1 <= N <= C − 1.
@@ -271,7 +271,7 @@ class EmbeddingBank:
         for name, most in (("counts", self.size), ("next_slots", self.size - 1)):
             if not ((state[name] >= 0) & (state[name] <= most)).all():
                 raise UserError(
-                    f"the saved bank's '{name}' has values outside 0 to {most}; it is damaged: train anew."
+                    f"the saved bank's '{name}' has values outside 0 to {most}; it is damaged: train again."
                 )
         for name, tensor in own.items():
             tensor.copy_(state[name])

@@ -1,4 +1,4 @@
-"""Checks of data sets and preprocessors."""
+"""Checks of datasets and preprocessors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ._rules import rule, same
 
 
 def check_dataset(dataset: Any, num_workers: int = 0) -> None:
-    """Hold a data set to the contract: what its samples are, that torch can collate them, that it can be named.
+    """Hold a dataset to the contract: what its samples are, that torch can collate them, that it can be named.
 
     Args:
         dataset: an instance, already constructed as OpenOOD does.
         num_workers: also load a batch through this many worker processes.
     """
-    rule(len(dataset) > 0, "a data set must not be empty")
+    rule(len(dataset) > 0, "a dataset must not be empty")
     sample = dataset[0]
     rule({"data", "label", "index", "clip"} <= set(sample), "a sample has the keys data, label, index, clip")
     rule(isinstance(sample["data"], ModalityBatch), "sample['data'] is a ModalityBatch")
@@ -63,7 +63,7 @@ def check_dataset(dataset: Any, num_workers: int = 0) -> None:
     )
 
     clone = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - what was pickled a moment ago
-    same(dict(clone[0]["data"]), dict(sample["data"]), "the data set changes when it is pickled for a worker")
+    same(dict(clone[0]["data"]), dict(sample["data"]), "the dataset changes when it is pickled for a worker")
     rule(len(dataset.manifest) == len(dataset), "dataset.manifest has a row a sample")
     rule(dataset.manifest.digest() == clone.manifest.digest(), "dataset.manifest.digest() is reproducible")
     rule(len(dataset.labels) == len(dataset), "dataset.labels has an entry a sample")

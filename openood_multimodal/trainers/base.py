@@ -175,7 +175,7 @@ class MultimodalTrainer(ABC):
     def _full(self, batches: Iterator[Any], progress: EpochProgress) -> Iterator[Any]:
         """Yield the epoch's full batches; the short last one is skipped, as in the authors' code.
 
-        OpenOOD's loader never drops it, so the trainer does.  A batch before it is short where its data set leaves out
+        OpenOOD's loader never drops it, so the trainer does.  A batch before it is short where its dataset leaves out
         clips that can't be read; it counts.
         """
         own = self.epoch_progress is None
@@ -230,7 +230,7 @@ class MultimodalTrainer(ABC):
 
 
 def _full_batch(loader: Any) -> int:
-    """Return the loader's batch size, at most the data set's own length where nothing is left over."""
+    """Return the loader's batch size, at most the dataset's own length where nothing is left over."""
     size = loader.batch_size or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     if not size:
         raise UserError(

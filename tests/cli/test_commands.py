@@ -58,10 +58,10 @@ def test_help_imports_no_command():
     ("words", "said"),
     [
         (["splits", "impot"], "there is no 'splits impot'. Did you mean 'import'?"),
-        (["prepare", "flw"], "there is no data set 'flw' to prepare. Did you mean 'flow'?"),
+        (["prepare", "flw"], "there is no dataset 'flw' to prepare. Did you mean 'flow'?"),
         (
             ["prepare", "--out", "x", "hmdb5"],
-            "there is no data set 'hmdb5' to prepare. Did you mean 'hmdb51'?",
+            "there is no dataset 'hmdb5' to prepare. Did you mean 'hmdb51'?",
         ),
         (["prepare", "--root", "x", "flow"], "name 'flow' first: openood-mm prepare flow ..."),
     ],

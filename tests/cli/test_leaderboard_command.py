@@ -152,7 +152,7 @@ def test_a_bad_record_is_refused_by_name_and_nothing_is_written(capsys, tmp_path
     ("argv", "words"),
     [
         (["build", "--records", "nowhere"], "nowhere: there is no such folder"),
-        (["build", "--records", "empty"], "empty: no *.record.json lies below it"),
+        (["build", "--records", "empty"], "empty: there is no *.record.json below it"),
         (["build", "--benchmark", "hmdb51_25_27"], "Did you mean 'hmdb51_25_26'?"),
         (["show", "ucf101"], "Did you mean 'ucf101_50_51'?"),
         (["build", "--no-published"], "no record to build a leaderboard from"),

@@ -106,7 +106,7 @@ def test_nothing_there(cli: Cli, name: str, tmp_path: Path, monkeypatch: pytest.
         for archive in CLIP_LAYOUTS[name].archives:
             assert archive.published in done.out
             assert archive.file_names[0] in done.out
-        assert "The folders as they have to lie" in done.out
+        assert "The expected folders" in done.out
         assert ("no folder none" in done.err) == ("none" in words)
     assert os.listdir(tmp_path) == ["data"]
 
@@ -114,7 +114,7 @@ def test_nothing_there(cli: Cli, name: str, tmp_path: Path, monkeypatch: pytest.
 def test_one_folder_too_high(cli: Cli, hmdb: Path) -> None:
     done = cli(["prepare", "hmdb51", "--root", str(hmdb.parent)])
     assert done.code == 1
-    assert f"{hmdb} does: give that as --root" in done.err
+    assert f"{hmdb} does: give that folder." in done.err
 
 
 def test_a_folder_with_nearly_the_right_name(cli: Cli, hmdb: Path) -> None:
@@ -183,7 +183,7 @@ def test_links_that_leave_are_not_taken(cli: Cli, hmdb: Path, tmp_path: Path) ->
     assert done.code == 1
     with open(tmp_path / "hmdb51_missing.csv", encoding="utf-8", newline="") as file:
         assert [row["reason"] for row in csv.DictReader(file)] == [
-            "video is a symbolic link that leaves the data set's folder"
+            "video is a symbolic link that leaves the dataset's folder"
         ]
 
 
@@ -194,7 +194,10 @@ def test_links_that_leave_are_not_taken(cli: Cli, hmdb: Path, tmp_path: Path) ->
         (["hmdb51", "--root", "FILE"], "is not a folder"),
         (["hmdb51", "--root", "HMDB", "--modalities", "vidoe"], "Did you mean 'video'"),
         (["hmdb51", "--root", "HMDB", "--modalities", ","], "--modalities is empty"),
-        (["hmdb51", "--root", "HMDB", "--manifests", "none.csv"], "no file or folder none.csv"),
+        (
+            ["hmdb51", "--root", "HMDB", "--manifests", "none.csv"],
+            "none.csv, and there is no such file or folder",
+        ),
         (["hmdb51", "--root", "HMDB", "--manifests", "HMDB"], "no manifest with clips of hmdb51"),
     ],
 )

@@ -137,7 +137,7 @@ def test_a_table_of_ones_own(cli, shapes, tmp_path):
     done = cli(["reproduce", str(path), "--data-root", str(shapes), "--dry-run"])
     assert done.code == 0, done.err
     assert "not begun; can run" in done.out
-    assert "no figures yet" in done.out
+    assert "no results yet" in done.out
     (tmp_path / "bad.yml").write_text(json.dumps({**table, "benchmarks": []}))
     bad = cli(["reproduce", str(tmp_path / "bad.yml"), "--data-root", "d"])
     assert (bad.code, "benchmarks is not a parameter of Table" in bad.err) == (2, True)

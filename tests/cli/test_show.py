@@ -152,7 +152,7 @@ def test_a_lone_video(hac, tmp_path, capsys):
     run(video, "--out", out)
     picture(out)
     assert len(np.unique(picture(out).reshape(-1, 3), axis=0)) > 1000
-    with pytest.raises(UserError, match=r"there is no file none.mp4.*--manifest"):
+    with pytest.raises(UserError, match=r"there is no file none.mp4.*name its manifest"):
         run("none.mp4")
     with pytest.raises(UserError, match="unknown option --flipp"):
         run(video, "--flipp", "1")

@@ -13,7 +13,7 @@ def hmdb(class_name, film, number):
 
 
 def lists():
-    """File name → bytes: two classes of HMDB51 in-distribution, the four other data sets out of distribution."""
+    """File name → bytes: two classes of HMDB51 in-distribution, the four other datasets out of distribution."""
     text = {
         "train.txt": [f"{hmdb('wave', n, 0)} 0" for n in (3, 1, 2)] + [f"{hmdb('draw_sword', 1, 0)} 1"],
         "val.txt": [f"{hmdb('draw_sword', 5, 0)} 1", f"{hmdb('wave', 5, 1)} 0"],

@@ -1,4 +1,4 @@
-"""Where the five data sets' files lie, as in the authors' README and loaders."""
+"""Where the five datasets' files lie, as in the authors' README and loaders."""
 
 import math
 from pathlib import Path
@@ -12,7 +12,7 @@ from openood_multimodal.datasets.cells import flow_y, split_frames
 from openood_multimodal.errors import UserError
 from openood_multimodal.registry import CLIP_LAYOUTS
 
-EXPECTED = {  # (data set, clip) → cells; written out from the authors' loaders
+EXPECTED = {  # (dataset, clip) → cells; written out from the authors' loaders
     ("hmdb51", "brush_hair/Chanta!____THAT_IS!_brush_hair_u_nm_np1_ri_goo_3.avi"): {
         "video": "video/brush_hair/Chanta!____THAT_IS!_brush_hair_u_nm_np1_ri_goo_3.avi",
         "audio": "audio/brush_hair/Chanta!____THAT_IS!_brush_hair_u_nm_np1_ri_goo_3.wav",

@@ -208,9 +208,9 @@ def test_links(tmp_path: Path) -> None:
     checked = check(Inventory(root), wanted, ["video"])
     assert checked.complete == (True, True, False, False, False)
     assert [each.reason for each in checked.missing] == [
-        "a symbolic link that leaves the data set's folder",
+        "a symbolic link that leaves the dataset's folder",
         "a symbolic link to nothing",
-        "video/b is a symbolic link that leaves the data set's folder",
+        "video/b is a symbolic link that leaves the dataset's folder",
     ]
 
 

@@ -158,7 +158,7 @@ def test_missing_sets_are_named(tmp_path):
         "id_HMDB_near_ood_output_a2d_eval.npy",
         "id_HMDB_label_a2d_test.npy",
         "id_UCF_ood_<OOD>_feature_eval.npy",
-        "--only EPIC_near_a2d",
+        "only=['EPIC_near_a2d']",
         "EPIC-rgb-flow",
     ):
         assert name in message
@@ -231,7 +231,7 @@ def test_stores_hold_what_was_saved(tmp_path):
     import_group(group, tmp_path / "out", SLICES)
     assert {p: p.stat().st_mtime_ns for p in done.folder.rglob("*.npy")} == again
     near(tmp_path / "in", seed=1)
-    with pytest.raises(UserError, match=r"made from another source.*--overwrite"):
+    with pytest.raises(UserError, match=r"made from another source.*overwrite=True"):
         import_group(group, tmp_path / "out", SLICES)
     assert not (done.folder / "import.json").exists()  # a folder with a note is whole
     import_group(group, tmp_path / "out", SLICES, overwrite=True)
@@ -252,7 +252,7 @@ def test_shaped_groups_are_marked_and_get_no_head(tmp_path):
 def test_columns():
     assert columns_of(4352, None) == {"video": (0, 2304), "flow": (2304, 4352)}
     assert columns_of(4864, None) == {"video": (0, 2304), "audio": (2304, 2816), "flow": (2816, 4864)}
-    with pytest.raises(UserError, match=r"features of 100 columns.*--slices"):
+    with pytest.raises(UserError, match=r"features of 100 columns.*slices="):
         columns_of(100, None)
     with pytest.raises(UserError, match=r"cover 12 columns, but the features have 100"):
         columns_of(100, SLICES)

@@ -43,7 +43,7 @@ def test_options_are_checked(change: dict[str, Any], message: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_cuda_device_that_is_not_there_is_one_error() -> None:
     with pytest.raises(
-        UserError, match=r"device is 'cuda', and torch sees no CUDA device here; use --device cpu"
+        UserError, match=r"device is 'cuda', and torch sees no CUDA device here; use device=.cpu."
     ):
         arithmetic_for("cuda")
 

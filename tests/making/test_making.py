@@ -89,7 +89,7 @@ def test_look(shapes, tmp_path):
     assert (lacking.complete, lacking.missing) == (False, tmp_path / "hmdb51_missing.csv")
     nothing = look(layout, shapes.parent, tmp_path / "none")
     assert (nothing.survey.nothing_there, nothing.manifest) == (True, None)
-    assert nothing.hint == f" But {shapes} does: give that as --root."
+    assert nothing.hint == f" But {shapes} does: give that folder."
     assert not (tmp_path / "none").exists()
     assert guide_document(layout)["tree"] == layout.tree
     assert all(line in guide(layout) for line in layout.tree.splitlines())

@@ -15,7 +15,7 @@ NUMBERS = {"frames": 12, "classes": 2, "near": 1, "far": 1, "val": 1, "train_rec
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Generated]:
-    """Return the data set in a layout; tests must not change it."""
+    """Return the dataset in a layout; tests must not change it."""
 
     @lru_cache
     def make(layout: str) -> Generated:
@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Generated]
 
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., Generated]:
-    """Return a function that makes the smallest data set in ``tmp_path / "data"``."""
+    """Return a function that makes the smallest dataset in ``tmp_path / "data"``."""
 
     def make(**changes: object) -> Generated:
         numbers = {**NUMBERS, "frames": 6, "clips": 1, **changes}

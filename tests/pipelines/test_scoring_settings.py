@@ -71,7 +71,7 @@ def test_a_score_that_fails_is_named_with_the_remedy(tiny, trained, monkeypatch)
     for method in ("estimate", "score_rows"):
         own(monkeypatch, **{method: fail})
         with pytest.raises(
-            UserError, match=r"^msp: the moon is full\. To go on without it: --postprocessors knn,mds$"
+            UserError, match=r'^msp: the moon is full\. To run the others: postprocessors="knn,mds"$'
         ):
             pipeline(tiny, trained).run()
 

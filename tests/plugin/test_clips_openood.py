@@ -16,7 +16,7 @@ REAL = os.environ.get("OPENOOD_ROOT")
 HAS_REAL = bool(REAL) or importlib.util.find_spec("openood") is not None
 LAYOUTS = ("hmdb51", "ucf101", "epic_kitchens", "hac", "kinetics600")
 
-# Run in a process of its own: it is OpenOOD's loaders that build the data sets, and its registry that is changed.
+# Run in a process of its own: it is OpenOOD's loaders that build the datasets, and its registry that is changed.
 SCRIPT = """
 import json, sys
 import numpy as np

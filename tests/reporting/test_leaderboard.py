@@ -432,7 +432,7 @@ def test_average_is_no_name_for_an_ood_set(tmp_path):
 
 
 def test_nothing_to_build_from():
-    with pytest.raises(UserError, match="--records"):
+    with pytest.raises(UserError, match="name a folder with records"):
         choose(make_boards([]), None)
 
 

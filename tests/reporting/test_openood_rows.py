@@ -106,7 +106,7 @@ def test_names_of_their_board_and_what_tells_alike_rows_apart():
     [
         ([record()], "no record is of the benchmark 'bnech'.* Did you mean 'bench'"),
         ([record(source="published", benchmark="bnech")], "no record is of the benchmark 'bnech'"),
-        ([record(benchmark="bnech", track="own", setting=None)], "--setting near or --setting far"),
+        ([record(benchmark="bnech", track="own", setting=None)], "the setting near or far"),
         (
             [*runs([0], benchmark="bnech"), record(benchmark="bnech", seed=1)],
             r"partition 0 and seed 1 \(a2d_npmix, ebo\) has no result on far1, near2",

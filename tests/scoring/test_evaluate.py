@@ -152,7 +152,7 @@ def test_logits_stand_in_for_the_head(arrays, tmp_path):
     table = evaluate(sets["train"], sets["test"], ood, None, postprocessors=names)
     full = evaluate(sets["train"], sets["test"], ood, arrays.head, postprocessors=names)
     pd.testing.assert_frame_equal(table, full)
-    with pytest.raises(UserError, match=r"ash, vim need the head.*--postprocessors msp$"):
+    with pytest.raises(UserError, match=r'ash, vim need the head: give head=\. .*postprocessors="msp"$'):
         evaluate(sets["train"], sets["test"], ood, None, postprocessors="msp,ash,vim")
     with pytest.raises(UserError, match=r"near has no logits, so the head is needed"):
         evaluate(sets["train"], sets["test"], arrays.ood, None, postprocessors="msp")
@@ -161,7 +161,7 @@ def test_logits_stand_in_for_the_head(arrays, tmp_path):
 def test_presets_slices_and_parameters(arrays):
     arguments = {"postprocessors": ["react", "ash"], "val": arrays.val, "preset": "multiood"}
     run = lambda **more: evaluate(None, arrays.test, arrays.ood, arrays.head, **{**arguments, **more})  # noqa: E731
-    with pytest.raises(UserError, match=r"react, ash would treat each modality .* --slices"):
+    with pytest.raises(UserError, match=r"react, ash would treat each modality .* slices=,"):
         evaluate(arrays.train, arrays.test, arrays.ood, arrays.head, **arguments)
     with pytest.raises(UserError, match=r"react needs a validation or a training set"):
         run(val=None)
@@ -212,8 +212,8 @@ def test_missing_sets_are_named_with_the_remedy(arrays):
         run()
     assert "mds, knn, vim need a train set" in str(caught.value)
     assert "react needs a validation or a training set" in str(caught.value)
-    assert str(caught.value).endswith("--postprocessors msp,ebo,mls,gen,ash")
-    with pytest.raises(UserError, match=r"mds, knn, vim need a train set.*--fit-on val\. Or"):
+    assert str(caught.value).endswith('postprocessors="msp,ebo,mls,gen,ash"')
+    with pytest.raises(UserError, match=r'mds, knn, vim need a train set.*give train= or.*fit_on="val"\. Or'):
         run(val=arrays.val)
 
 
@@ -231,7 +231,7 @@ def test_missing_sets_are_named_with_the_remedy(arrays):
         ({"parameters": {"knn": {"k": 1}}}, r"knn\.k is not a parameter"),
         ({"parameters": {"knn": {"K": 1.5}}}, r"knn\.K must be a whole number"),
         ({"parameters": {"knn": {"K": 0}}}, "K must be at least 1"),
-        ({"parameters": {"knn": {"K": 401}}}, "K=401 exceeds the 400 training rows.*--postprocessors msp,"),
+        ({"parameters": {"knn": {"K": 401}}}, 'K=401 exceeds the 400 training rows.*postprocessors="msp,'),
         ({"parameters": {"vim": {"dim": 300}}}, "dim=300 must be below the features' 300"),
         ({"ood": {}}, "no OOD set"),
         ({"ood": [np.ones((2, 300))]}, "ood must be a dict"),

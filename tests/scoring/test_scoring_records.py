@@ -235,7 +235,10 @@ def test_different_results_of_rows_without_names_are_refused_with_the_remedy(fol
     np.savez("head.npz", weight=-arrays.head[0], bias=arrays.head[1])
     score(out="b")
     assert main(["leaderboard", "build", "--records", "a", "b", "--out", "board"]) == 2
-    assert "name what they differ in (score --method, --network, --seed" in capsys.readouterr().err
+    assert (
+        "give them different names (method, network, seed or partition, of openood-mm score"
+        in capsys.readouterr().err
+    )
 
 
 MANIFESTS = {name: name[0] * 64 for name in ("train", "val", "test", "near", "other")}

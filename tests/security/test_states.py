@@ -46,7 +46,7 @@ def test_one_flipped_bit(tiny, half, cli):
         done = cli(tiny.train())
         assert done.code == 2, place
         assert "state.pt is damaged: it has changed since it was written" in done.err
-        assert "Delete it" in done.err or "train anew" in done.err
+        assert "Delete it" in done.err or "train again" in done.err
 
 
 def test_a_checkpoint_with_one_flipped_bit(tiny, trained, cli):
@@ -149,7 +149,7 @@ def test_a_state_that_fits_neither_network_nor_optimizer(tiny, half, cli, change
     assert done.code == 2, done.out
     assert "state.pt" in done.err
     assert "Traceback" not in done.err
-    assert "Delete it" in done.err or "train anew" in done.err
+    assert "Delete it" in done.err or "train again" in done.err
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"x" * 5000])

@@ -248,7 +248,7 @@ def test_the_authors_lists_give_these_splits(name, tmp_path):
 
 
 def check_no_recording_on_two_sides_of_known(split):
-    """As above, but that OOD clips may be of an unknown recording (HAC's, where another data set trains)."""
+    """As above, but that OOD clips may be of an unknown recording (HAC's, where another dataset trains)."""
     train, val = (set(split.manifests[side].groups) for side in ("train", "val"))
     assert "" not in train | val | set(split.manifests["test"].groups)
     assert not train & val

@@ -159,7 +159,7 @@ def _parsed(
         raise UserError(
             f"{found.path} is not the list that benchmark {benchmark.name} was made with: its SHA-256 is "
             f"{parsed.sha256}, expected {expected.sha256}.{counts} Get it from {benchmark.source.url}, commit "
-            f"{benchmark.source.commit} (with its line ends unchanged), or pass --accept-changed; results are then "
+            f"{benchmark.source.commit} (with its line ends unchanged), or give accept_changed=True; results are then "
             "marked as modified."
         )
     changed.append(

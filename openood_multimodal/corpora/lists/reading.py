@@ -78,7 +78,7 @@ def parse_list(
 
     Raises:
         UserError: by line or entry: a line that is cut off, mixed encodings, a path that leaves the data folder, a
-            name that is none of this data set, an unknown class, a label that contradicts its class, a clip that
+            name that is none of this dataset, an unknown class, a label that contradicts its class, a clip that
             stands twice, a span that ends before it starts; or no clip at all.
     """
     domain = ""

@@ -1,4 +1,4 @@
-"""One module a data set: how its files become a table of rows."""
+"""One module a dataset: how its files become a table of rows."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class NumericCSV:
 
 
 class Layout(NamedTuple):
-    """How a data set's files become a table.
+    """How a dataset's files become a table.
 
     Attributes:
         files: modalities → the files needed, as named in the benchmark's ``source.files``.

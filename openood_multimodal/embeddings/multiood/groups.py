@@ -35,7 +35,7 @@ class Group:
     """All files of one training.
 
     Attributes:
-        key: setting, ID data set, tag.
+        key: setting, ID dataset, tag.
         files: set → kind → path.
     """
 
@@ -108,7 +108,7 @@ class Group:
 def find_groups(folders: Iterable[Path]) -> list[Group]:
     """Return the groups of files in these folders and in their subfolders ``saved_files``.
 
-    Files of one group may lie in several folders (the authors' HMDB and EPIC code write to folders of their
+    Files of one group may be in several folders (the authors' HMDB and EPIC code write to folders of their
     own).
 
     Raises:
@@ -167,7 +167,7 @@ def select_groups(groups: Sequence[Group], only: Sequence[str] | None) -> list[G
             more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
             texts.append(f"{name} lacks {', '.join(files[:_SHOWN])}{more}")
         complete = [name for name in names if name not in lacking]
-        rest = f" To import the others alone: --only {' '.join(complete)}." if complete and not only else ""
+        rest = f" To import the others alone: only={complete}." if complete and not only else ""
         raise UserError(
             f"{'; '.join(texts)}. Name every folder that the scripts saved to (HMDB-rgb-flow and "
             f"EPIC-rgb-flow), or save these files with the authors' test script.{rest}"
@@ -186,7 +186,7 @@ def _read_set(files: dict[str, Path], ood: bool) -> SavedSet:
             )
     for kind, array in (("feature", features), ("output", outputs)):
         _check_finite(files[kind], array)
-    # whatever class numbers an OOD set has are those of its own data set
+    # whatever class numbers an OOD set has are those of its own dataset
     return SavedSet(features, outputs, np.full_like(labels, -1) if ood else labels)
 
 

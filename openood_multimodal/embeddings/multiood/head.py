@@ -119,7 +119,7 @@ def head_from_checkpoint(path: Path, sets: Iterable[SavedSet]) -> HeadFit:
         if (head.num_classes, head.dim) != (classes, dim):
             raise UserError(
                 f"{path}: its head is [{head.num_classes}, {head.dim}], but the saved files need [{classes}, "
-                f"{dim}]; import the groups of different networks one by one, with --only."
+                f"{dim}]; import the groups of different networks one by one, with only=."
             )
         for where in _blocks(len(each.features), 1024):
             outputs = np.asarray(each.outputs[where], dtype=np.float64)

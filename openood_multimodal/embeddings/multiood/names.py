@@ -69,14 +69,14 @@ def parse_name(path: Path) -> SavedFile | None:
         if found:
             parts = found.groupdict()
             key = GroupKey(setting, parts["id"], parts["tag"])
-            # the near-OOD set is the rest of the ID data set's own classes
+            # the near-OOD set is the rest of the ID dataset's own classes
             which = parts["split"] if parts["split"] != "eval" else ood_set(parts.get("ood") or parts["id"])
             return SavedFile(key, which, parts["kind"], path)
     return None
 
 
 def ood_set(name: str) -> str:
-    """Return ``ood/<name>``, the data set's name being the one that this project's tables use."""
+    """Return ``ood/<name>``, the dataset's name being the one that this project's tables use."""
     return f"ood/{_OUR_NAMES.get(name, name)}"
 
 

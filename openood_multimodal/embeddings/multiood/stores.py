@@ -116,7 +116,7 @@ def columns_of(dim: int, slices: Mapping[str, int] | None) -> Slices:
         known = ", ".join(map(str, KNOWN_SLICES))
         raise UserError(
             f"features of {dim} columns: only for {known} is it known which belong to which modality. "
-            "Give --slices, e.g. --slices video:2304,flow:2048."
+            "Give slices=, e.g. video:2304,flow:2048."
         )
     if sum(widths.values()) != dim:
         raise UserError(f"the slices cover {sum(widths.values())} columns, but the features have {dim}.")
@@ -143,7 +143,7 @@ def _check_modality_heads(fit: HeadFit, columns: Slices, checkpoint: Path) -> No
             held = ", ".join(f"{modality}:{each.dim}" for modality, each in heads.items())
             raise UserError(
                 f"{checkpoint} has heads of {held}, but the columns of '{name}' are {start} to {stop}; give the "
-                "--slices of this checkpoint's modalities."
+                "slices= of this checkpoint's modalities."
             )
 
 
@@ -169,9 +169,9 @@ def _write_store(
     }
     try:
         store = EmbeddingStore.create(path, **arguments)
-    except UserError as error:
+    except UserError:
         if not overwrite:
-            raise UserError(f"{error} Or give --overwrite (overwrite=True).") from error
+            raise
         store = EmbeddingStore.create(path, **arguments, overwrite=True)
     pending = store.pending()
     for start in range(0, len(pending), _BLOCK_ROWS):

@@ -88,7 +88,7 @@ def load_encoder(
         )
     raw = read_tensors(
         path,
-        "Download it again; a file that holds more than tensors has to be saved anew with its state_dict only.",
+        "Download it again; a file that holds more than tensors has to be saved again with its state_dict only.",
     )
     if not isinstance(encoder, ClipEncoder):
         if random_stages:

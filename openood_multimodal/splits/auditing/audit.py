@@ -35,7 +35,7 @@ def audit_split(
 
     Args:
         split: its manifests.
-        root: a folder to look for files in: the data set's, or one that holds ``<data set>/`` folders.
+        root: a folder to look for files in: the dataset's, or one that holds ``<dataset>/`` folders.
         class_overlaps: near classes and pretraining sets; the packaged ones by default.
         content: reads the files in ``root``, so that clips of the same content are found under any name; None
             leaves this out.

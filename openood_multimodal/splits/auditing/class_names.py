@@ -24,7 +24,7 @@ PRETRAINING_SET = "kinetics400"
 
 @dataclass(frozen=True)
 class NearClasses:
-    """Each class of ``one`` with each of ``other``, as ``<data set>/<class>``."""
+    """Each class of ``one`` with each of ``other``, as ``<dataset>/<class>``."""
 
     relation: str
     one: tuple[str, ...]
@@ -33,12 +33,12 @@ class NearClasses:
 
 @dataclass(frozen=True)
 class PretrainingSet:
-    """Classes of a data set that encoders were pretrained on.
+    """Classes of a dataset that encoders were pretrained on.
 
     Attributes:
         source: where they are published.
         classes: their names.
-        known: data set → class → the names that it has there, where they differ.
+        known: dataset → class → the names that it has there, where they differ.
     """
 
     source: str
@@ -64,7 +64,7 @@ class ClassOverlaps:
     pretraining: Mapping[str, PretrainingSet]
 
     def pairs(self) -> dict[frozenset[str], str]:
-        """Return the two classes, as ``<data set>/<class>`` → their relation."""
+        """Return the two classes, as ``<dataset>/<class>`` → their relation."""
         return {
             frozenset((one, other)): entry.relation
             for entry in self.near
@@ -105,7 +105,7 @@ def _load(path: Path) -> ClassOverlaps:
             raise UserError(f"{path}: '{entry.relation}' is no relation; use {', '.join(RELATIONS)}.")
         for name in (*entry.one, *entry.other):
             if "/" not in name:
-                raise UserError(f"{path}: '{name}' is not of the form <data set>/<class>.")
+                raise UserError(f"{path}: '{name}' is not of the form <dataset>/<class>.")
     return overlaps
 
 

@@ -90,7 +90,7 @@ def load_splits(paths: Sequence[Path]) -> list[LoadedSplit]:
 
 
 def dataset_of(manifest: Manifest) -> str:
-    """Return the data set whose names the clips have, or "" where they are of none or of several."""
+    """Return the dataset whose names the clips have, or "" where they are of none or of several."""
     names = [original_name(clip) for clip in manifest.clips]
     for dataset in _BY_PRECISION:
         if names and all(CLIP_LAYOUTS[dataset].words(name) is not None for name in names):
