@@ -122,7 +122,7 @@ ARGUMENTS = (
         "benchmark",
         "seed",
     ),
-    *("out", "workers", "overwrite", "short_side", "accept_changed"),
+    *("search", "ood_val", "out", "workers", "overwrite", "short_side", "accept_changed"),
 )
 """Arguments that core messages name as Python has them (``head=``, ``fit_on="val"``), and that are options, too."""
 

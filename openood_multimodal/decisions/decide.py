@@ -238,7 +238,7 @@ def _score(
     learns = bool({"train", "val"} & set(jobs[0].score.needs))
     if learns and train is None:
         raise UserError(
-            f"{jobs[0].name} learns from ID samples: give --train (in Python train=). The validation set can't serve: "
+            f"{jobs[0].name} learns from ID samples: give train=. The validation set can't serve: "
             "a decision needs validation samples that the score has not learned from."
         )
     new = read_set(data, "data", ood=True)
@@ -254,7 +254,7 @@ def _score(
     task = checked(task, slices)
     (job,) = for_shaped(jobs, task.shaped, preset)
     if job.score.needs_head and task.head is None:
-        raise UserError(f"{job.name} needs the head: give --head (in Python head=).")
+        raise UserError(f"{job.name} needs the head: give head=.")
     require_inputs([job], task, "train")
     fit = task.train.embeddings if task.train is not None else None
     sets = {"data": task.test.embeddings}

@@ -63,14 +63,12 @@ class Validation:
         """
         task, given = self.task, bool(self.task.ood_val)
         if task.val is None:
-            raise UserError(
-                "a search for parameters needs an ID validation set: give --val (in Python val=)."
-            )
+            raise UserError("a search for parameters needs an ID validation set: give val=.")
         if self.kind == VALIDATION and not given:
             raise UserError(
                 "a search for parameters needs an OOD validation set, which shares no row with a test set; parameters "
-                "are never chosen on test data. Give --ood-val NAME=FILE (in Python ood_val={name: set}), or search on "
-                "outliers synthesised from the training embeddings: --search npmix (search='npmix')."
+                "are never chosen on test data. Give ood_val=, or search on "
+                'outliers synthesised from the training embeddings: search="npmix".'
             )
         if self.kind == NPMIX and given:
             raise UserError(
@@ -79,7 +77,7 @@ class Validation:
             )
         if self.kind == NPMIX and (task.train is None or task.head is None):
             raise UserError(
-                "search npmix mixes training embeddings, and asks the head for logits: give --train and --head."
+                "search npmix mixes training embeddings, and asks the head for logits: give train= and head=."
             )
         if fit_on == "val":
             raise UserError(

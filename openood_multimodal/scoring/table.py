@@ -79,7 +79,7 @@ def prepare(
         check_ood_names([name for name, _ in sources.ood_val])
         if search is None:
             raise UserError(
-                "OOD validation sets are for a search for parameters: give --search (in Python search='validation'), "
+                'OOD validation sets are for a search for parameters: give search="validation", '
                 "or leave them out."
             )
     check_fit_on(fit_on)
