@@ -28,6 +28,7 @@ docs/decisions.md describes the rules and the files.
 """
 
 
+@option_names()
 def main(argv: Sequence[str]) -> int:
     """Decide, write, print the summary."""
     options = _parser().parse_args(list(argv))
@@ -57,19 +58,18 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(
                 f"--set names '{other}', but the score is {name}; write --set {name}.PARAMETER=VALUE."
             )
-    with option_names():
-        found = decide(
-            options.data,
-            val=options.val,
-            head=options.head,
-            train=options.train,
-            parameters=parameters.get(name),
-            costs=_costs(options.cost) or None,
-            slices=parse_slices(options.slices) if options.slices is not None else None,
-            apply=options.apply,
-            settings=computing,
-            **given,
-        )
+    found = decide(
+        options.data,
+        val=options.val,
+        head=options.head,
+        train=options.train,
+        parameters=parameters.get(name),
+        costs=_costs(options.cost) or None,
+        slices=parse_slices(options.slices) if options.slices is not None else None,
+        apply=options.apply,
+        settings=computing,
+        **given,
+    )
     written = write_decisions(Path(options.out), found)
     print(summary(found), end="")
     print("Written:")
