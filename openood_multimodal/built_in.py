@@ -64,6 +64,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "acr": "trainers.acr:ACRTrainer",
         "cross_modal_distillation": "trainers.tasks:DistillationTrainer",
         "cross_modal_translation": "trainers.tasks:TranslationTrainer",
+        "dpu": "trainers.dpu:DPUTrainer",
         "multimodal_baseline": "trainers.baseline:MultimodalBaselineTrainer",
         "multimodal_contrastive": "trainers.tasks:ContrastiveTrainer",
         "multimodal_logitnorm": "trainers.logitnorm:MultimodalLogitNormTrainer",

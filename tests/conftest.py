@@ -60,7 +60,7 @@ class Tiny:
         self, training: str = "a2d_npmix", *more: str, files: tuple[str, ...] = (), data: str = "synthetic"
     ) -> list[str]:
         npmix = ["--trainer.start_epoch", "2", "--trainer.bank_size", "20"]
-        npmix = npmix if "npmix" in training or "synthesis" in training else []
+        npmix = npmix if "npmix" in training or "synthesis" in training or training == "dpu" else []
         return [
             *("run", "--config", f"datasets/{_data(data)}.yml", "networks/mlp_fusion.yml"),
             *(f"pipelines/train/{training}.yml", *files, *SMALL, *npmix),

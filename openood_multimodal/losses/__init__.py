@@ -1,10 +1,11 @@
 """Training losses: classification, discrepancy between modalities, entropy.  Pure functions of tensors."""
 
 from ..registry import PROTOCOLS
-from .agreement import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss
+from .agreement import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss, sample_discrepancies
 from .classification import logit_norm_cross_entropy, multihead_cross_entropy
 from .confidence import adaptive_confidence_loss, mixed_cross_entropy
 from .protocols import Protocol, get_discrepancy, get_protocol
+from .prototypes import invariant_contrastive_losses, prototype_loss, updated_prototypes
 from .tasks import (
     cross_modal_distillation_loss,
     cross_modal_translation_loss,
@@ -21,11 +22,15 @@ __all__ = [
     "cross_modal_translation_loss",
     "get_discrepancy",
     "get_protocol",
+    "invariant_contrastive_losses",
     "logit_norm_cross_entropy",
     "mixed_cross_entropy",
     "multihead_cross_entropy",
     "outlier_discrepancy_loss",
     "outlier_entropy_loss",
+    "prototype_loss",
     "relative_norm_alignment_loss",
+    "sample_discrepancies",
     "supervised_contrastive_loss",
+    "updated_prototypes",
 ]

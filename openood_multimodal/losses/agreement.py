@@ -83,16 +83,46 @@ def outlier_entropy_loss(modality_logits: Sequence[Tensor], protocol: str = DEFA
     return -get_protocol(protocol).entropy(stack_logits(modality_logits, at_least=1)).mean()
 
 
+def sample_discrepancies(
+    modality_logits: Sequence[Tensor],
+    labels: Tensor,
+    discrepancy: str = DEFAULT_DISCREPANCY,
+    protocol: str = DEFAULT_PROTOCOL,
+) -> Tensor:
+    """Return each sample's discrepancy on the classes other than its own, mean over modality pairs: ``[B]``, >= 0.
+
+    Each sample is a batch of its own.  So minus their mean is ``a2d_loss``, except for one that compares samples with
+    each other (``wasserstein``).  Arguments and errors as there; a discrepancy that returns one scalar for all
+    pairs is refused.
+    """
+    logits = stack_logits(modality_logits, at_least=2)
+    check_labels(labels, batch=logits.shape[1], classes=logits.shape[2])
+    others = get_protocol(protocol).without_true_class(logits, labels)
+    values = _between_pairs(others.unsqueeze(-2), discrepancy, protocol)
+    if values.ndim != 2:
+        raise UserError(
+            f"the discrepancy '{discrepancy}' has no value for a single sample; take another one."
+        )
+    return values.mean(0)
+
+
 def _disagreement(probabilities: Tensor, discrepancy: str, protocol: str) -> Tensor:
     """Minus the mean over modality pairs of the discrepancy of ``probabilities [M, B, K]``."""
+    return -_between_pairs(probabilities, discrepancy, protocol).mean()
+
+
+def _between_pairs(probabilities: Tensor, discrepancy: str, protocol: str) -> Tensor:
+    """The discrepancy of ``probabilities [M, ..., B, K]`` for each pair of modalities: ``[P, ...]``, or one scalar."""
     function = get_discrepancy(discrepancy, protocol)
     modalities = len(probabilities)
     first, second = torch.triu_indices(modalities, modalities, offset=1, device=probabilities.device)  # i < j
     values = function(probabilities.index_select(0, first), probabilities.index_select(0, second))
-    if not isinstance(values, Tensor) or values.shape not in ((), first.shape):
+    expected = (len(first), *probabilities.shape[1:-2])
+    if not isinstance(values, Tensor) or values.shape not in ((), expected):
         shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        given = ", ".join(map(str, expected))
         raise UserError(
-            f"the discrepancy '{discrepancy}' returned {shape} for two tensors [{len(first)}, B, K]; it must "
-            f"average over the batch and return a tensor [{len(first)}] or one scalar."
+            f"the discrepancy '{discrepancy}' returned {shape} for two tensors [{given}, B, K]; it must "
+            f"average over the batch and return a tensor [{given}] or one scalar."
         )
-    return -values.mean()
+    return values

@@ -54,6 +54,7 @@ TRAININGS = {
     "cross_modal_distillation": "Cross-modal distillation",
     "cross_modal_translation": "Cross-modal translation",
     "acr": "ACR",
+    "dpu": "DPU",
 }
 """Training method → its title in leaderboards."""
 
@@ -75,6 +76,7 @@ PAPERS = {
     "multimodal_rna": "https://arxiv.org/abs/2110.10101",
     "cross_modal_distillation": "https://arxiv.org/abs/1507.00448",
     "acr": "https://arxiv.org/abs/2603.02200",
+    "dpu": "https://arxiv.org/abs/2411.08227",
     "cross_modal_translation": "https://arxiv.org/abs/2310.19795",
     **dict.fromkeys(("a2d", "a2d_npmix", "a2d_synthesis"), MULTIOOD),
     **dict.fromkeys(LOGITNORM_OF, "https://arxiv.org/abs/2205.09310"),

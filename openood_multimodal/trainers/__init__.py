@@ -4,6 +4,7 @@ from .a2d import A2DNPMixTrainer, A2DSynthesisTrainer, A2DTrainer
 from .acr import ACRTrainer
 from .base import MultimodalTrainer
 from .baseline import MultiHeadTrainer, MultimodalBaselineTrainer
+from .dpu import DPUTrainer
 from .logitnorm import A2DLogitNormTrainer, A2DNPMixLogitNormTrainer, MultimodalLogitNormTrainer
 from .tasks import (
     ContrastiveTrainer,
@@ -21,6 +22,7 @@ __all__ = [
     "A2DTrainer",
     "ACRTrainer",
     "ContrastiveTrainer",
+    "DPUTrainer",
     "DistillationTrainer",
     "MultiHeadTrainer",
     "MultimodalBaselineTrainer",

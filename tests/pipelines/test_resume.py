@@ -128,6 +128,7 @@ WITH_A2D = ("--trainer.discrepancy", "hellinger")
         ("multimodal_contrastive", ("--trainer.hidden_dim", "8", *WITH_A2D), "task"),
         ("multimodal_rna", (), "task"),
         ("acr", WITH_A2D, "mixing"),
+        ("dpu", ("--trainer.static_epochs", "1"), "contrast"),
         ("cross_modal_distillation", WITH_A2D, "task"),
         ("cross_modal_translation", ("--trainer.hidden_dim", "8"), "task"),
     ],
@@ -137,7 +138,7 @@ def test_every_method_resumes(tiny, kill_at_step, training, more, term):
     expected = reference(tiny, training, *more)
     assert f"loss_{term}".encode() in expected["log.csv"]
     assert (b"loss_discrepancy" in expected["log.csv"]) == (
-        training == "a2d_synthesis" or "hellinger" in more
+        training in ("a2d_synthesis", "dpu") or "hellinger" in more
     )
     for step in (FULL_STEPS + 2, 2 * FULL_STEPS + 3):
         victim = type(tiny)(tiny.folder / f"killed_{step}")

@@ -213,6 +213,41 @@ def test_terms_of_acr():
     assert {key: value.item() for key, value in terms.items()} == pytest.approx(expected, abs=2e-6)
 
 
+def test_terms_of_dpu():
+    """A static weight first; afterwards a sample's weight falls with its similarity to its class's prototype."""
+    trainer = make("dpu", static_epochs=1, scale=0.6, gamma=0.4)
+    z = torch.arange(1.0, 9.0).reshape(4, 2)
+    given = output()._replace(embeddings={"a": z, "b": z.flip(0)})
+    first = trainer.compute_losses(given, LABELS, 1)
+    assert first["discrepancy"].item() == pytest.approx(0.4 * DISCREPANCY, abs=2e-6)
+    second = trainer.compute_losses(given, LABELS, 2)
+    names = ["classification", "discrepancy", "contrast", "invariance", "prototype"]
+    assert list(first) == list(second) == names
+    assert second["classification"].item() == pytest.approx(HEADS, abs=2e-6)
+    expected = 0.0
+    for i, label in enumerate(LABELS.tolist()):
+        prototype = trainer.prototypes[label]
+        cosine = float(z[i] @ prototype / z[i].norm() / prototype.norm())
+        weight = 0.6 * (1 - 1 / (1 + math.exp(-cosine)))
+        expected -= weight * hellinger(A[i : i + 1], B[i : i + 1], [label]) / 4
+    assert second["discrepancy"].item() == pytest.approx(expected, abs=2e-6)
+    from openood_multimodal.losses import invariant_contrastive_losses, prototype_loss
+
+    contrast, variance = invariant_contrastive_losses([z, z.flip(0)], LABELS)
+    assert second["contrast"].item() == pytest.approx(0.2 * contrast.item())
+    assert second["invariance"].item() == pytest.approx(2.0 * variance.item())
+    near = prototype_loss(z, trainer.prototypes, LABELS)
+    assert second["prototype"].item() == pytest.approx(0.1 * near.item())
+    assert "outlier_entropy" in _after_filling(trainer, given)
+
+
+def _after_filling(trainer, given):
+    trainer.params = type(trainer.params)(start_epoch=1)
+    for _ in range(70):
+        trainer.bank.push(given.features[:3], torch.tensor([0, 1, 2]))
+    return trainer.compute_losses(given, LABELS, 3)
+
+
 @pytest.mark.parametrize("discrepancy", ["l1", "l2", "wasserstein"])
 @pytest.mark.parametrize("protocol", ["multiood-code", "multiood-paper"])
 def test_discrepancy_and_protocol_are_passed_on(discrepancy, protocol):
@@ -317,6 +352,8 @@ def test_outliers_follow_the_seed_not_the_global_state():
         ),
         ("a2d", {"gama": 1.0}, "Did you mean 'gamma'"),
         ("a2d", {"discrepancy": ""}, "there is no discrepancy called ''"),
+        ("dpu", {"prototype_modality": "c"}, "'c'; the network has a, b"),
+        ("dpu", {"temperature": 0.0}, "temperature must be > 0"),
         ("acr", {"min_channels": 5, "max_channels": 4}, "min_channels is 5 and max_channels 4"),
         ("multimodal_rna", {"discrepancy": "helinger"}, "Did you mean 'hellinger'"),
         ("multimodal_rna", {"modalities": ("a",)}, "at least 2.*has 1 \\(a\\)"),
