@@ -79,6 +79,8 @@ docs-table: $(STAMP)
 	$(BIN)/python scripts/update_results_page.py results/docs
 	$(BIN)/openood-mm benchmark --suite modalities --workers $(WORKERS) --output-dir results/modalities
 	$(BIN)/python scripts/update_results_page.py results/modalities modalities
+	$(BIN)/openood-mm benchmark --suite scores --workers $(WORKERS) --output-dir results/scores
+	$(BIN)/python scripts/update_score_results_page.py results/scores
 
 clean:
 	rm -rf $(VENV) $(OPENOOD_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

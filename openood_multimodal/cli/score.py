@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,6 +121,8 @@ def main(argv: Sequence[str]) -> int:
     tables = more_tables(check_kinds(options.metrics), results, task)
     written = write_run(Path(options.out), results, task, settings, recorder.records(results), tables)
     _print_table(results)
+    if left_out is not None:
+        _print_ranking(results, settings["rank_correlation"])
     for kind, rows in tables.items():
         print(f"\n{kind.capitalize()} (fractions, NLL in nats; intervals in {kind}.csv):")
         for block in blocks(kind, rows):
@@ -317,3 +319,23 @@ def _print_lines(lines: Sequence[Sequence[str]]) -> None:
     for line in lines:
         names, values = zip(line[:2], widths[:2], strict=True), zip(line[2:], widths[2:], strict=True)
         print("  ".join([*(text.ljust(w) for text, w in names), *(text.rjust(w) for text, w in values)]))
+
+
+def _print_ranking(results: Sequence[Result], correlation: Mapping[str, Mapping[str, float]]) -> None:
+    """Print scores by mean AUROC, with 95 % intervals by OOD set and the score that orders samples most alike."""
+    print(
+        "Ranked by mean AUROC (percent; 95 % intervals by OOD set; the score with the most similar order, Spearman):"
+    )
+    width = max(len(each.postprocessor) for each in results)
+    for place, each in enumerate(results, 1):
+        name = each.postprocessor
+        bounds = [
+            f"{ood} [{100 * m['AUROC'].ci_low:.2f}, {100 * m['AUROC'].ci_high:.2f}]"
+            for ood, m in each.metrics.items()
+            if m["AUROC"].ci_low is not None and m["AUROC"].ci_high is not None
+        ]
+        others = {other: r for other, r in correlation[name].items() if other != name and r == r}
+        alike = max(others, key=lambda other: others[other]) if others else ""
+        value = sum(m["AUROC"].value for m in each.metrics.values()) / len(each.metrics)
+        near = f"  {alike} {others[alike]:.2f}" if alike else ""
+        print(f"{place:3}  {name:<{width}}  {100 * value:6.2f}  {', '.join(bounds)}{near}")

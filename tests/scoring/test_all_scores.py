@@ -81,6 +81,13 @@ def test_the_command_prints_and_writes_it(
     assert code == 0
     printed = capsys.readouterr().out
     assert "Left out: residual: dim=512 must be below the features' 20 columns" in printed
+    first, *_ = printed.partition("Ranked by mean AUROC")[2].splitlines()[1:]
+    table = evaluate(**sets, postprocessors="all", intervals=True)
+    low, high = (f"{table[f'AUROC_{bound}'][0]:.2f}" for bound in ("ci_low", "ci_high"))
+    correlation = table.attrs["rank_correlation"][table["postprocessor"][0]]
+    alike = max(set(correlation) - {table["postprocessor"][0]}, key=correlation.__getitem__)
+    expected = ["1", table["postprocessor"][0], f"{table['AUROC'][0]:.2f}", "far", f"[{low},", f"{high}]"]
+    assert first.split() == [*expected, alike, f"{correlation[alike]:.2f}"]
     meta = json.loads((out / "metrics.json").read_text())["_meta"]
     assert set(meta["left_out"]) == {"residual", "modality_virtual_logits"}
     assert meta["rank_correlation"]["knn"]["knn"] == pytest.approx(1.0)
