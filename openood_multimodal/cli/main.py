@@ -29,6 +29,7 @@ COMMANDS = {
     "leaderboard": Command("leaderboard", "records and published results -> ranked tables (CSV, Markdown)"),
     "score": Command("score", "scores from saved embeddings: arrays in, table out"),
     "decide": Command("decide", "accept or reject each sample at a chosen error rate, with a guarantee"),
+    "stress": Command("stress", "scores when a modality is missing, noisy or another clip's"),
     "import-multiood": Command("import_multiood", "read the files that MultiOOD's test scripts save"),
     "splits": Command("splits", "import the authors' splits, generate ones without leakage, audit any"),
     "prepare": Command(

@@ -166,3 +166,20 @@ def print_some(lines: Sequence[str], shown: int = SHOWN, file: TextIO | None = N
         print(f"  {line}", file=file or sys.stdout)
     if len(lines) > shown:
         print(f"  ... and {len(lines) - shown} more", file=file or sys.stdout)
+
+
+def print_table(lines: Sequence[Sequence[str]], names: int = 2) -> None:
+    """Print a table whose first ``names`` columns are names and the others values."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = zip(line, widths, strict=True)
+        cells = [cell.ljust(w) if i < names else cell.rjust(w) for i, (cell, w) in enumerate(padded)]
+        print("  ".join(cells))
+
+
+def named_file(text: str, option: str = "--ood") -> tuple[str, str]:
+    """Return name and file of ``NAME=FILE``.  Raises `UserError` for another form."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise UserError(f"{option} is written NAME=FILE, e.g. ucf=ucf.npz; got '{text}'.")
+    return name, path

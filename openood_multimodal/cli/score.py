@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..files import read_json
 from ..vocabulary import CRITERIA, FIT_SETS, MORE_METRICS, SEARCHES, SETTINGS
-from .parsers import option_names, subparser
+from .parsers import named_file, option_names, print_table, subparser
 
 if TYPE_CHECKING:
     from ..scoring.run import Result
@@ -80,11 +80,11 @@ def main(argv: Sequence[str]) -> int:
         train=options.train,
         val=options.val,
         test=options.test,
-        ood=[_named(text) for words in options.ood for text in words],
+        ood=[named_file(text) for words in options.ood for text in words],
         head=options.head,
         slices=parse_slices(options.slices) if options.slices is not None else None,
         why_no_head=_why_no_head(Path(options.test)),
-        ood_val=[_named(text, "--ood-val") for words in options.ood_val for text in words],
+        ood_val=[named_file(text, "--ood-val") for words in options.ood_val for text in words],
     )
     parameters = read_settings(options.set)
     names = ALL if options.all else options.postprocessors
@@ -126,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
     for kind, rows in tables.items():
         print(f"\n{kind.capitalize()} (fractions, NLL in nats; intervals in {kind}.csv):")
         for block in blocks(kind, rows):
-            _print_lines(block)
+            print_table(block)
     if "failure" in tables and task.val is None:
         print("Note: AUTC is left out: its scaling needs --val.")
     if "calibration" in tables and task.val is None:
@@ -273,13 +273,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _named(text: str, option: str = "--ood") -> tuple[str, str]:
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise UserError(f"{option} is written NAME=FILE, e.g. ucf=ucf.npz; got '{text}'.")
-    return name, path
-
-
 def _why_no_head(test: Path) -> str:
     """Return what `import-multiood` found out about the head of its stores, to be put after "give --head"."""
     try:
@@ -307,18 +300,10 @@ def _print_table(results: Sequence[Result]) -> None:
         list(rows[0]),
         *([f"{v:.2f}" if isinstance(v, float) else v for v in row.values()] for row in rows),
     ]
-    _print_lines(lines)
+    print_table(lines)
     print("(percent; FPR@95: OOD positive, as OpenOOD; FPR@95_ID_TPR: ID positive, as the MultiOOD paper)")
     for note in dict.fromkeys(note for result in results for note in result.notes):
         print(f"Note: {note}")
-
-
-def _print_lines(lines: Sequence[Sequence[str]]) -> None:
-    """Print a table whose first two columns are names."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        names, values = zip(line[:2], widths[:2], strict=True), zip(line[2:], widths[2:], strict=True)
-        print("  ".join([*(text.ljust(w) for text, w in names), *(text.rjust(w) for text, w in values)]))
 
 
 def _print_ranking(results: Sequence[Result], correlation: Mapping[str, Mapping[str, float]]) -> None:

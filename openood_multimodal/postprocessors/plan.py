@@ -130,7 +130,9 @@ def score_all(
     bases = [inherits(score, "score") for score in scores]
     ours = [score for score, is_ours in zip(scores, bases, strict=True) if is_ours]
     found: dict[str, list[Scores]] = {}
-    with computing(options.threads), _bar("Score", sum(map(len, sets.values())), options) as bar:
+    # without a bar nobody asks for the lengths: sets that are made when asked for are made once
+    total = sum(map(len, sets.values())) if options.progress else 0
+    with computing(options.threads), _bar("Score", total, options) as bar:
         for name, embeddings in sets.items():
             together = iter(score_blocks(ours, embeddings, options, around, bar.update))
             found[name] = []

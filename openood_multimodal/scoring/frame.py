@@ -15,6 +15,6 @@ class ResultTable(pd.DataFrame):
 
     def __repr__(self) -> str:
         """Return all of it as text; where columns take several blocks, each begins with the names of its rows."""
-        names = [name for name in ("postprocessor", "dataset") if name in self]
+        names = [name for name in ("condition", "applied_to", "postprocessor", "dataset") if name in self]
         shown = self.set_index(names) if names else self
         return str(shown.to_string(float_format="{:.2f}".format, line_width=WIDTH, sparsify=False))

@@ -203,8 +203,6 @@ def evaluate(
     >>> table[["postprocessor", "dataset", "AUROC"]].to_dict("records")
     [{'postprocessor': 'ebo', 'dataset': 'other', 'AUROC': 100.0}]
     """
-    from .frame import ResultTable
-
     for what, sets in (("ood", ood), ("ood_val", ood_val or {})):
         if not isinstance(sets, Mapping):
             raise UserError(f"{what} must be a dict, name → set, got {type(sets).__name__}.")
@@ -242,7 +240,7 @@ def evaluate(
     shared = dict.fromkeys(note for result in results for note in result.notes if note.startswith(START))
     for line in (*caught.lines(), *shared):
         warnings.warn(line, stacklevel=2)
-    table = ResultTable(percent_rows(results, intervals))
+    table = result_table(percent_rows(results, intervals))
     table.attrs["notes"] = [note for result in results for note in result.notes]
     table.attrs |= more_tables(kinds, results, task, seed)
     if validation is not None:
@@ -250,6 +248,13 @@ def evaluate(
     if left_out is not None:
         table.attrs |= {"left_out": left_out, "rank_correlation": rank_correlation(results)}
     return table
+
+
+def result_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a `frame.ResultTable`."""
+    from .frame import ResultTable
+
+    return ResultTable(rows)
 
 
 def percent_rows(results: Sequence[Result], intervals: bool = False) -> list[dict[str, Any]]:

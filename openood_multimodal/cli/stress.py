@@ -1,0 +1,109 @@
+"""``openood-mm stress``: scores when a modality is missing, noisy or another clip's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..vocabulary import FIT_SETS
+from .parsers import named_file, print_table, subparser
+
+EXAMPLES = """  # every modality by itself: missing, noisy, another clip's; nine scores
+  openood-mm stress --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
+      --slices video:2304,flow:2048 --out results/stress
+
+  # chosen conditions, on the OOD sets alone, on embedding stores
+  openood-mm stress --train stores/train --test stores/test --ood ucf=stores/ucf --head head.npz \\
+      --postprocessors msp,knn --conditions missing:flow=mean noise:video=3 swap:flow=same --apply-to ood \\
+      --out results/stress
+
+docs/metrics.md describes the conditions.
+"""
+FILE = "stress.csv"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Read, score, write ``stress.csv``, print a table of means."""
+    parser = subparser(
+        "stress",
+        "Score under test-time conditions: a modality missing (zero, training mean), noisy (severity 1 to 5),\n"
+        "or swapped with another clip's. Embeddings are changed, and the head computes logits again.",
+        EXAMPLES,
+    )
+    parser.add_argument("--train", metavar="FILE", help="ID training set")
+    parser.add_argument("--val", metavar="FILE", help="ID validation set")
+    parser.add_argument("--test", metavar="FILE", required=True, help="ID test set")
+    parser.add_argument(
+        "--ood", metavar="NAME=FILE", nargs="+", action="extend", required=True, help="OOD sets"
+    )
+    parser.add_argument("--head", metavar="FILE", help=".npz with weight [C, D] and bias [C]")
+    parser.add_argument("--postprocessors", metavar="A,B,...", help="scores (default: the nine of score)")
+    parser.add_argument(
+        "--conditions",
+        metavar="CONDITION",
+        nargs="+",
+        help="missing:MODALITY[=zero|mean], noise:MODALITY=1..5, swap:MODALITY[=other|same]; several modalities: "
+        "video+audio (default: clean and six of each modality)",
+    )
+    parser.add_argument("--apply-to", default="both", metavar="SETS", help="both (default), id or ood")
+    parser.add_argument("--preset", default="openood", metavar="NAME", help="openood (default) or multiood")
+    parser.add_argument(
+        "--set",
+        metavar="POSTPROCESSOR.PARAMETER=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override a parameter, e.g. knn.K=10",
+    )
+    parser.add_argument(
+        "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"
+    )
+    parser.add_argument("--fit-on", choices=FIT_SETS, default="train", help="what fitted scores learn from")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of noise and swapping (default: 0)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads to compute with")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default), cuda or cuda:N")
+    parser.add_argument("--out", metavar="DIR", required=True, help=f"where {FILE} goes")
+    options = parser.parse_args(list(argv))
+
+    from ..files import atomic
+    from ..linalg.torch_arithmetic import arithmetic_for
+    from ..postprocessors.options import ScoringSettings
+    from ..postprocessors.spec import read_settings
+    from ..scoring.inputs import parse_slices
+    from ..scoring.stress import csv_rows, run_conditions
+    from ..scoring.table import Sources
+
+    settings = ScoringSettings(options.threads, options.device)
+    arithmetic_for(settings.device)
+    sources = Sources(
+        options.train,
+        options.val,
+        options.test,
+        [named_file(text, "--ood") for text in options.ood],
+        options.head,
+        parse_slices(options.slices) if options.slices is not None else None,
+    )
+    results = run_conditions(
+        sources,
+        options.postprocessors,
+        options.conditions,
+        options.apply_to,
+        options.preset,
+        read_settings(options.set),
+        options.fit_on,
+        settings=settings,
+        seed=options.seed,
+    )
+    columns, rows = csv_rows(results)
+    path = Path(options.out) / FILE
+    atomic.write_csv(path, columns, rows)
+    shown = ("condition", "postprocessor", "dataset", "AUROC", "FPR@95", "ACC")
+    means = [each.rows()[-1] for each in results]
+    lines = [
+        [*(row[key] for key in shown[:3]), *(f"{100 * row[name].value:.2f}" for name in shown[3:])]
+        for row in means
+    ]
+    print_table([shown, *lines], names=3)
+    print(f"(percent; conditions applied to {options.apply_to}; every set with intervals is in {FILE})")
+    print(f"Written:\n  {path}")
+    return 0
