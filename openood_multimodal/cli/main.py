@@ -109,7 +109,7 @@ def _run(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "\nopenood-mm: interrupted. The same command again goes on where this one stopped.",
+            "\nopenood-mm: interrupted. Give the same command again to resume.",
             file=sys.stderr,
         )
         return 130

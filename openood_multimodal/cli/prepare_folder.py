@@ -104,8 +104,8 @@ def _print_split(made: OwnDataset) -> None:
     print(tabulate(rows, headers=["set", "clips", "recordings"], tablefmt="simple"))
     if found.own_recordings:
         print(
-            "Each clip counts as a recording of its own. If several are cut from one, say how names tell it "
-            "(--recording), or put them into <class>/<recording>/: else the test is easier than it looks."
+            "Each clip counts as a separate recording. If several are cut from one, give --recording, or put them into "
+            "<class>/<recording>/; otherwise test results are too optimistic."
         )
     for each in split.balance:
         if each.missing:

@@ -147,7 +147,7 @@ def _print_heading(table: Table, runs: Sequence[TableRun], overrides: Sequence[s
     seeds = len({run.seed for run in runs})
     print(f"{table.heading}\n{rows} of {of} rows, {seeds} {'seed' if seeds == 1 else 'seeds'} each")
     for what, why, cells in not_implemented_cells(table):
-        print(f"Not implemented here: {what} ({cells} printed cells): {why}.")
+        print(f"Not implemented here: {what} ({cells} reported cells): {why}.")
     for each in table.unknown:
         print(f"Unknown: {each.rstrip('.')}.")
     if runs[0].scale:

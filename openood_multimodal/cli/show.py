@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..errors import UserError
 from .parsers import subparser
 
-EXAMPLES = """  # a clip of a prepared dataset, by its name or any part of it that no other clip has
+EXAMPLES = """  # a clip of a prepared dataset, by its name or a unique part of it
   openood-mm show catch/x.avi --manifest manifests/hmdb51_25_26 --root /data/HMDB51
 
   # the same as training sees it in epoch 3, with the settings of a config

@@ -340,5 +340,5 @@ class EmbeddingStore:
         if not self.complete:
             raise UserError(
                 f"{self.path} is not complete: {len(self) - len(pending)} of {len(self)} clips are done. "
-                "Run the extraction again; it goes on where it stopped."
+                "Run the extraction again; it resumes where it stopped."
             )

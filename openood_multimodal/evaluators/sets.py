@@ -164,7 +164,7 @@ def joined(sets: Sequence[SetScores]) -> SetScores:
 def _rows(scores: SetScores, rows: NDArray[np.bool_], name: str) -> SetScores:
     if len(rows) != len(scores.conf):
         raise UserError(
-            f"the set '{name}' has {len(scores.conf)} scores, but it is known of {len(rows)} clips whether their "
-            "recording was in training."
+            f"the set '{name}' has {len(scores.conf)} scores, and {len(rows)} flags say whether a clip's recording was "
+            "in training; the lengths must be equal."
         )
     return SetScores(*(column[rows] for column in scores))

@@ -151,7 +151,7 @@ def _check_target(root: str, relative: str, path: str) -> None:
     target = os.path.realpath(path)
     if not is_inside(root, target):
         raise UserError(
-            f"'{relative}' in {root} is, or lies behind, a symbolic link to {target}, outside that folder. Put the "
+            f"'{relative}' in {root} is, or is behind, a symbolic link to {target}, outside that folder. Put the "
             "files there, name a data folder that holds both, or allow such links (follow_links, --follow-links)."
         )
 

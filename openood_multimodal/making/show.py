@@ -34,7 +34,7 @@ def show_clip(
     """Draw a clip as the network sees it: read it as the dataset would, and write a PNG.
 
     Args:
-        clip: the name of a clip in a manifest, or a part of it that no other clip has; without manifests a video file,
+        clip: the name of a clip in a manifest, or a unique part of it; without manifests a video file,
             whose optical flow is computed.
         out: the PNG; empty for the clip's name in the working directory.
         manifests: manifests, or folders of them.

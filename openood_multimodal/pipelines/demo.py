@@ -164,7 +164,7 @@ def run_demo(
 def _run(run: Callable[[Sequence[str]], int], words: Sequence[str]) -> None:
     print(f"\n$ openood-mm {shlex.join(words)}", flush=True)
     if run(words):
-        raise UserError("the demo stopped at the command above; the same demo goes on from there.")
+        raise UserError("the demo stopped at the command above; the same demo resumes there.")
 
 
 def _check_packages(stages: Sequence[Stage]) -> None:

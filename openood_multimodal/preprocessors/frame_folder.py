@@ -113,7 +113,9 @@ def _bytes(path: str, folder: PathLike) -> bytes:
     except FileNotFoundError:
         if not os.path.isdir(folder):
             raise UserError(f"{os.fspath(folder)}: there is no such folder of frames.") from None
-        raise UserError(f"{path}: the frame is missing; see that the archive was unpacked whole.") from None
+        raise UserError(
+            f"{path}: the frame is missing; check that the archive was unpacked completely."
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path!r}: the frame can't be read ({error}).") from None
     if not data:

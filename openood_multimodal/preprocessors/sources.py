@@ -58,7 +58,7 @@ class VideoSource:
             begin, end = float(times[0]), float(times[-1]) + self._last_one(times)
             if start >= end - _ROUNDING or stop <= begin + _ROUNDING:
                 raise UserError(
-                    f"{video.path}: the clip's start and stop ({_span(start, stop)}) lie outside the video, which goes "
+                    f"{video.path}: the clip's start and stop ({_span(start, stop)}) are outside the video, which goes "
                     f"from {begin:.6g} s to {end:.6g} s; correct the manifest's row."
                 )
             self._first, end_frame = frames_between(times, start, stop)

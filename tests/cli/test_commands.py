@@ -187,7 +187,7 @@ def test_interrupted(cli, monkeypatch):
     base = ["datasets/synthetic/synthetic_far.yml", "networks/mlp_fusion.yml", "pipelines/train/a2d.yml"]
     done = cli(["run", "--config", *base])
     assert done.code == 130
-    assert done.err == "openood-mm: interrupted. The same command again goes on where this one stopped."
+    assert done.err == "openood-mm: interrupted. Give the same command again to resume."
 
 
 @pytest.mark.parametrize("number", range(12))

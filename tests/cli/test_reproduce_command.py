@@ -80,7 +80,7 @@ def test_a_dry_run_lists_and_runs_nothing(cli, tmp_path):
     assert done.code == 0
     assert done.out.count("openood-mm run --config datasets/hmdb51/hmdb51_25_26.yml") == 4
     assert "missing: splits, data, weights" in done.out
-    assert "Not implemented here: a2d_synthesis, vos (4 printed cells)" in done.out
+    assert "Not implemented here: a2d_synthesis, vos (4 reported cells)" in done.out
     assert "Unknown: how scores were fitted" in done.out
     assert "36.38" in done.out
     assert "88.91" in done.out

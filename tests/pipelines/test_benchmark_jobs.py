@@ -202,7 +202,7 @@ def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(tmp_path, enviro
     assert time.monotonic() - began < 20
     lines = [line for line in err.replace("\r", "\n").splitlines() if line.strip() and "run/s" not in line]
     lines = [line for line in lines if not line.startswith("Benchmark")]
-    assert lines == ["openood-mm: interrupted. The same command again goes on where this one stopped."]
+    assert lines == ["openood-mm: interrupted. Give the same command again to resume."]
     end = time.monotonic() + 10  # multiprocessing's resource tracker leaves a moment after its parent
     while children(process.pid) and time.monotonic() < end:
         time.sleep(0.01)

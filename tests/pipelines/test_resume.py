@@ -326,7 +326,7 @@ def test_signals(tiny, environment, long_references, training, how, code):
         said = [
             line for line in err.replace("\r", "\n").splitlines() if line.strip() and "step/s" not in line
         ]
-        assert said == ["openood-mm: interrupted. The same command again goes on where this one stopped."]
+        assert said == ["openood-mm: interrupted. Give the same command again to resume."]
     assert not (tiny.folder / "run" / "last.ckpt").exists()
     TrainPipeline(tiny.config(tiny.train(training, *LONG))).run()
     if training not in long_references:
