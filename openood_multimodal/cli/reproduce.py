@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .main import subparser
+from .parsers import option_names, subparser
 
 if TYPE_CHECKING:
     from ..pipelines.compare import RowResult
@@ -36,6 +36,7 @@ EXAMPLES = """  # what Table 1 consists of, the commands that it runs, what is m
 """
 
 
+@option_names("postprocessors", "device")
 def main(argv: Sequence[str]) -> int:
     """List the rows, or run them and print the comparison.
 

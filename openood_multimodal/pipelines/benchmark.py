@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..progress import progress_bar
 from ..workers import end_with_parent
 from .run import Run
@@ -32,7 +32,7 @@ def run_in_parallel(runs: Sequence[Run], workers: int) -> int:
         UserError: when a run fails; the message names it.  Finished runs are kept.
     """
     if workers < 1:
-        raise UserError(f"--workers is {workers}; it must be at least 1.")
+        raise ArgumentError("workers", f"is {workers}; it must be at least 1.")
     waiting = [run for run in runs if not run.is_done()]
     replaced = sum((run.folder / "done.json").is_file() for run in waiting)
     if replaced:

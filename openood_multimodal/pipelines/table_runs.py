@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import load_config
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..files import file_sha256
 from ..networks.clips.published_weights import authors_checkpoint
 from .digest import effective_config
@@ -233,9 +233,9 @@ def plan_table(
             of an override's business.
     """
     if seeds < 1:
-        raise UserError(f"--seeds is {seeds}; it must be at least 1.")
+        raise ArgumentError("seeds", f"is {seeds}; it must be at least 1.")
     if roots.checkpoints and not Path(roots.checkpoints).is_dir():
-        raise UserError(f"--checkpoints: there is no folder {roots.checkpoints}.")
+        raise ArgumentError("checkpoints", f"is {roots.checkpoints}, and there is no such folder.")
     overrides = dict(overrides or {})
     for key in overrides:
         if key in RESERVED:

@@ -168,4 +168,4 @@ def test_trained_networks_in_place_of_training(cli, shapes, tmp_path, monkeypatc
     assert missing.code == 2
     assert "training/best.ckpt in" in missing.err
     none = cli(scaled(shapes, tmp_path / "third", "--checkpoints", str(tmp_path / "nowhere")))
-    assert (none.code, "there is no folder" in none.err) == (2, True)
+    assert (none.code, "there is no such folder" in none.err) == (2, True)

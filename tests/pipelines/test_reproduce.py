@@ -79,7 +79,7 @@ def test_plan_and_patterns(tmp_path):
         UserError, match=r"no row fits --rows 'svhn'; the rows are\n  hmdb51_25_26/video\+flow"
     ):
         jobs(tmp_path, pattern="svhn")
-    with pytest.raises(UserError, match="--seeds is 0"):
+    with pytest.raises(UserError, match=r"^seeds is 0"):
         jobs(tmp_path, seeds=0)
     with pytest.raises(UserError, match=r"no table 'tabel1'.*Did you mean 'table1'"):
         load_table("tabel1")
