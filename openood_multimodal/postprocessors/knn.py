@@ -74,6 +74,12 @@ class KNN(Postprocessor):
     neighbours: Neighbours
     approximate: ApproximateIndex | None
 
+    def __init__(self, params: Params | None = None, **overrides: Any) -> None:
+        super().__init__(params, **overrides)
+        self.fit_reads_params = (
+            self.params.index != "flat"
+        )  # an approximate index is made, and measured, for K
+
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters in force; ``index`` only where the search isn't exact, since it changes results then."""

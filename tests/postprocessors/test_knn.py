@@ -82,3 +82,15 @@ def test_head_is_not_needed_for_the_distance(make_problem: Any) -> None:
     without = KNN(K=5).fit(problem.train, None, None).score(test)
     np.testing.assert_array_equal(with_head.conf, without.conf)
     assert isinstance(problem.head, LinearHead)
+
+
+def test_an_approximate_index_follows_a_k_that_is_set_later(make_problem: Any) -> None:
+    pytest.importorskip("faiss")
+    score, problem = fitted(make_problem, K=200, index="hnsw")
+    score.args_dict = {"K_list": [5]}
+    score.set_hyperparam([5])
+    fresh, _ = fitted(make_problem, K=5, index="hnsw")
+    assert score.notes == fresh.notes
+    assert "recall@5 is" in score.notes[0]
+    np.testing.assert_array_equal(score.score(problem.test).conf, fresh.score(problem.test).conf)
+    assert not KNN().fit_reads_params
