@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..vocabulary import FIT_SETS
-from .parsers import named_file, print_table, subparser
+from .parsers import named_file, option_names, print_table, subparser
 
 EXAMPLES = """  # every modality by itself: missing, noisy, another clip's; nine scores
   openood-mm stress --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
@@ -22,6 +22,7 @@ docs/metrics.md describes the conditions.
 FILE = "stress.csv"
 
 
+@option_names()
 def main(argv: Sequence[str]) -> int:
     """Read, score, write ``stress.csv``, print a table of means."""
     parser = subparser(
