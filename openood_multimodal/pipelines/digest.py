@@ -22,6 +22,7 @@ WITHOUT_EFFECT = frozenset(
         "overwrite",
         "num_workers",
         "num_gpus",
+        "deterministic",
         "num_machines",
         "machine_rank",
         "recorder",

@@ -29,7 +29,7 @@ from ..progress import progress_bar
 from ..registry import PIPELINES
 from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .checks import check_config, check_trained
-from .device import choose_device
+from .device import choose_device, set_determinism
 from .digest import effective_config
 
 DATA_KEYS = ("benchmark_version", "modified", "standardize", "standardize_from")
@@ -196,6 +196,7 @@ class ExtractPipeline:
         loaders = build_loaders(config, training=False)
         if config.get("ood_dataset"):
             loaders |= _flatten(build_ood_loaders(config, (*TEST_GROUPS, LOADER_GROUPS[OOD_VAL])))
+        set_determinism(config)
         net = build_network(config["network"]).to(choose_device(config))
         with holding(self.folder):  # a second process waits, and finds the stores complete
             return self._extract(net, loaders)

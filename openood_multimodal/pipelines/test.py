@@ -39,7 +39,7 @@ from ..scoring.search import criterion_of, require_disjoint
 from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .card import CheckpointCard, check_same_data, read_card
 from .checks import check_config, check_search, check_trained, choose_scores
-from .device import choose_device
+from .device import choose_device, set_determinism
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .recording import Scored, TestedRun, print_results
 
@@ -83,6 +83,7 @@ class TestPipeline:
         config = self.config
         check_trained(config["network"])
         checkpoint = config["network"].get("checkpoint")
+        set_determinism(config)
         net = build_network(config["network"]).to(choose_device(config))
         card = read_card(checkpoint)
         loaders = build_loaders(config, training=False)

@@ -23,7 +23,7 @@ from ..registry import EVALUATORS, PIPELINES, TRAINERS
 from ..trainers.rng import seed_everything
 from .card import describe_checkpoint, synthesis_of
 from .checks import check_config
-from .device import choose_device
+from .device import choose_device, set_determinism
 from .digest import config_digest, effective_config, first_difference
 from .logs import TrainingLog
 from .state import FILE, REMEDY, check_state, read_state, save_tensors
@@ -93,6 +93,7 @@ class TrainPipeline:
         for split in ("train", "val"):
             if split not in loaders:
                 raise UserError(f"dataset.split_names has no '{split}'; training needs train and val.")
+        set_determinism(config)
         net = build_network(config["network"]).to(choose_device(config))
         trainer = TRAINERS.get(config["trainer"]["name"])(net, loaders["train"], config)
         evaluator = EVALUATORS.get(config["evaluator"]["name"])(config)

@@ -105,6 +105,7 @@ def _record(row: dict[str, str], where: str) -> dict[str, Any]:
         "n_ood": None,
         "unseen_recordings": None,
         "digests": dict.fromkeys(DIGEST_NAMES),
+        "environment": {},
         "notes": [row["source"]],
         "package_version": "0.1.0",  # these tables came with it; not the reader's, or digests would change
         "date": DATE,

@@ -24,6 +24,7 @@ from ..files import atomic, listed, read_text
 from ..files.folders import reading_together
 from ..files.paths import resolve_inside
 from ..files.text import parse_json
+from ..machine import describe_machine
 from ..version import __version__
 from ..vocabulary import FIT_SETS, METRICS, SETTINGS, SOURCES, TRACKS
 from . import schema
@@ -77,10 +78,11 @@ class ResultRecord:
             ``store``, ``config``, ``inputs`` (embeddings and head that were given), ``scores`` (of every sample) →
             SHA-256 or None.
         notes: a covariance without full rank, skipped clips, modified lists, ...
+        environment: what computed it: ``blas`` and ``torch``, with CPU capability and threads; empty where not known.
         package_version: of this package.
         date: ISO 8601.
         source: ``"published"`` or ``"reproduced"``.
-        schema_version: 3.
+        schema_version: 4.
 
     Raises:
         UserError: naming the field that is wrong.
@@ -114,6 +116,9 @@ class ResultRecord:
     unseen_recordings: Annotated[Mapping[str, Any] | None, schema.shape(schema.Unseen | None)] = None
     digests: Annotated[Mapping[str, str | None], schema.shape(schema.Digests)]
     notes: Annotated[Sequence[str], schema.shape(list[Text])] = field(default_factory=list)
+    environment: Annotated[Mapping[str, str], schema.shape(dict[Text, Text])] = field(
+        default_factory=describe_machine
+    )
     package_version: Text = __version__
     date: schema.Date = field(default_factory=_now)
     source: Annotated[str, schema.shape(Literal[SOURCES])] = "reproduced"

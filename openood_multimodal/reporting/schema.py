@@ -26,7 +26,7 @@ from ..errors import UserError
 from ..naming import did_you_mean
 from ..vocabulary import METRICS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 DIGEST_NAMES = ("manifest", "training", "checkpoint", "store", "config", "inputs", "scores")
 BOUNDS = ("value", "ci_low", "ci_high")
@@ -52,7 +52,16 @@ def _add_what_own_results_need(record: dict[str, Any]) -> dict[str, Any]:
 SEARCHED_NOTE = "parameters chosen by AUROC on the validation OOD set"
 """How the note begins that tells which parameters a search chose."""
 
-MIGRATIONS: dict[int, Migration] = {1: _add_unseen_recordings, 2: _add_what_own_results_need}
+
+def _add_environment(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "environment": {}}  # version 3 didn't keep it
+
+
+MIGRATIONS: dict[int, Migration] = {
+    1: _add_unseen_recordings,
+    2: _add_what_own_results_need,
+    3: _add_environment,
+}
 """Version → function that takes a record's JSON object of that version and returns one of the next."""
 
 

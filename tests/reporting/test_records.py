@@ -204,7 +204,7 @@ def test_metrics_may_lack_only_where_published():
         ('{"a": -Infinity}', "contains -Infinity"),
         ('{"a": 1, "a": 2}', "'a' is set twice"),
         ("[" * 100_000, "nested too deeply|not valid JSON"),
-        ('{"schema_version": 99}', "99; this package reads 3: update"),
+        ('{"schema_version": 99}', "99; this package reads 4: update"),
         ('{"schema_version": 0}', "it can't be migrated"),
     ],
 )
