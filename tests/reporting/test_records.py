@@ -134,6 +134,7 @@ WRONG = {
         {**dict.fromkeys(schema.DIGEST_NAMES), "manifest": 1},
     ],
     "notes": [None, "a note", [1], [""]],
+    "environment": [None, [], {"blas": 1}, {"blas": ""}],
     "package_version": [None, ""],
     "date": ["yesterday", None, 2024],
     "source": ["guessed", None],
