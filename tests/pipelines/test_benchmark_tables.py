@@ -61,7 +61,8 @@ def test_summary():
     assert list(rows.index) == ["multimodal_multihead", "a2d"]
     alone = summary(frame({("a2d", "0"): [85.0, 87.0]})).iloc[0]
     assert alone["AUROC"] == 86.0
-    assert math.isnan(alone["AUROC_std"])
+    assert alone["AUROC_std"] == pytest.approx(math.sqrt(2))  # one partition: over its seeds
+    assert math.isnan(summary(frame({("a2d", "0"): [85.0]})).iloc[0]["AUROC_std"])
 
 
 def test_partitions_weigh_alike_whatever_their_seeds():

@@ -62,7 +62,7 @@ def test_a_failed_command_stops_the_demo(tmp_path: Path) -> None:
         ran.append(words[0])
         return 2
 
-    with pytest.raises(UserError, match="goes on from there"):
+    with pytest.raises(UserError, match="resumes there"):
         run_demo([stage("a", ("one",), ("two",))], tmp_path, run)
     assert ran == ["one"]
 
