@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     parser = subparser(
         "verify",
         "Compare what this package wrote below a folder with its checksums: embedding stores, training states,\n"
-        "checkpoints and cards, the scores that records were computed from, splits, leaderboards.\n"
+        "checkpoints and cards, the scores that records were computed from, splits, leaderboards, decisions.\n"
         "Exit code 1 where something has changed.",
         EXAMPLES,
     )

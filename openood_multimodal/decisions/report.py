@@ -12,8 +12,9 @@ from ..files import atomic
 from ..files.folders import writing_together
 from . import rules
 from .decide import Decisions
+from .saved import DECISION_FILE
 
-TABLE_FILE, SUMMARY_FILE, DECISION_FILE = "decisions.csv", "summary.txt", "decision.json"
+TABLE_FILE, SUMMARY_FILE = "decisions.csv", "summary.txt"
 _SHOWN = 15
 
 

@@ -15,6 +15,8 @@ from ..errors import UserError
 from ..files import atomic, read_json
 from ..files.seal import check_sealed_json, sealed_json
 
+DECISION_FILE = "decision.json"
+
 MAX_ROWS = 300_000
 """Validation rows that a decision file holds at most."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..datasets.manifest import Manifest
 from ..datasets.split_card import FILE_NAME as SPLIT
 from ..datasets.split_card import SplitCard
+from ..decisions.saved import DECISION_FILE, SavedDecision
 from ..embeddings.format import CLIPS, META
 from ..embeddings.store import EmbeddingStore
 from ..errors import UserError
@@ -134,6 +135,10 @@ def _leaderboard(path: Path) -> Iterator[str]:
                 yield f"{file} has changed since it was built (its SHA-256 differs). Build the leaderboard again."
 
 
+def _decision(path: Path) -> None:
+    SavedDecision.read(path)
+
+
 _CHECKS: tuple[tuple[str, str, Callable[[Path], Iterator[str] | None]], ...] = (
     (META, "stores", _store),
     (STATE, "training states", _state),
@@ -141,4 +146,5 @@ _CHECKS: tuple[tuple[str, str, Callable[[Path], Iterator[str] | None]], ...] = (
     (f"*{SUFFIX}", "records", _record),
     (SPLIT, "splits", _split),
     (INDEX, "leaderboards", _leaderboard),
+    (DECISION_FILE, "decisions", _decision),
 )

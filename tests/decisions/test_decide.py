@@ -8,6 +8,7 @@ import pytest
 
 import openood_multimodal
 from openood_multimodal import decide
+from openood_multimodal.arrays import Embeddings
 from openood_multimodal.cli import main
 from openood_multimodal.decisions import SavedDecision
 from openood_multimodal.errors import UserError
@@ -101,7 +102,11 @@ def test_what_a_decision_file_refuses(folder, capsys):
     assert (code, "--tpr can't be given with --apply" in err) == (2, True)
     path = folder / "one" / "decision.json"
     good = json.loads(path.read_text())
+    assert main(["verify", "one"]) == 0
+    assert "1 decisions looked at, 0 differ" in capsys.readouterr().out
     path.write_text(json.dumps({**good, "tpr": 0.5}))
+    assert main(["verify", "one"]) == 1
+    capsys.readouterr()
     code, _, err = apply(capsys, "--train", "train.npz", "--head", "head.npz")
     assert (code, "is damaged: it has changed since it was written" in err) == (2, True)
     path.write_text(json.dumps({key: value for key, value in good.items() if key != "sha256"}))
@@ -143,3 +148,11 @@ def test_bad_input(folder, capsys, words, said):
     assert said in err
     assert not out
     assert not (folder / "out").exists()
+
+
+def test_stores_give_the_names_of_clips(folder):
+    with np.load("clean.npz") as file:
+        clips = tuple(f"clip {row}" for row in range(400))
+        found = decide(Embeddings(file["features"], file["labels"], clips=clips), **SETS)
+    assert found.clips == clips
+    assert found.columns()["clip"][7] == "clip 7"
