@@ -37,7 +37,7 @@ def build_network(section: Mapping[str, Any]) -> nn.Module:
     if not checkpoint:
         raise UserError(
             "network.pretrained is true but network.checkpoint is empty; "
-            "give the file that training wrote: --network.checkpoint <run>/best.ckpt"
+            "set network.checkpoint to the file that training wrote, <run>/best.ckpt"
         )
     load_checkpoint(net, checkpoint)
     return net
@@ -117,7 +117,7 @@ def _check_order(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: P
     if here != there:
         raise UserError(
             f"the embedding of {path} is {', '.join(there)} in this order, and the network's is {', '.join(here)}. "
-            f"Set --dataset.modalities {','.join(there)}"
+            f"Set dataset.modalities to {','.join(there)}."
         )
 
 

@@ -106,14 +106,9 @@ def run_conditions(
         raise UserError("name the scores: 'all' can't be stressed.")
     task, jobs, _, _ = prepare(sources, names, preset, parameters or {}, fit_on, engine)
     if not task.slices:
-        raise UserError(
-            "conditions change one modality's columns: give --slices, e.g. video:2304,flow:2048 (in Python slices=)."
-        )
+        raise UserError("conditions change one modality's columns: give slices=, e.g. video:2304,flow:2048.")
     if task.head is None:
-        raise UserError(
-            "conditions change the embeddings, and only the head gives their logits: give --head (in Python "
-            "head=)."
-        )
+        raise UserError("conditions change the embeddings, and only the head gives their logits: give head=.")
     modalities = tuple(task.slices)
     reading = [job.name for job in jobs if getattr(job.score, "reads_modality_logits", False)]
     if reading and not set(modalities) <= task.head.modality_heads.keys():
@@ -128,9 +123,7 @@ def run_conditions(
     named = {CLEAN: None, **{str(each): each for each in parsed.values() if each is not None}}
     fit = task.fitting(fit_on) or task.val
     if fit is None:
-        raise UserError(
-            "means and deviations of columns are the training set's: give --train (in Python train=)."
-        )
+        raise UserError("means and deviations of columns are the training set's: give train=.")
     given = settings if settings is not None else ScoringSettings()
     options = ScoringOptions(given.threads, given.device, given.chunk_rows, given.precision, checked=True)
     stressed = _Stressed(task, named, apply_to, Columns.of(fit.embeddings.features), seed)

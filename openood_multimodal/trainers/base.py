@@ -240,7 +240,7 @@ def _full_batch(loader: Any) -> int:
     if total < size:
         raise UserError(
             f"the training set has {total} samples, fewer than one batch of {size}; set "
-            f"--dataset.train.batch_size {max(total, 1)} or less."
+            f"dataset.train.batch_size to {max(total, 1)} or less."
         )
     return int(size)
 

@@ -170,7 +170,7 @@ def test_default_conditions(arrays):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"slices": None}, "give --slices"),
+        ({"slices": None}, "give slices="),
         ({"apply_to": "id_test"}, "apply_to is 'id_test'"),
         ({"conditions": []}, "there is no condition"),
         ({"postprocessors": "all"}, "name the scores"),

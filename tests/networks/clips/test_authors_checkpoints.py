@@ -109,7 +109,7 @@ def test_they_give_the_authors_logits(modalities, epic, tmp_path):
 )
 def test_modalities_in_another_order_are_refused(modalities, asked, tmp_path):
     torch.save(trained(modalities, 5)[0], tmp_path / "authors.pt")
-    with pytest.raises(UserError, match=f"Set --dataset.modalities {','.join(modalities)}$"):
+    with pytest.raises(UserError, match=rf"Set dataset\.modalities to {','.join(modalities)}\.$"):
         build_network(section(tmp_path / "authors.pt", asked))
 
 
