@@ -98,7 +98,7 @@ class TestedRun:
                 ood_set=name,
                 modalities=None if modalities is None else list(modalities),
                 networks=network_names(config["network"]),
-                training=str(trainer.get("name", "unknown")) if card else None,
+                training=_training_method(card) if card else None,
                 protocol=trainer.get("protocol"),
                 synthesis=card.synthesis if card else None,
                 discrepancy=trainer.get("discrepancy") or None,
@@ -143,6 +143,14 @@ class TestedRun:
         used = [*self.datasets, OOD_VAL, ood_set]
         skipped = [skip_note(name, self.skipped[name]) for name in used if self.skipped.get(name)]
         return [*skipped, *(note for name in used for note in self.remarks.get(name, ()))]
+
+
+def _training_method(card: CheckpointCard) -> str:
+    """Return the trainer's name; of A2D's two with outliers, the one that says whether they are NP-Mix's."""
+    name = str(card.trainer.get("name", "unknown"))
+    if name not in ("a2d_npmix", "a2d_synthesis"):
+        return name
+    return "a2d_npmix" if card.synthesis == "npmix" else "a2d_synthesis"
 
 
 def _notes(data: Mapping[str, Any], card: CheckpointCard | None, result: OODResult) -> list[str]:

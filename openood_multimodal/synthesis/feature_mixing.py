@@ -38,6 +38,25 @@ class FeatureMixing:
         if self.num_channels is not None:
             require_at_least(1, "feature mixing", num_channels=self.num_channels)
 
+    def check(self, bank: EmbeddingBank) -> int:
+        """Return N for the bank's modalities.
+
+        Raises:
+            UserError: when there is one modality, or one is narrower than N.
+        """
+        narrowest = min(bank.widths)
+        if len(bank.widths) < 2:
+            raise UserError(
+                "feature mixing swaps channels between modalities; the bank has one. "
+                "Give EmbeddingBank the widths of at least two, or take another synthesis."
+            )
+        count = self.num_channels if self.num_channels is not None else max(narrowest // 2, 1)
+        if count > narrowest:
+            raise UserError(
+                f"feature mixing was asked for num_channels = {count}; the narrowest modality has {narrowest}."
+            )
+        return count
+
     @torch.no_grad()
     def __call__(self, bank: EmbeddingBank, generator: torch.Generator | None = None) -> Outliers:
         """Draw ``[C, D]``.
@@ -52,17 +71,7 @@ class FeatureMixing:
         Raises:
             UserError: when the bank isn't full or has one modality, or one is narrower than N.
         """
-        narrowest = min(bank.widths)
-        count = self.num_channels if self.num_channels is not None else max(narrowest // 2, 1)
-        if len(bank.widths) < 2:
-            raise UserError(
-                "feature mixing swaps channels between modalities; the bank has one. "
-                "Give EmbeddingBank the widths of at least two, or take another synthesis."
-            )
-        if count > narrowest:
-            raise UserError(
-                f"feature mixing was asked for num_channels = {count}; the narrowest modality has {narrowest}."
-            )
+        count = self.check(bank)
         bank.require_full()
         classes, rng = bank.num_classes, numpy_generator(generator)
         rows = torch.from_numpy(rng.integers(bank.size, size=classes)).to(bank.device)

@@ -52,6 +52,11 @@ class NPOS:
         require_at_least(1, "NPOS", num_candidates=self.num_candidates)
         require_positive("NPOS", std=self.std)
 
+    def check(self, bank: EmbeddingBank) -> None:
+        """Raise a UserError when the bank holds one row a class."""
+        if bank.size < 2:
+            raise UserError("NPOS compares a class's rows; a bank of size 1 has one. Raise its size.")
+
     @torch.no_grad()
     def __call__(self, bank: EmbeddingBank, generator: torch.Generator | None = None) -> Outliers:
         """Draw ``[C, D]``.
@@ -67,8 +72,7 @@ class NPOS:
         Raises:
             UserError: when the bank isn't full, or holds one row a class.
         """
-        if bank.size < 2:
-            raise UserError("NPOS compares a class's rows; a bank of size 1 has one. Raise its size.")
+        self.check(bank)
         bank.require_full()
         rng, classes = numpy_generator(generator), bank.num_classes
         looked_at = min(self.num_rows, bank.size)

@@ -108,6 +108,8 @@ class A2DSynthesisTrainer(A2DTrainer):
             SYNTHESES.get(self.params.synthesis),
             where="trainer.synthesis_args",
         )
+        if hasattr(self.synthesis, "check"):
+            self.synthesis.check(self.bank)  # what can't work, before the first step
         self.generator = torch.Generator().manual_seed(self.seed)
         self.first_synthesis_epoch: int | None = None
         """The epoch in which outliers were first used, or None: the bank may fill later than start_epoch."""

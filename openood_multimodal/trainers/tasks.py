@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..losses import (
     cross_modal_distillation_loss,
     cross_modal_translation_loss,
@@ -116,6 +117,9 @@ class ContrastiveTrainer(MultimodalTaskTrainer):
         hidden_dim: int = 2048
         projection_dim: int = 128
 
+        def __post_init__(self) -> None:
+            _require_widths(hidden_dim=self.hidden_dim, projection_dim=self.projection_dim)
+
     method: ClassVar = {
         "title": "Supervised Contrastive Learning",
         "venue": "NeurIPS",
@@ -192,6 +196,9 @@ class TranslationTrainer(MultimodalTaskTrainer):
         weight: float = 0.1
         hidden_dim: int = 2048
 
+        def __post_init__(self) -> None:
+            _require_widths(hidden_dim=self.hidden_dim)
+
     method: ClassVar = {
         "title": "SimMMDG: A Simple and Effective Framework for Multi-modal Domain Generalization",
         "venue": "NeurIPS",
@@ -210,6 +217,12 @@ class TranslationTrainer(MultimodalTaskTrainer):
         pairs = list(permutations(output.embeddings, 2))
         translated = [self.auxiliary[f"{a} to {b}"](output.embeddings[a]) for a, b in pairs]
         return cross_modal_translation_loss(translated, [output.embeddings[b] for _, b in pairs])
+
+
+def _require_widths(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise UserError(f"trainer.{name} is {value}; it must be at least 1.")
 
 
 def _two_layers(width: int, hidden: int, out: int) -> nn.Module:

@@ -197,6 +197,29 @@ def test_records_hold_the_trainer_s_defaults(tiny):
     assert again.digests["training"] == record.digests["training"]
 
 
+@pytest.mark.parametrize(
+    ("training", "synthesis", "expected"),
+    [
+        ("a2d_npmix", "vos", ("a2d_synthesis", "vos")),
+        ("a2d_synthesis", "npmix", ("a2d_npmix", "npmix")),
+        ("a2d_synthesis", "none", ("a2d_synthesis", None)),
+    ],
+)
+def test_a_record_names_np_mix_where_that_made_the_outliers(tiny, training, synthesis, expected):
+    words = (
+        "--trainer.synthesis",
+        synthesis,
+        "--trainer.synthesis_args",
+        "{}",
+        "--optimizer.num_epochs",
+        "1",
+    )
+    TrainPipeline(tiny.config(tiny.train(training, *words))).run()
+    record, *_ = run(tiny, tiny.folder / "run")
+    assert (record.training, record.synthesis) == expected
+    assert not any("outliers" in note for note in record.notes) or synthesis != "none"
+
+
 def test_other_clips_are_refused_without_a_train_split_too(tiny, trained):
     words = ("--dataset.split_names", "val", "test", "--fit_on", "val", "--dataset.partition", "1")
     with pytest.raises(UserError, match="other clips"):
