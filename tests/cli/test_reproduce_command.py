@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from openood_multimodal.config import find_config
 from openood_multimodal.moving_shapes import generate
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.reporting.records import load_records
@@ -78,14 +79,21 @@ def test_a_dry_run_lists_and_runs_nothing(cli, tmp_path):
     where += ["--weights", str(tmp_path / "weights"), "--output-dir", str(tmp_path / "out")]
     done = cli(["reproduce", "table6", "--dry-run", *where])
     assert done.code == 0
-    assert done.out.count("openood-mm run --config datasets/hmdb51/hmdb51_25_26.yml") == 4
+    assert done.out.count("openood-mm run --config datasets/hmdb51/hmdb51_25_26.yml") == 10
     assert "missing: splits, data, weights" in done.out
-    assert "Not implemented here: a2d_synthesis, vos (4 reported cells)" in done.out
+    assert "Not implemented here" not in done.out
     assert "Unknown: how scores were fitted" in done.out
     assert "36.38" in done.out
     assert "88.91" in done.out
     assert "openood-mm splits import --from MultiOOD --benchmark hmdb51_25_26" in done.out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_row_without_a_method_is_named_with_its_cells(cli, tmp_path):
+    lacking = "not_implemented: [{training: a2d_synthesis, synthesis: vos, why: no such synthesis}]\n"
+    (tmp_path / "mine.yml").write_text(find_config("tables/table6.yml").read_text() + lacking)
+    done = cli(["reproduce", str(tmp_path / "mine.yml"), "--dry-run", "--data-root", str(tmp_path / "data")])
+    assert "Not implemented here: a2d_synthesis, vos (4 reported cells): no such synthesis." in done.out
 
 
 def test_rows_that_cannot_run(cli, shapes, tmp_path):
