@@ -101,7 +101,7 @@ class EmbeddingStore:
     @classmethod
     def _resume(cls, folder: Path, wanted: StoreMeta, clips: tuple[str, ...]) -> EmbeddingStore:
         present = StoreMeta.read(folder / META)
-        remedy = "To make it again, delete the folder or give overwrite=True."
+        remedy = "Delete the folder, or give overwrite=True, to make it again."
         check_digests(folder, present.digests, wanted.digests, remedy)
         for name in ("num_samples", "num_classes", "slices", "modality_logits"):
             old, new = getattr(present, name), getattr(wanted, name)

@@ -60,7 +60,7 @@ def test_a_table_on_generated_clips(cli, shapes, tmp_path, monkeypatch):
     assert {line["AUROC_ours"] for line in lines} == values
     assert {(line["AUROC_paper"], line["AUROC_difference"], line["n"]) for line in lines} == {("", "", "1")}
     assert all(value in done.out for value in values)
-    assert "the figures say nothing of the paper's" in done.out
+    assert "the results say nothing about the paper's" in done.out
 
     # again: nothing runs, the same figures
     monkeypatch.setattr(TestPipeline, "run", lambda self: pytest.fail("it ran again"))
