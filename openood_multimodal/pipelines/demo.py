@@ -13,17 +13,8 @@ from ..errors import MissingPackageError, UserError
 from ..naming import did_you_mean
 
 CLIPS_SIZE = (
-    *("--size", "demo", "--height", "64", "--width", "80", "--frames", "24", "--clips", "1"),
-    *(
-        "--train-recordings",
-        "30",
-        "--val-recordings",
-        "10",
-        "--test-recordings",
-        "10",
-        "--ood-recordings",
-        "10",
-    ),
+    "--size demo --height 64 --width 80 --frames 24 --classes 4 --clips 1 "
+    "--train-recordings 36 --val-recordings 15 --test-recordings 15 --ood-recordings 15"
 )
 VIDEO = 'pip install "openood-multimodal[video,report]"'
 
@@ -63,20 +54,12 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
         words = ("benchmark", "--suite", name, "--workers", str(workers))
         return (*words, "--output-dir", f"{out}/{folder}", *more)
 
-    size = ("--size", "demo", "--no-flow") if full else CLIPS_SIZE
+    size = ("--size demo --no-flow" if full else CLIPS_SIZE).split()
     flow = ("prepare", "flow", "--manifest", clips, "--root", clips, "--method", "dis_fast")
     made = [("prepare", "moving_shapes", "--root", clips, *size, "--workers", str(workers))]
     made += [(*flow, "--workers", str(workers))] if full else []
-    sheet = (
-        "show",
-        "Shapes030",
-        "--manifest",
-        f"{clips}/test.csv",
-        "--root",
-        clips,
-        "--out",
-        f"{out}/clip.png",
-    )
+    clip = "Shapes060_" if full else "Shapes204_"  # the first recording of the test set
+    sheet = ("show", clip, "--manifest", f"{clips}/test.csv", "--root", clips, "--out", f"{out}/clip.png")
     clip_packages = {"av": VIDEO, "opencv-contrib-python": VIDEO, "mmaction2": VIDEO, "matplotlib": VIDEO}
     table_packages = {
         "multiviewstacking": "pip install --no-deps multiviewstacking==0.7.5",
