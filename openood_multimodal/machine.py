@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
 
 def describe_machine() -> dict[str, str]:
     """Return ``blas`` (NumPy's) and, where it is loaded, ``torch``: version, CPU capability, threads."""
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
-
     found = {}
     for library in threadpool_info():
         if library["user_api"] == "blas" and "blas" not in found:

