@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import pandas as pd
+from tabulate import tabulate
+
 from ..errors import MissingPackageError, UserError
 from ..naming import did_you_mean
+from ..reporting.aggregate import mean_std
+from ..reporting.methods import COLUMNS, TITLES
 
 CLIPS_SIZE = (
     "--size demo --height 64 --width 80 --frames 24 --classes 4 --clips 1 "
     "--train-recordings 36 --val-recordings 15 --test-recordings 15 --ood-recordings 15"
 )
+BEST = 5
+SHORT = {**TITLES, **COLUMNS}
+_NAMED = {"training": "training", "score": "postprocessor"}
 VIDEO = 'pip install "openood-multimodal[video,report]"'
 
 
@@ -142,6 +150,20 @@ def run_demo(
     print("\n=== Leaderboard of all records", flush=True)
     board = str(output_dir / "leaderboard")
     _run(run, ("leaderboard", "build", "--records", str(output_dir), "--no-published", "--out", board))
+    for path in sorted(Path(board).glob("*.csv")):
+        print(f"\n{path.stem}, the best {BEST} by AUROC (all: {path.with_suffix('.md')})\n{best_rows(path)}")
+
+
+def best_rows(path: Path, count: int = BEST) -> str:
+    """Return the best rows of a leaderboard's CSV file by AUROC, as a text table of at most 80 columns."""
+    rows = pd.read_csv(path).sort_values("AUROC", ascending=False, kind="stable").head(count)
+    table = {"modalities": rows["modalities"]}
+    table |= {name: rows[key].map(lambda own: SHORT.get(own, own)) for name, key in _NAMED.items()}
+    table |= {
+        metric: [mean_std(*each) for each in zip(rows[metric], rows[f"{metric}_std"], strict=True)]
+        for metric in ("AUROC", "FPR@95")
+    }
+    return tabulate(table, headers="keys", disable_numparse=True)
 
 
 def _run(run: Callable[[Sequence[str]], int], words: Sequence[str]) -> None:

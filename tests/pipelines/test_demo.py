@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openood_multimodal.errors import MissingPackageError, UserError
-from openood_multimodal.pipelines.demo import Stage, demo_stages, run_demo
+from openood_multimodal.pipelines.demo import Stage, best_rows, demo_stages, run_demo
 from openood_multimodal.resources import configs_dir
 
 
@@ -74,3 +74,15 @@ def test_missing_packages_are_named_before_anything_runs(tmp_path: Path) -> None
         MissingPackageError, match=r"needs no-such-package-of-anybody(.|\n)*pip install it(.|\n)*--stages a"
     ):
         run_demo(stages, tmp_path, lambda words: pytest.fail("ran"))
+
+
+def test_the_best_rows_fit_a_terminal(tmp_path: Path) -> None:
+    lines = ["modalities,training,postprocessor,AUROC,AUROC_std,FPR@95,FPR@95_std"]
+    lines += [f"fac+fou+kar+mor+pix+zer,a2d_npmix,mds,{90 + n}.5,1.25,{n}.5," for n in range(7)]
+    path = tmp_path / "mfeat.csv"
+    path.write_text("\n".join(lines) + "\n")
+    table = best_rows(path, 5).splitlines()
+    assert [line.split()[-4] for line in table[2:]] == ["96.50", "95.50", "94.50", "93.50", "92.50"]
+    assert "A2D+NP-Mix" in table[2]
+    assert "Mahalanobis" in table[2]
+    assert max(map(len, table)) <= 80
