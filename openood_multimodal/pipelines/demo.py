@@ -80,7 +80,7 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
     clips_stage = Stage(
         "clips",
         "Clips with video, audio and optical flow (generated): near- and far-OOD tables",
-        600 if full else 120,
+        600 if full else 100,
         clip_packages,
         (*made, sheet, suite("clips_demo" if full else "demo_clips", "clips", "--data_root", clips)),
         ("openood-mm prepare folder --help   # a folder of your own videos: splits, flow, audio, configs",),
