@@ -370,7 +370,7 @@ def test_outliers_follow_the_seed_not_the_global_state():
         (
             "multimodal_baseline",
             {"labels": (0, 1, 2)},
-            "fewer than one batch of 4; set --dataset.train.batch_size 3",
+            "fewer than one batch of 4; set dataset.train.batch_size to 3 or less",
         ),
         ("a2d_npmix", {"synthesis_args": {"alpa": 3.0}}, "Did you mean 'alpha'"),
         ("a2d", {"optimizer": {"name": "adam", "lr": -1.0}}, "optimizer.lr is -1.0"),
