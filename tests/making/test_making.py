@@ -24,7 +24,9 @@ from openood_multimodal.splits.own_clip_configs import make_own_dataset
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
-    root = tmp_path_factory.mktemp("making") / "shapes"  # the only folder there: a test looks for it beside others
+    root = (
+        tmp_path_factory.mktemp("making") / "shapes"
+    )  # the only folder there: a test looks for it beside others
     generate(root, size="tiny", seed=3, frames=6, flow=False, audio=False)
     return root
 
