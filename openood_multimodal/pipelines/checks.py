@@ -100,7 +100,9 @@ def check_run(training: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -
         EVALUATORS.get(config["evaluator"]["name"])
         _check_network(config["network"])
         if config["dataset"].get("benchmark"):
-            load_benchmark(str(config["dataset"]["benchmark"])).partition(int(config["dataset"]["partition"]))
+            benchmark = load_benchmark(str(config["dataset"]["benchmark"]))
+            benchmark.partition(int(config["dataset"]["partition"]))
+            benchmark.choose_modalities(config["dataset"].get("modalities"))
         if config.get("preprocessor"):
             for split in ("train", "test"):
                 PREPROCESSORS.get(config["preprocessor"]["name"])(config, split)

@@ -354,6 +354,7 @@ def test_two_runs_in_one_folder_are_refused():
     ("words", "message"),
     [
         (["--partitions", "99"], "synthetic_far has no partition"),
+        (["--modalities", "a,x"], "synthetic_far has no modality 'x'"),
         (["--trainings", "a2dd"], "Did you mean 'pipelines/train/a2d.yml'"),
         (["--postprocessors", "mspp"], "Did you mean 'msp'"),
         (["--seed", "3"], "give --seeds alone"),
