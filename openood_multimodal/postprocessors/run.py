@@ -9,6 +9,7 @@ An *engine* computes scores: ``native``, this package's own, or another one of t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -246,7 +247,16 @@ def leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
 
 def named(each: Chosen, chosen: Sequence[Chosen]) -> AbstractContextManager[None]:
     """Say of an error inside which score it comes from, and how to go on without it."""
-    return naming(each.name, [other.asked or other.name for other in chosen if other is not each])
+    others = [other for other in chosen if not _fails_with(other, each)]
+    return naming(each.name, [other.asked or other.name for other in others])
+
+
+def _fails_with(other: Chosen, each: Chosen) -> bool:
+    """Whether what ``each`` lacks is lacking to ``other``, too: it is made of it, or of the same kind."""
+    asked = other.asked or other.name
+    return (
+        type(other.score) is type(each.score) or re.search(rf"\b{re.escape(each.name)}\b", asked) is not None
+    )
 
 
 def run(

@@ -76,6 +76,19 @@ def test_a_score_that_fails_is_named_with_the_remedy(tiny, trained, monkeypatch)
             pipeline(tiny, trained).run()
 
 
+def test_the_remedy_names_no_score_that_fails_likewise(tiny, trained):
+    scores = "discrepancy,ensemble(msp,discrepancy),per_modality(msp),per_modality(ebo),knn"
+    chosen = run.choose(scores, "native", "openood", None)
+    told = {}
+    for each in chosen:
+        with pytest.raises(UserError) as caught, run.named(each, chosen):
+            raise UserError("no")
+        told[each.name] = str(caught.value).partition("postprocessors=")[2]
+    assert told["discrepancy"] == '"per_modality(msp),per_modality(ebo),knn"'
+    assert told["per_modality(msp)"] == '"discrepancy,ensemble(msp,discrepancy),knn"'
+    assert told["knn"] == '"discrepancy,ensemble(msp,discrepancy),per_modality(msp),per_modality(ebo)"'
+
+
 def test_a_score_with_an_inference_of_its_own_is_asked_for_it(tiny, trained, monkeypatch):
     def inference(self, net, loader, progress=True):
         pred, conf, label = MSP.inference(self, net, loader, progress)
