@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from .parsers import option_names, subparser
+from .parsers import add_chunk_rows, add_computing, add_parameters, add_slices, option_names, subparser
 
 EXAMPLES = """  # accept 95 % of in-distribution samples, guaranteed (split conformal)
   openood-mm decide --data new.npz --val val.npz --head head.npz --postprocessor ebo --out results/decisions
@@ -117,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
         "--weight", type=float, metavar="W", help="scod: of OOD beside misclassified samples (default: 0.5)"
     )
     parser.add_argument(
-        "--cost",
+        *("--cost", "--costs"),
+        dest="cost",
         metavar="NAME=NUMBER",
         nargs="+",
         action="extend",
@@ -128,19 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         "--share", type=float, metavar="P", help="cost: the OOD share to reckon with (default: estimated)"
     )
     parser.add_argument("--preset", metavar="NAME", help="parameters: openood (default) or multiood")
-    parser.add_argument(
-        "--set",
-        metavar="POSTPROCESSOR.PARAMETER=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="override a parameter, e.g. knn.K=10; may be repeated",
-    )
-    parser.add_argument(
-        "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads to compute with")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default), cuda or cuda:N")
-    parser.add_argument("--chunk-rows", type=int, metavar="N", help="rows of embeddings held at once")
+    add_parameters(parser)
+    add_slices(parser)
+    add_computing(parser)
+    add_chunk_rows(parser)
     parser.add_argument("--out", metavar="DIR", required=True, help="where the files go")
     return parser

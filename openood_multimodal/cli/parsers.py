@@ -103,6 +103,48 @@ def add_overwrite(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help=meaning)
 
 
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set``; `postprocessors.spec.read_settings` reads it."""
+    parser.add_argument(
+        "--set",
+        metavar="POSTPROCESSOR.PARAMETER=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override a parameter, e.g. knn.K=10; may be repeated",
+    )
+
+
+def add_slices(parser: argparse.ArgumentParser) -> None:
+    """Add ``--slices``; `scoring.inputs.parse_slices` reads it."""
+    parser.add_argument(
+        "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"
+    )
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads`` and ``--device``."""
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads to compute with (default: that of the libraries)"
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help="cpu (default), cuda or cuda:N, for the large products",
+    )
+
+
+def add_chunk_rows(parser: argparse.ArgumentParser) -> None:
+    """Add ``--chunk-rows``."""
+    parser.add_argument(
+        "--chunk-rows",
+        type=int,
+        metavar="N",
+        help="rows of embeddings held at once (default: 64 MB of float64)",
+    )
+
+
 def names_in(text: str | None) -> list[str]:
     """Return the names in ``A,B,C``."""
     return [part.strip() for part in (text or "").split(",") if part.strip()]
@@ -122,7 +164,7 @@ ARGUMENTS = (
         "benchmark",
         "seed",
     ),
-    *("search", "ood_val", "out", "workers", "overwrite", "short_side", "accept_changed"),
+    *("search", "apply", "ood_val", "out", "workers", "overwrite", "short_side", "accept_changed"),
 )
 """Arguments that core messages name as Python has them (``head=``, ``fit_on="val"``), and that are options, too."""
 

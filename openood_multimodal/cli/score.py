@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..files import read_json
 from ..vocabulary import CRITERIA, FIT_SETS, MORE_METRICS, SEARCHES, SETTINGS
-from .parsers import named_file, option_names, print_table, subparser
+from .parsers import (
+    add_chunk_rows,
+    add_computing,
+    add_parameters,
+    add_slices,
+    named_file,
+    option_names,
+    print_table,
+    subparser,
+)
 
 if TYPE_CHECKING:
     from ..scoring.run import Result
@@ -187,20 +196,11 @@ def _parser() -> argparse.ArgumentParser:
         help="whose code computes the scores (default: native; openood needs OPENOOD_ROOT); "
         "openood/NAME in --postprocessors takes a single one",
     )
-    parser.add_argument(
-        "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"
-    )
+    add_slices(parser)
     parser.add_argument(
         "--fit-on", choices=FIT_SETS, default="train", help="the set that mds, knn and vim are fitted on"
     )
-    parser.add_argument(
-        "--set",
-        metavar="POSTPROCESSOR.PARAMETER=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="override a parameter, e.g. knn.K=10; may be repeated",
-    )
+    add_parameters(parser)
     parser.add_argument(
         "--search",
         nargs="?",
@@ -223,21 +223,8 @@ def _parser() -> argparse.ArgumentParser:
         default="AUROC",
         help="what --search goes by (default: AUROC)",
     )
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads to compute with (default: that of the libraries)"
-    )
-    parser.add_argument(
-        "--device",
-        default="cpu",
-        metavar="NAME",
-        help="cpu (default), cuda or cuda:N, for the large products",
-    )
-    parser.add_argument(
-        "--chunk-rows",
-        type=int,
-        metavar="N",
-        help="rows of embeddings held at once (default: 64 MB of float64)",
-    )
+    add_computing(parser)
+    add_chunk_rows(parser)
     parser.add_argument(
         "--precision",
         choices=["auto", "float32", "float64"],

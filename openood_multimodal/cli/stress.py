@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..vocabulary import FIT_SETS
-from .parsers import named_file, option_names, print_table, subparser
+from .parsers import (
+    add_computing,
+    add_parameters,
+    add_slices,
+    named_file,
+    option_names,
+    print_table,
+    subparser,
+)
 
 EXAMPLES = """  # every modality by itself: missing, noisy, another clip's; nine scores
   openood-mm stress --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
@@ -48,21 +56,11 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--apply-to", default="both", metavar="SETS", help="both (default), id or ood")
     parser.add_argument("--preset", default="openood", metavar="NAME", help="openood (default) or multiood")
-    parser.add_argument(
-        "--set",
-        metavar="POSTPROCESSOR.PARAMETER=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="override a parameter, e.g. knn.K=10",
-    )
-    parser.add_argument(
-        "--slices", metavar="A:W,B:W", help="columns of each modality, e.g. video:2304,flow:2048"
-    )
+    add_parameters(parser)
+    add_slices(parser)
     parser.add_argument("--fit-on", choices=FIT_SETS, default="train", help="what fitted scores learn from")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of noise and swapping (default: 0)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads to compute with")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default), cuda or cuda:N")
+    add_computing(parser)
     parser.add_argument("--out", metavar="DIR", required=True, help=f"where {FILE} goes")
     options = parser.parse_args(list(argv))
 

@@ -138,7 +138,7 @@ def decide(
     settings = settings if settings is not None else ScoringSettings()
     if apply is not None:
         if val is not None:
-            raise UserError("val can't be given with apply: the decision file holds the validation scores.")
+            raise UserError("val= can't be given with apply=: the decision file holds the validation scores.")
         saved = apply if isinstance(apply, SavedDecision) else SavedDecision.read(apply)
         scored = _score(
             data, None, train, head, saved.postprocessor, saved.preset, saved.given, slices, settings
@@ -146,7 +146,7 @@ def decide(
         notes = _check_same(saved, scored)
         return _decisions(saved, scored, notes, seed)
     if val is None:
-        raise UserError("give val, an in-distribution validation set, or apply, a decision file.")
+        raise UserError("give val=, an in-distribution validation set, or apply=, a decision file.")
     all_costs = _checked(rule, tpr, weight, costs, share)
     scored = _score(data, val, train, head, postprocessor, preset, parameters or {}, slices, settings)
     conf, pred = np.asarray(scored.found["val"].conf, dtype=np.float64), scored.found["val"].pred
@@ -199,14 +199,16 @@ def _checked(
         raise ArgumentError(
             "rule", f"is '{rule}'; there are {', '.join(rules.RULES)}.{did_you_mean(rule, rules.RULES)}"
         )
-    require_number("tpr", tpr, 0.0, 1.0, above=True)
+    if not isinstance(tpr, bool) and isinstance(tpr, (int, float)) and 1 < tpr < 100:
+        raise ArgumentError("tpr", f"is a fraction: {tpr / 100:g}, not {tpr:g}.")
+    _require("tpr", tpr, above=True)
     if tpr == 1.0:
         raise ArgumentError(
             "tpr", "must be below 1: no finite validation set shows that every ID sample is accepted."
         )
-    require_number("weight", weight, 0.0, 1.0)
+    _require("weight", weight)
     if share is not None:
-        require_number("share", share, 0.0, 1.0)
+        _require("share", share)
     for name, value in (costs or {}).items():
         if name not in COSTS:
             raise ArgumentError(
@@ -218,6 +220,13 @@ def _checked(
     if share is not None and rule != "cost":
         raise ArgumentError("share", f"belongs to the rule cost; the rule is {rule}.")
     return {**COSTS, **{name: float(value) for name, value in (costs or {}).items()}}
+
+
+def _require(name: str, value: object, *, above: bool = False) -> None:
+    try:
+        require_number(name, value, 0.0, 1.0, above=above)
+    except UserError as error:
+        raise ArgumentError(name, str(error).removeprefix(f"{name} ")) from error
 
 
 def _score(

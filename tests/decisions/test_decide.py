@@ -130,7 +130,12 @@ def test_other_widths_are_refused(folder):
             "at least 249 validation rows predicted as",
         ),
         (["--val", "val.npz", "--tpr", "1"], "--tpr must be below 1"),
-        (["--val", "val.npz", "--tpr", "95"], "tpr must be above 0 and at most 1, got 95"),
+        (["--val", "val.npz", "--tpr", "95"], "--tpr is a fraction: 0.95, not 95."),
+        (["--val", "val.npz", "--tpr", "950"], "--tpr must be above 0 and at most 1, got 950"),
+        (
+            ["--val", "val.npz", "--rule", "scod", "--weight", "2"],
+            "--weight must be at least 0 and at most 1, got 2",
+        ),
         (["--val", "val.npz", "--rule", "mondrain"], "Did you mean 'mondrian'?"),
         (["--val", "val.npz", "--cost", "odd=1", "--rule", "cost"], "--costs name 'odd'"),
         (["--val", "val.npz", "--cost", "ood"], "--cost is written NAME=NUMBER"),
@@ -139,7 +144,7 @@ def test_other_widths_are_refused(folder):
         (["--val", "val.npz", "--postprocessor", "msp,ebo"], "takes one score, got 2"),
         (["--val", "val.npz", "--set", "knn.K=3"], "--set names 'knn', but the score is msp"),
         (["--val", "new.npz"], "has no labels"),
-        ([], "give val, an in-distribution validation set, or apply"),
+        ([], "give --val, an in-distribution validation set, or --apply, a decision file"),
     ],
 )
 def test_bad_input(folder, capsys, words, said):
