@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from page_blocks import with_block
 
-from openood_multimodal.errors import UserError
 from openood_multimodal.files.atomic import write_text
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = table(found)
     print(text)
     if options.write:
-        write_text(PAGE, updated(PAGE.read_text(encoding="utf-8"), options.suite, text))
+        write_text(PAGE, with_block(PAGE.read_text(encoding="utf-8"), options.suite, text, PAGE))
     return 0
 
 
@@ -86,14 +86,6 @@ def table(found: Mapping[str, pd.DataFrame]) -> str:
     lines.append("")
     lines.append(f"{within} of {len(first)} rows differ by at most their standard deviation.")
     return "\n".join(lines)
-
-
-def updated(page: str, name: str, text: str) -> str:
-    """Return the page with ``text`` between the markers called ``name``."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    if begin not in page or end not in page:
-        raise UserError(f"{PAGE} lacks the markers {begin} and {end}.")
-    return f"{page.split(begin)[0]}{begin}\n\n{text}\n\n{end}{page.split(end)[1]}"
 
 
 if __name__ == "__main__":

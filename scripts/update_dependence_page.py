@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from page_blocks import with_block
 from tabulate import tabulate
 
 from openood_multimodal.datasets.clip_benchmarks import available_clip_benchmarks
 from openood_multimodal.datasets.manifest import Manifest
-from openood_multimodal.errors import UserError
 from openood_multimodal.files.atomic import write_json, write_text
 from openood_multimodal.splits.auditing import audit_split, load_splits
 from openood_multimodal.splits.grouped_pools import pool_from
@@ -223,12 +223,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def rendered(text: str) -> str:
     """Return the page ``text`` with every block as the data has it."""
     for name, block in blocks().items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        if text.count(begin) != 1 or text.count(end) != 1:
-            raise UserError(f"{PAGE} must have the markers {begin} and {end}, each once.")
-        before, _, rest = text.partition(begin)
-        after = rest.partition(end)[2]
-        text = f"{before}{begin}\n\n{block}\n\n{end}{after}"
+        text = with_block(text, name, block, PAGE)
     return text
 
 

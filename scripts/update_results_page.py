@@ -8,7 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from openood_multimodal.errors import UserError
+from page_blocks import with_block
+
 from openood_multimodal.files.atomic import write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -27,16 +28,12 @@ def update(results: Path, part: str = "tables") -> Path:
     """
     page = DOCS / "results.md"
     text = page.read_text(encoding="utf-8")
-    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
-    if begin not in text or end not in text:
-        raise UserError(f"{page} lacks the markers {begin} and {end}.")
     tables = (results / "leaderboard.md").read_text(encoding="utf-8")
-    before, after = text.split(begin)[0], text.split(end)[1]
     target = DOCS / "results" / ("" if part == "tables" else part)
     target.mkdir(parents=True, exist_ok=True)
     for name in COPIED[part]:
         shutil.copyfile(results / name, target / name)
-    write_text(page, f"{before}{begin}\n\n{tables}\n{end}{after}")
+    write_text(page, with_block(text, part, tables, page))
     return page
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from page_blocks import with_block
 from scipy import stats
 
 from openood_multimodal.errors import UserError
@@ -18,7 +19,6 @@ from openood_multimodal.reporting.records import load_records
 
 PAGE = Path(__file__).parent.parent / "docs" / "results-scores.md"
 CSV = PAGE.parent / "results" / "scores.csv"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 LEVEL = 0.05
 METRICS = {"AUROC": False, "FPR@95": True}
 """Metric of a table → whether lower is better."""
@@ -116,11 +116,9 @@ def tables(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 def update(results: Path) -> Path:
     """Replace what is between the markers of the page; write the CSV file beside it."""
     text = PAGE.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise UserError(f"{PAGE} lacks the markers {BEGIN} and {END}.")
     markdown, whole = tables(records_frame(load_records(results)))
     write_text(CSV, whole.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_text(PAGE, f"{text.split(BEGIN)[0]}{BEGIN}\n\n{markdown}\n{END}{text.split(END)[1]}")
+    write_text(PAGE, with_block(text, "results", markdown, PAGE))
     return PAGE
 
 

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from page_blocks import with_block
+
 from openood_multimodal.built_in import BUILT_IN
-from openood_multimodal.errors import UserError
 from openood_multimodal.files.atomic import write_text
 from openood_multimodal.postprocessors import Postprocessor
 from openood_multimodal.registry import POSTPROCESSORS
 
 PAGE = Path(__file__).parent.parent / "docs" / "scores.md"
-BEGIN, END = "<!-- scores: begin -->", "<!-- scores: end -->"
 HEADING = (
     "score",
     "confidence",
@@ -87,9 +87,7 @@ def updated(text: str) -> str:
     Raises:
         UserError: where a marker is missing.
     """
-    if BEGIN not in text or END not in text:
-        raise UserError(f"{PAGE} lacks the markers {BEGIN} and {END}.")
-    return f"{text.split(BEGIN)[0]}{BEGIN}\n\n{table()}\n\n{END}{text.split(END)[1]}"
+    return with_block(text, "scores", table(), PAGE)
 
 
 if __name__ == "__main__":
