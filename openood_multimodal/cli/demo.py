@@ -40,5 +40,4 @@ def main(argv: Sequence[str]) -> int:
     from ..pipelines.demo import demo_stages, run_demo
 
     folder = Path(options.output_dir)
-    run_demo(demo_stages(folder, options.workers, options.full), folder, run_command, options.stages)
-    return 0
+    return run_demo(demo_stages(folder, options.workers, options.full), folder, run_command, options.stages)

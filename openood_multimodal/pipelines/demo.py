@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
 
 def run_demo(
     stages: Sequence[Stage], output_dir: Path, run: Callable[[Sequence[str]], int], names: Sequence[str] = ()
-) -> None:
+) -> int:
     """Run the stages, saying before each what it shows and about how long it takes.
 
     Args:
@@ -128,8 +129,11 @@ def run_demo(
         run: the command line's ``main``; it returns an exit code.
         names: of the stages to run; all of them if empty.
 
+    Returns:
+        0, or the exit code of the command that stopped the demo.  Finished work is kept: the same demo resumes there.
+
     Raises:
-        UserError: for an unknown stage; when a command fails.  What is finished is kept: the same demo goes on there.
+        UserError: for an unknown stage.
         MissingPackageError: before anything runs, naming every package that a stage needs.
     """
     known = [stage.name for stage in stages]
@@ -143,15 +147,20 @@ def run_demo(
         print(f"    about {_duration(stage.seconds)} on two cores", flush=True)
         began = time.monotonic()
         for words in stage.commands:
-            _run(run, words)
+            if code := _run(run, words):
+                return code
         print(f"\nStage {number} took {_duration(time.monotonic() - began)}. The same on your own data:")
         for line in stage.own_data:
             print(f"  {line}", flush=True)
     print("\n=== Leaderboard of all records", flush=True)
     board = str(output_dir / "leaderboard")
-    _run(run, ("leaderboard", "build", "--records", str(output_dir), "--no-published", "--out", board))
+    if code := _run(
+        run, ("leaderboard", "build", "--records", str(output_dir), "--no-published", "--out", board)
+    ):
+        return code
     for path in sorted(Path(board).glob("*.csv")):
         print(f"\n{path.stem}, the best {BEST} by AUROC (all: {path.with_suffix('.md')})\n{best_rows(path)}")
+    return 0
 
 
 def best_rows(path: Path, count: int = BEST) -> str:
@@ -166,10 +175,12 @@ def best_rows(path: Path, count: int = BEST) -> str:
     return tabulate(table, headers="keys", disable_numparse=True)
 
 
-def _run(run: Callable[[Sequence[str]], int], words: Sequence[str]) -> None:
+def _run(run: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     print(f"\n$ openood-mm {shlex.join(words)}", flush=True)
-    if run(words):
-        raise UserError("the demo stopped at the command above; the same demo resumes there.")
+    code = run(words)
+    if code:
+        print("The demo stopped at the command above; the same demo resumes there.", file=sys.stderr)
+    return code
 
 
 def _check_packages(stages: Sequence[Stage]) -> None:
