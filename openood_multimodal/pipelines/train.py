@@ -233,10 +233,16 @@ class TrainPipeline:
         )
         if synthesis_of(trainer):
             began = getattr(trainer, "first_synthesis_epoch", None)
-            if began is None:
+            epochs, start = int(self.config["optimizer"]["num_epochs"]), trainer.params.start_epoch
+            if began is None and epochs < start:
+                self._say(
+                    f"Note: outliers were never used: the training ended after {epochs} epochs, and they begin with "
+                    f"epoch {start}. Lower trainer.start_epoch, or train longer."
+                )
+            elif began is None:
                 self._say(
                     "Note: outliers were never used: the embedding bank did not fill for every class by "
-                    f"epoch {trainer.params.start_epoch} or later. Lower trainer.bank_size, or train longer."
+                    f"epoch {start} or later. Lower trainer.bank_size, or train longer."
                 )
             elif result.best_epoch < began:
                 self._say(

@@ -89,7 +89,8 @@ def test_later_ties_win(tiny, monkeypatch, accuracies, chosen):
     ("words", "note", "first"),
     [
         (("--trainer.start_epoch", "3"), "chosen before outliers were first used (epoch 3)", 3),
-        (("--trainer.bank_size", "1000"), "outliers were never used", None),
+        (("--trainer.bank_size", "1000"), "outliers were never used: the embedding bank did not fill", None),
+        (("--trainer.start_epoch", "9"), "ended after 3 epochs, and they begin with epoch 9", None),
     ],
 )
 def test_a_checkpoint_chosen_before_outliers_began_is_reported(tiny, cli, monkeypatch, words, note, first):
