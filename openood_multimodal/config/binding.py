@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from ..errors import UserError
 from ..naming import did_you_mean
 from .config import plain
+from .ranges import Range
 
 T = TypeVar("T")
 
@@ -30,7 +31,8 @@ def bind(
 
     Checked by annotation: bool, int, float (takes an int, gives a float), str, None, unions, ``Literal``,
     lists, tuples and sequences (either is taken, the annotated one is given; a str is none of them), mappings
-    (given as plain dicts), ``Path`` (takes text), nested dataclasses, ``Any``.  A bool is no int.
+    (given as plain dicts), ``Path`` (takes text), nested dataclasses, ``Any``, and ``Annotated`` with a
+    `ranges.Range`.  A bool is no int.
 
     Args:
         section: a `Config`, OpenOOD's own Config, a plain mapping, or None for an empty one.
@@ -39,7 +41,7 @@ def bind(
         ignore: keys that may stand in the section without being parameters.
 
     Raises:
-        UserError: an unknown key (the message names the nearest parameter), a value of the wrong type, a
+        UserError: an unknown key (the message names the nearest parameter), a value of the wrong type or out of range, a
             missing parameter without default, or a ValueError that the dataclass raises itself.  None counts
             as missing for a parameter that does not admit None.
     """
@@ -117,12 +119,16 @@ def _default(parameter: inspect.Parameter) -> Any:
 
 def _checked(value: Any, hint: Any, key: str) -> Any:
     try:
-        return _convert(value, hint, key)
+        converted = _convert(value, hint, key)
     except _WrongTypeError as error:
         expected, remedy = error.args
         raise UserError(
             f"{key} must be {expected}, got {_shown(value)} ({type(value).__name__}).{remedy}"
         ) from None
+    for limit in getattr(hint, "__metadata__", ()):
+        if isinstance(limit, Range):
+            limit.check(converted, key)
+    return converted
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..config import COMMAND_LINE, Config, bind
+from ..config import COMMAND_LINE, Config, bind, bind_call
 from ..datasets.benchmarks import load_benchmark
 from ..datasets.clips import ClipRequest
 from ..errors import UserError
@@ -146,7 +146,7 @@ def _check_training(config: Mapping[str, Any]) -> None:
     if getattr(params, "discrepancy", None):
         DISCREPANCIES.get(params.discrepancy)
     if getattr(params, "synthesis", None):
-        SYNTHESES.get(params.synthesis)
+        bind_call(params.synthesis_args, SYNTHESES.get(params.synthesis), where="trainer.synthesis_args")
 
 
 def _check_network(section: Mapping[str, Any]) -> None:

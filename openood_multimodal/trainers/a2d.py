@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..config import bind_call
+from ..config.ranges import Count, NotNegative
 from ..losses import a2d_loss, get_discrepancy, outlier_discrepancy_loss, outlier_entropy_loss
 from ..networks.fusion import MultimodalOutput
 from ..registry import SYNTHESES, TRAINERS
@@ -47,7 +48,7 @@ class A2DTrainer(MultiHeadTrainer):
 
         protocol: str = "multiood-code"
         discrepancy: str = "hellinger"
-        gamma: float = 1.0
+        gamma: NotNegative = 1.0
 
     method: ClassVar = MULTIOOD
     min_modalities: ClassVar[int] = 2
@@ -85,9 +86,9 @@ class A2DSynthesisTrainer(A2DTrainer):
             synthesis_args: its parameters; empty for its own defaults.
         """
 
-        gamma: float = 0.5
-        start_epoch: int = 11
-        bank_size: int = 65
+        gamma: NotNegative = 0.5
+        start_epoch: Count = 11
+        bank_size: Count = 65
         synthesis: str = "npmix"
         synthesis_args: Mapping[str, Any] = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..config.ranges import Count, NotNegative
 from ..errors import UserError
 from ..losses import adaptive_confidence_loss, mixed_cross_entropy
 from ..networks.fusion import MultimodalOutput
@@ -36,16 +37,16 @@ class ACRTrainer(MultimodalTaskTrainer):
             max_channels: greatest.  Both are at most the width of the narrowest modality.
         """
 
-        weight: float = 2.0
-        mixing_weight: float = 1.0
-        min_channels: int = 32
-        max_channels: int = 512
+        weight: NotNegative = 2.0
+        mixing_weight: NotNegative = 1.0
+        min_channels: Count = 32
+        max_channels: Count = 512
 
         def __post_init__(self) -> None:
-            if not 1 <= self.min_channels <= self.max_channels:
+            if self.min_channels > self.max_channels:
                 raise UserError(
                     f"trainer.min_channels is {self.min_channels} and max_channels {self.max_channels}; "
-                    "they must be at least 1 and in this order."
+                    "they must be in this order."
                 )
 
     method: ClassVar = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from ..config.ranges import WholeNumber, NotNegative, Positive, Range, Share
 from ..errors import UserError
 from ..losses import (
     invariant_contrastive_losses,
@@ -44,19 +45,15 @@ class DPUTrainer(A2DSynthesisTrainer):
             prototype_modality: whose embeddings the prototypes are of; empty for the first.
         """
 
-        static_epochs: int = 2
-        scale: float = 0.3
-        contrast_weight: float = 0.2
-        invariance_weight: float = 2.0
-        prototype_weight: float = 0.1
-        temperature: float = 0.05
-        margin: float = math.pi / 18
-        momentum: float = 0.8
+        static_epochs: WholeNumber = 2
+        scale: NotNegative = 0.3
+        contrast_weight: NotNegative = 0.2
+        invariance_weight: NotNegative = 2.0
+        prototype_weight: NotNegative = 0.1
+        temperature: Positive = 0.05
+        margin: Annotated[float, Range(0, math.pi)] = math.pi / 18
+        momentum: Share = 0.8
         prototype_modality: str = ""
-
-        def __post_init__(self) -> None:
-            if not self.temperature > 0:
-                raise UserError(f"trainer.temperature must be > 0, got {self.temperature}.")
 
     method: ClassVar = {
         "title": "DPU: Dynamic Prototype Updating for Multimodal Out-of-Distribution Detection",

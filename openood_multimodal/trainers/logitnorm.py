@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..config.ranges import Positive
 from ..losses import logit_norm_cross_entropy
 from ..registry import TRAINERS
 from .a2d import A2DSynthesisTrainer, A2DTrainer
@@ -27,7 +28,7 @@ LOGITNORM = {
 
 @dataclass(frozen=True)
 class _Tau:
-    tau: float = 0.04
+    tau: Positive = 0.04
 
 
 class _LogitNorm(MultimodalBaselineTrainer):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import bind
+from ..config.ranges import Count
 from ..errors import UserError
 from ..networks.fusion import MultimodalOutput
 
@@ -28,12 +29,8 @@ class TrainingOptions:
     """
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    accumulate: int = 1
+    accumulate: Count = 1
     compile: bool = False
-
-    def __post_init__(self) -> None:
-        if self.accumulate < 1:
-            raise UserError(f"training.accumulate is {self.accumulate}; it must be at least 1.")
 
 
 def training_options(config: Mapping[str, Any]) -> TrainingOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from ..config import bind
-from ..errors import UserError
+from ..config.ranges import Count, NotNegative
 
 
 @dataclass(frozen=True)
@@ -19,19 +18,11 @@ class OptimizerParams:
     """Keys of the ``optimizer`` section.  The defaults are MultiOOD's: Adam, 1e-4, weight decay 1e-4."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    num_epochs: int = 50
-    lr: float = 1e-4
-    weight_decay: float = 1e-4
-    momentum: float = 0.9
+    num_epochs: Count = 50
+    lr: NotNegative = 1e-4
+    weight_decay: NotNegative = 1e-4
+    momentum: NotNegative = 0.9
     nesterov: bool = True
-
-    def __post_init__(self) -> None:
-        if self.num_epochs < 1:
-            raise UserError(f"optimizer.num_epochs is {self.num_epochs}; it must be at least 1.")
-        for key in ("lr", "weight_decay", "momentum"):
-            value = getattr(self, key)
-            if not 0 <= value < math.inf:
-                raise UserError(f"optimizer.{key} is {value}; it must be a finite number, at least 0.")
 
 
 def optimizer_params(section: Mapping[str, Any]) -> OptimizerParams:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..config.ranges import Count, NotNegative, Positive
 from ..losses import (
     cross_modal_distillation_loss,
     cross_modal_translation_loss,
@@ -47,9 +47,9 @@ class MultimodalTaskTrainer(MultiHeadTrainer):
             protocol: of the discrepancy, as A2D's.
         """
 
-        weight: float = 1.0
+        weight: NotNegative = 1.0
         discrepancy: str = ""
-        gamma: float = 1.0
+        gamma: NotNegative = 1.0
         protocol: str = "multiood-code"
 
     min_modalities: ClassVar[int] = 2
@@ -113,12 +113,9 @@ class ContrastiveTrainer(MultimodalTaskTrainer):
             projection_dim: width of the projections.
         """
 
-        temperature: float = 0.1
-        hidden_dim: int = 2048
-        projection_dim: int = 128
-
-        def __post_init__(self) -> None:
-            _require_widths(hidden_dim=self.hidden_dim, projection_dim=self.projection_dim)
+        temperature: Positive = 0.1
+        hidden_dim: Count = 2048
+        projection_dim: Count = 128
 
     method: ClassVar = {
         "title": "Supervised Contrastive Learning",
@@ -166,7 +163,7 @@ class DistillationTrainer(MultimodalTaskTrainer):
             temperature: of the predictions.
         """
 
-        temperature: float = 2.0
+        temperature: Positive = 2.0
 
     method: ClassVar = {
         "title": "Cross Modal Distillation for Supervision Transfer",
@@ -193,11 +190,8 @@ class TranslationTrainer(MultimodalTaskTrainer):
             hidden_dim: width of the hidden layer of each translator.
         """
 
-        weight: float = 0.1
-        hidden_dim: int = 2048
-
-        def __post_init__(self) -> None:
-            _require_widths(hidden_dim=self.hidden_dim)
+        weight: NotNegative = 0.1
+        hidden_dim: Count = 2048
 
     method: ClassVar = {
         "title": "SimMMDG: A Simple and Effective Framework for Multi-modal Domain Generalization",
@@ -217,12 +211,6 @@ class TranslationTrainer(MultimodalTaskTrainer):
         pairs = list(permutations(output.embeddings, 2))
         translated = [self.auxiliary[f"{a} to {b}"](output.embeddings[a]) for a, b in pairs]
         return cross_modal_translation_loss(translated, [output.embeddings[b] for _, b in pairs])
-
-
-def _require_widths(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise UserError(f"trainer.{name} is {value}; it must be at least 1.")
 
 
 def _two_layers(width: int, hidden: int, out: int) -> nn.Module:
