@@ -41,8 +41,8 @@ def bind(
         ignore: keys that may stand in the section without being parameters.
 
     Raises:
-        UserError: an unknown key (the message names the nearest parameter), a value of the wrong type or out of range, a
-            missing parameter without default, or a ValueError that the dataclass raises itself.  None counts
+        UserError: an unknown key (the message names the nearest parameter), a value of the wrong type or out of range,
+            a missing parameter without default, or a ValueError that the dataclass raises itself.  None counts
             as missing for a parameter that does not admit None.
     """
     if not dataclasses.is_dataclass(params):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from ..config.ranges import WholeNumber, NotNegative, Positive, Range, Share
+from ..config.ranges import NotNegative, Positive, Range, Share, WholeNumber
 from ..errors import UserError
 from ..losses import (
     invariant_contrastive_losses,
