@@ -66,12 +66,23 @@ MORE_METRICS: Final = ("failure", "calibration")
 AVERAGE: Final = "average"
 """In place of an OOD set's name: the mean over the sets."""
 
+# test-time conditions
+LEVELS: Final = ("embedding", "input")
+"""What a condition changes: stored embeddings, or the clips before preprocessing."""
+
+APPLY_TO: Final = ("both", "id", "ood")
+"""Sets that a condition is applied to: ID test and OOD, ID test alone, OOD alone."""
+
 # records
 BENCHMARK_TRACKS: Final = ("multiood", "grouped", "demo")
 """Tracks that a benchmark or a split may be on."""
 
 TRACKS: Final = (*BENCHMARK_TRACKS, "own")
 """All tracks of records, in the order of leaderboards; results on different tracks are never compared."""
+
+APART: Final = ("csid", "condition", "auxiliary")
+"""Fields of records whose results never share a cell or a ranking: what was scored as ID, what was done to test
+samples, and outlier data used in training."""
 
 SOURCES: Final = ("published", "reproduced")
 """Where a record's metrics come from."""

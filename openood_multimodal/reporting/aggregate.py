@@ -14,12 +14,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..vocabulary import METRICS, TABLE_METRICS
+from ..vocabulary import APART, METRICS, TABLE_METRICS
 from .records import ResultRecord
 
 METHOD = (
     *("track", "setting", "id_set", "modalities", "networks", "training", "protocol", "synthesis"),
-    *("settings", "discrepancy", "postprocessor", "preset", "parameters", "fit_on", "engine", "source"),
+    *(
+        "settings",
+        "discrepancy",
+        "postprocessor",
+        "preset",
+        "parameters",
+        "fit_on",
+        "engine",
+        "source",
+        *APART,
+    ),
 )
 """What makes a row of a leaderboard, beside the OOD set: results that agree in all of it are averaged.
 
@@ -33,7 +43,7 @@ INTERVALS = ("AUROC", "FPR@95")
 
 BOUNDS = tuple(f"{name}_{bound}" for name in INTERVALS for bound in ("ci_low", "ci_high"))
 
-RUN = (*METHOD, "partition", "seed", "network")
+RUN = (*METHOD, "partition", "seed", "draw", "network")
 """What tells one run's results with one postprocessor from another's."""
 
 
@@ -45,8 +55,20 @@ def method_of(record: ResultRecord) -> Method:
     texts["modalities"] = "+".join(record.modalities or ())
     texts["networks"] = _networks(record)
     texts["parameters"] = json.dumps(record.parameters, sort_keys=True) if record.parameters else ""
+    texts["csid"] = "+".join(record.csid)
+    texts["condition"] = _condition(record)
+    texts["auxiliary"] = str((record.auxiliary or {}).get("name") or "")
     texts["engine"] = " ".join(filter(None, (engine["name"], engine["version"])))
     return tuple(texts[name] for name in METHOD)
+
+
+def _condition(record: ResultRecord) -> str:
+    """Return ``"noise:video=3, embedding, both"``; its seed is one of several draws, as a training's seed is."""
+    if (condition := record.condition) is None:
+        return ""
+    severity = "" if condition["severity"] is None else f"={condition['severity']}"
+    what = f"{condition['kind']}:{'+'.join(condition['modalities'])}{severity}"
+    return f"{what}, {condition['level']}, {condition['applied_to']}"
 
 
 def _networks(record: ResultRecord) -> str:
@@ -63,9 +85,10 @@ def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
     """Return one row a record.
 
     Returns:
-        Columns: ``benchmark``, `METHOD` as text, ``ood_set``, ``partition``, ``seed`` (-1 for none), ``network`` (what
-        tells trained networks apart: digest of the checkpoint, or the run), `METRICS` and `BOUNDS` in percent (NaN
-        where unknown), ``n_id``, ``n_ood`` (None where unknown), ``notes`` (a tuple).
+        Columns: ``benchmark``, `METHOD` as text, ``ood_set``, ``partition``, ``seed`` and ``draw`` (the condition's
+        seed; -1 for none), ``network`` (what tells trained networks apart: digest of the checkpoint, or the run),
+        `METRICS` and `BOUNDS` in percent (NaN where unknown), ``n_id``, ``n_ood`` (None where unknown), ``notes`` (a
+        tuple).
     """
     rows: list[dict[str, Any]] = []
     for record in records:
@@ -73,6 +96,7 @@ def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
         row |= {"benchmark": record.benchmark, "ood_set": record.ood_set, "partition": record.partition}
         row |= {
             "seed": -1 if record.seed is None else record.seed,
+            "draw": -1 if record.condition is None else record.condition["seed"],
             "network": record.digests["checkpoint"] or record.run_id,
         }
         for name in METRICS:
@@ -85,7 +109,7 @@ def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
                 )
         row |= {"n_id": record.n_id, "n_ood": record.n_ood, "notes": tuple(record.notes)}
         rows.append(row)
-    columns = ("benchmark", *METHOD, "ood_set", "partition", "seed", "network", *METRICS, *BOUNDS)
+    columns = ("benchmark", *METHOD, "ood_set", "partition", "seed", "draw", "network", *METRICS, *BOUNDS)
     frame = pd.DataFrame(rows, columns=[*columns, "n_id", "n_ood", "notes"])
     return frame.astype(dict.fromkeys((*METRICS, *BOUNDS), float))
 
@@ -115,7 +139,8 @@ def summarise(
 
     Returns:
         A row a group, in order of appearance, with the index ``by`` and the columns ``partitions`` and ``seeds`` (how
-        many there are), ``columns``, and ``<column>_std`` (n - 1; NaN for one partition).
+        many there are, of the training and of the condition), ``columns``, and ``<column>_std`` (n - 1; NaN for one
+        partition).
     """
     partitions = means(frame, [*by, "partition"], columns).reset_index()
     grouped = partitions.groupby(list(by), sort=False)
@@ -125,7 +150,9 @@ def summarise(
     if one_partition == "seeds":
         deviations = deviations.where(grouped.size() > 1, rows[list(columns)].std(ddof=1))
     deviations = deviations.where(result.notna()).add_suffix("_std")
-    counts = pd.DataFrame({"partitions": grouped.size(), "seeds": rows["seed"].nunique()})
+    drawn = [name for name in ("seed", "draw") if name in frame]
+    seeds = frame.drop_duplicates([*by, *drawn]).groupby(list(by), sort=False).size()
+    counts = pd.DataFrame({"partitions": grouped.size(), "seeds": seeds})
     return pd.concat([counts, result, deviations], axis=1)
 
 

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from ..errors import UserError
 from ..escapes import csv_cell, markdown, one_line
 from ..files.atomic import write_text
+from ..vocabulary import APART
 from .aggregate import (
     by_size,
     mean_std,
@@ -62,6 +63,8 @@ def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
     if frame["setting"].nunique() > 1:  # near and far are never averaged
         frame["benchmark"] += " " + frame["setting"] + "-OOD"
         frame = frame.sort_values("setting", key=lambda column: column != "near", kind="stable")
+    for name in APART:
+        frame["benchmark"] += (f", {name} " + frame[name]).where(frame[name] != "", "")
     summaries = summary(frame)
     differences = paired_differences(pd.concat([frame, over_scores(frame)]))
     between_modalities = modality_differences(frame)

@@ -19,7 +19,7 @@ from ..files import atomic, holding, listed, text_sha256
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, read_benchmark
 from ..version import __version__
-from ..vocabulary import AVERAGE, METRICS, PAPER_METRICS
+from ..vocabulary import APART, AVERAGE, METRICS, PAPER_METRICS
 from .aggregate import METHOD, method_of
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
@@ -35,14 +35,14 @@ _METRICS = (*PAPER_METRICS, *(name for name in METRICS if name not in PAPER_METR
 _FIRST = ("benchmark", "track", "setting", "id_set", "ood_set")
 COLUMNS = (
     *_FIRST,
-    *(name for name in METHOD if name not in _FIRST),
+    *(name for name in METHOD if name not in (*_FIRST, *APART)),
     *("rank", "rank_all", "average_rank"),
     *(column for name in _METRICS for column in (name, f"{name}_std")),
     *("std_over", "n_partitions", "n_seeds", "n_runs"),
     *("AUROC_ci_low", "AUROC_ci_high", "FPR@95_ci_low", "FPR@95_ci_high"),
     *("n_id", "n_ood", "notes"),
 )
-"""Columns of a leaderboard's CSV, percent."""
+"""Columns of a leaderboard's CSV, percent; those of `APART` that any row has follow the OOD set."""
 
 
 class Collected(NamedTuple):
@@ -72,7 +72,10 @@ class Board:
 
     def csv(self) -> str:
         """Return the table of `COLUMNS`."""
-        return atomic.csv_text(COLUMNS, (_cells(self.name, row) for row in self.rows))
+        apart = [name for name in APART if any(row.values[name] for row in self.rows)]
+        columns = (*_FIRST, *apart, *COLUMNS[len(_FIRST) :])
+        cells = (_cells(self.name, row) for row in self.rows)
+        return atomic.csv_text(columns, ({name: each[name] for name in columns} for each in cells))
 
     def markdown(self) -> str:
         """Return the page."""
@@ -143,7 +146,7 @@ def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
     """
     by_run: dict[tuple[Any, ...], tuple[str, str, ResultRecord]] = {}
     for where, record in found:
-        name = (record.source, record.run_id, record.setting, record.postprocessor, record.ood_set)
+        name = (record.source, record.run_id, record.setting, record.file_name)
         content = _content(record)
         there = by_run.setdefault(name, (content, where, record))
         if there[0] != content:
@@ -153,7 +156,8 @@ def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
             )
     by_seed: dict[tuple[Any, ...], tuple[str, ResultRecord]] = {}
     for _, where, record in sorted(by_run.values(), key=lambda each: each[0]):
-        place = (record.benchmark, method_of(record), record.ood_set, record.partition, record.seed)
+        seeds = record.seed, (record.condition or {}).get("seed")
+        place = (record.benchmark, method_of(record), record.ood_set, record.partition, *seeds)
         first = by_seed.setdefault(place, (where, record))
         if _figures(first[1]) != _figures(record):
             remedy = (

@@ -10,7 +10,7 @@ from itertools import groupby
 from tabulate import tabulate
 
 from ..escapes import markdown as text
-from ..vocabulary import AVERAGE, TABLE_METRICS
+from ..vocabulary import APART, AVERAGE, TABLE_METRICS
 from .aggregate import Method
 from .leaderboard_rows import Row
 from .methods import TITLES as SCORES
@@ -19,6 +19,9 @@ from .methods import TRAININGS, linked, references
 TITLES = {"AUROC": "AUROC ↑", "FPR@95": "FPR@95 ↓", "ACC": "ACC ↑"}
 DETAILS = ("protocol", "synthesis", "settings", "discrepancy", "preset", "parameters", "fit_on", "engine")
 """Columns that are shown only where rows would look alike without them."""
+
+NAMED = {"csid": "full spectrum with", "condition": "condition", "auxiliary": "auxiliary outlier data"}
+"""Field of `APART` → as headings call it."""
 
 ALIKE = 3
 """Notes that differ in numbers only are listed one by one up to this many."""
@@ -81,12 +84,13 @@ def _section(track: str, setting: str, id_set: str, rows: Sequence[Row]) -> list
         f"## {setting.capitalize() + '-OOD' if setting else 'OOD'}, track {track}: {text(id_set)} against {against}",
         f"Track {track}: {TRACKS[track]}.",
     ]
-    groups = _grouped(rows, ("modalities", "networks"))
+    groups = _grouped(rows, (*APART, "modalities", "networks"))
     overview = _overview(groups, _lead(sets))
     if len(groups) > 1 and overview:
         parts += ["Best by AUROC of each table below:", overview]
-    for (modalities, networks), group in groups:
-        parts.append(f"### {_input(modalities, networks)}")
+    for (*apart, modalities, networks), group in groups:
+        said = (f", {NAMED[name]} {text(value)}" for name, value in zip(APART, apart, strict=True) if value)
+        parts.append(f"### {_input(modalities, networks)}{''.join(said)}")
         parts += _several(group, sets) if len(sets) > 1 else [_single(group)]
         parts.append("\n".join(f"- {line}" for line in _notes(group)))
     return [part for part in parts if part]
@@ -104,7 +108,7 @@ def _lead(sets: Sequence[str]) -> str:
 
 def _overview(groups: Sequence[tuple[Method, list[Row]]], ood_set: str) -> str:
     lines = []
-    for (modalities, networks), group in groups:
+    for (*_, modalities, networks), group in groups:
         best = [row for row in group if row.ood_set == ood_set and row.rank == 1]
         for row in best:
             cells = {"modalities": text(modalities), "networks": text(networks), **_names(row, ())}
@@ -166,7 +170,7 @@ def _rank(row: Row | None) -> str:
 def _names(row: Row, details: Iterable[str]) -> dict[str, str]:
     return {
         "training": linked(row.values["training"], TRAININGS),
-        **{name: text(row.values[name]) for name in details},
+        **{name: text(row.values[name]) for name in (*details, *APART)},
         "score": linked(row.values["postprocessor"], SCORES),
     }
 

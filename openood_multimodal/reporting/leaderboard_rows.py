@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from ..vocabulary import AVERAGE, METRICS, SETTINGS, TRACKS
+from ..vocabulary import APART, AVERAGE, METRICS, SETTINGS, TRACKS
 from .aggregate import BOUNDS, INTERVALS, METHOD, RUN, Method, over_sets, records_frame, summarise
 from .records import ResultRecord
 
-COMPARED = ("track", "setting", "id_set", "modalities", "networks")
+COMPARED = ("track", "setting", "id_set", *APART, "modalities", "networks")
 """Rows that agree in these, and in the OOD set, are ranked together."""
 
-FIELD = ["track", "setting", "id_set"]
-"""Rows that agree in these have the same OOD sets."""
+FIELD = ["track", "setting", "id_set", *APART]
+"""Rows that agree in these have the same OOD sets, and are ranked over all inputs."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Row:
         std_over: ``"partitions"``, ``"seeds"`` or, for one run, ``""``.
         intervals: metric → mean bounds of the single runs' 95 % intervals.
         partitions: their names.
-        n_seeds: distinct seeds.
+        n_seeds: distinct seeds, of the training and of the condition.
         n_runs: runs.
         n_id: sizes of the ID set.
         n_ood: sizes of the OOD set.
@@ -106,7 +106,7 @@ def _averages(frame: pd.DataFrame) -> tuple[list[pd.DataFrame], list[str]]:
 def _lacking_line(method: Method, counts: Counter[str]) -> str:
     values = dict(zip(METHOD, method, strict=True))
     sets = ", ".join(f"{name} ({n} run{'s' if n > 1 else ''})" for name, n in sorted(counts.items()))
-    which = (values[name] for name in ("id_set", "modalities", "training", "postprocessor", "source"))
+    which = (values[name] for name in ("id_set", *APART, "modalities", "training", "postprocessor", "source"))
     return f"{', '.join(filter(None, which))}: not in the average over OOD sets, for want of {sets}"
 
 
@@ -127,7 +127,7 @@ def _row(key: tuple[Any, ...], summary: Mapping[str, Any], results: pd.DataFrame
             if pd.notna(summary[f"{name}_ci_low"])
         },
         partitions=partitions,
-        n_seeds=results["seed"].nunique(),
+        n_seeds=int(summary["seeds"]),
         n_runs=len(results),
         n_id=_sizes(results["n_id"]),
         n_ood=_sizes(results["n_ood"]),
@@ -172,6 +172,7 @@ def _order(row: Row) -> tuple[Any, ...]:
         TRACKS.index(values["track"]),
         (*SETTINGS, "").index(values["setting"]),
         values["id_set"],
+        *(values[name] for name in APART),
         (values["modalities"].count("+"), values["modalities"], values["networks"]),
         (row.ood_set == AVERAGE, row.ood_set),
         (row.rank is None, row.rank or 0),

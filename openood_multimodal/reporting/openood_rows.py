@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..vocabulary import APART
 from .aggregate import METHOD, Method, method_of
 from .methods import TRAININGS as TITLES
 from .records import ResultRecord
@@ -134,9 +135,9 @@ def _row(
         "Near-OOD_AUROC": cell("AUROC", "near"),
         "Far-OOD_AUROC": cell("AUROC", "far"),
         "ID_Accuracy": cell("ACC", "near", "far"),
-        "Outlier_Data": "No",
+        "Outlier_Data": "Yes" if method["auxiliary"] else "No",
         "Arch": f"{networks} ({modalities})" if networks and modalities else networks or modalities,
         "Additional_Description": ", ".join(
-            [*said, *(_detail(name, method[name]) for name in differing if method[name])]
+            [*said, *(_detail(name, method[name]) for name in (*differing, *APART) if method[name])]
         ),
     }

@@ -26,7 +26,7 @@ from ..files.paths import resolve_inside
 from ..files.text import parse_json
 from ..machine import describe_machine
 from ..version import __version__
-from ..vocabulary import FIT_SETS, METRICS, SETTINGS, SOURCES, TRACKS
+from ..vocabulary import APART, FIT_SETS, METRICS, SETTINGS, SOURCES, TRACKS
 from . import schema
 from .claims import check_multiood_claim
 
@@ -51,15 +51,20 @@ class ResultRecord:
         benchmark: e.g. ``"htad_4_3"``.
         partition: which class partition of the benchmark, e.g. ``"0"``.
         track: ``"multiood"``, ``"grouped"``, ``"demo"`` or ``"own"``; tracks never mix.
+        condition: None for clean test sets, or what was done to them: ``kind``, ``modalities``, ``severity`` (a
+            number, or the name of a variant), ``level`` (``"embedding"`` or ``"input"``), ``applied_to`` (``"id"``,
+            ``"ood"`` or ``"both"``) and ``seed``.
         setting: ``"near"`` or ``"far"``; on track ``own`` None where it was not stated, as the next three.
         id_set: name of the ID set.
         ood_set: name of the OOD set.
+        csid: names of the covariate-shifted ID sets that count as ID beside the ID test set (full-spectrum evaluation).
         modalities: in order.
         networks: modality → network, or one name.
         training: name of the training method.
         protocol: ``"multiood-code"``, ``"multiood-paper"`` or None where the training has none.
         synthesis: outlier synthesis, or None.
         discrepancy: or None.
+        auxiliary: ``{"name", "digest"}`` of the outlier data that training used, or None.
         postprocessor: name of the score.
         parameters: its parameters.
         parameters_from: ``"preset"``, ``"given"`` (at least one was set) or ``"searched"`` (on validation data);
@@ -82,7 +87,7 @@ class ResultRecord:
         package_version: of this package.
         date: ISO 8601.
         source: ``"published"`` or ``"reproduced"``.
-        schema_version: 4.
+        schema_version: 5.
 
     Raises:
         UserError: naming the field that is wrong.
@@ -96,12 +101,15 @@ class ResultRecord:
     setting: Annotated[str | None, schema.shape(Literal[(*SETTINGS, None)])]
     id_set: Text
     ood_set: Text
+    csid: Annotated[Sequence[str], schema.shape(schema.Sets)] = field(default_factory=list)
+    condition: Annotated[Mapping[str, Any] | None, schema.shape(schema.Condition | None)] = None
     modalities: Annotated[Sequence[str] | None, schema.shape(schema.Modalities | None)]
     networks: Annotated[Mapping[str, Any] | str | None, schema.shape(schema.Networks | None)]
     training: Text | None
     protocol: Text | None
     synthesis: Text | None
     discrepancy: Text | None
+    auxiliary: Annotated[Mapping[str, str | None] | None, schema.shape(schema.Auxiliary | None)] = None
     postprocessor: Text
     parameters: Annotated[Mapping[str, Any], schema.shape(schema.Plain)]
     parameters_from: Annotated[str | None, schema.shape(Literal["preset", "given", "searched", None])] = None
@@ -179,12 +187,20 @@ class ResultRecord:
 
     @property
     def file_name(self) -> str:
-        """``<postprocessor>@<ood_set>.record.json``; all but letters, digits and ``_.-~`` as %XX."""
-        name = f"{quote(self.postprocessor, safe='')}@{quote(self.ood_set, safe='')}{SUFFIX}"
+        """``<postprocessor>@<ood_set>.record.json``; all but letters, digits and ``_.-~`` as %XX.
+
+        Covariate-shifted sets and a condition follow the OOD set.
+        """
+        condition = dict(self.condition or {})
+        parts = [self.postprocessor, self.ood_set, "~".join(["csid", *self.csid] if self.csid else [])]
+        parts += (
+            ["~".join(map(str, (*condition.pop("modalities"), *condition.values())))] if condition else []
+        )
+        name = "@".join(quote(part, safe="") for part in parts if part) + SUFFIX
         return f"%2E{name[1:]}" if name.startswith(".") else name  # hidden files are no records
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the record in one step, replacing an earlier one of this postprocessor and OOD set.
+        """Write the record in one step, replacing an earlier one of this postprocessor, OOD set and condition.
 
         Returns:
             The path of the file.
@@ -267,7 +283,17 @@ def load_records(folder: str | os.PathLike[str]) -> list[ResultRecord]:
 
 
 _ORDER = ("track", "setting", "benchmark", "partition", "ood_set", "training", "postprocessor", "run_id")
-_SAME = ("run_id", "partition", "setting", "ood_set", "training", "modalities", "seed", "postprocessor")
+_SAME = (
+    "run_id",
+    "partition",
+    "setting",
+    "ood_set",
+    "training",
+    "modalities",
+    "seed",
+    "postprocessor",
+    *APART,
+)
 _SAME_SCORE = ("parameters", "preset", "fit_on", "engine", "source", "benchmark", "networks")
 
 

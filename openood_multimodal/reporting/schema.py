@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -24,9 +24,9 @@ from typing_extensions import TypedDict
 
 from ..errors import UserError
 from ..naming import did_you_mean
-from ..vocabulary import METRICS
+from ..vocabulary import APPLY_TO, LEVELS, METRICS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 DIGEST_NAMES = ("manifest", "training", "checkpoint", "store", "config", "inputs", "scores")
 BOUNDS = ("value", "ci_low", "ci_high")
@@ -57,10 +57,20 @@ def _add_environment(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "environment": {}}  # version 3 didn't keep it
 
 
+def _add_what_was_done_to_the_data(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **record,
+        "condition": None,
+        "csid": [],
+        "auxiliary": None,
+    }  # version 4 knew clean test sets alone
+
+
 MIGRATIONS: dict[int, Migration] = {
     1: _add_unseen_recordings,
     2: _add_what_own_results_need,
     3: _add_environment,
+    4: _add_what_was_done_to_the_data,
 }
 """Version → function that takes a record's JSON object of that version and returns one of the next."""
 
@@ -169,7 +179,17 @@ def _date(value: str) -> str:
 
 def _distinct(value: list[str]) -> list[str]:
     if not value or len(set(value)) != len(value):
-        raise ValueError("must name at least one modality and none twice")
+        raise ValueError("must hold at least one name and none twice")
+    return value
+
+
+def _none_twice(value: list[str]) -> list[str]:
+    return _distinct(value) if value else value
+
+
+def _severity(value: Any) -> Any:
+    if isinstance(value, bool) or not (value is None or isinstance(value, (int, float, str))):
+        raise ValueError("must be a number, a text or null")
     return value
 
 
@@ -200,6 +220,7 @@ Text = Annotated[str, Field(pattern=r"\S")]
 Date = Annotated[Text, AfterValidator(_date)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Modalities = Annotated[list[Text], AfterValidator(_distinct)]
+Sets = Annotated[list[Text], AfterValidator(_none_twice)]
 Plain = dict[str, JsonValue]
 Networks = Text | Plain
 NotNegative = Annotated[int, Field(ge=0)]
@@ -251,8 +272,30 @@ class Digests(TypedDict):
     scores: Text | None
 
 
+@with_config(EXACT)
+class Condition(TypedDict):
+    """What was done to test samples before they were scored."""
+
+    kind: Text
+    modalities: Modalities
+    severity: Annotated[JsonValue, AfterValidator(_severity)]
+    level: Annotated[str, shape(Literal[LEVELS])]
+    applied_to: Annotated[str, shape(Literal[APPLY_TO])]
+    seed: NotNegative
+
+
+@with_config(EXACT)
+class Auxiliary(TypedDict):
+    """Outlier data that training used beside the ID training set."""
+
+    name: Text
+    digest: Text | None
+
+
 KEYS: dict[str, Sequence[str]] = {
     "engine": ("name", "version"),
     "digests": DIGEST_NAMES,
     "unseen_recordings": ("metrics", "n_id", "n_ood"),
+    "condition": ("kind", "modalities", "severity", "level", "applied_to", "seed"),
+    "auxiliary": ("name", "digest"),
 }

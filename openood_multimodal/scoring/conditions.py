@@ -14,6 +14,7 @@ from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
 from ..linalg.rows import Floats, feature_blocks
 from ..naming import did_you_mean
+from ..vocabulary import APPLY_TO
 
 CLEAN = "clean"
 VALUES = {"missing": ("zero", "mean"), "noise": ("1", "2", "3", "4", "5"), "swap": ("other", "same")}
@@ -21,9 +22,6 @@ VALUES = {"missing": ("zero", "mean"), "noise": ("1", "2", "3", "4", "5"), "swap
 
 NOISE = {1: 0.25, 2: 0.5, 3: 1.0, 4: 2.0, 5: 4.0}
 """Severity → standard deviation of the noise, in standard deviations of the column on the training set."""
-
-APPLY_TO = ("both", "id", "ood")
-"""Sets that a condition is applied to: ID test and OOD, ID test alone, OOD alone."""
 
 _FORM = re.compile(r"(?P<kind>[a-z]+):(?P<modalities>[^=:]+)(?:=(?P<value>[^=]+))?")
 

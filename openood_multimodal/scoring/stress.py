@@ -71,7 +71,7 @@ class Stressed:
 
     Attributes:
         condition: its text.
-        applied_to: one of `conditions.APPLY_TO`.
+        applied_to: one of `vocabulary.APPLY_TO`.
         found: metrics.
     """
 

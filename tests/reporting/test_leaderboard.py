@@ -65,6 +65,12 @@ def record(auroc=0.8, fpr=0.4, acc=0.9, **changes):
     return ResultRecord(**fields)
 
 
+CONDITION = {
+    **{"kind": "noise", "modalities": ["a"], "severity": 3, "level": "embedding"},
+    **{"applied_to": "both", "seed": 0},
+}
+
+
 def published(**changes):
     metrics = {"AUROC": {"value": 0.9, "ci_low": None, "ci_high": None}}
     return record(
@@ -158,6 +164,9 @@ def test_intervals_are_the_mean_of_the_runs_intervals():
         {"track": "grouped"},
         {"setting": "far"},
         {"training": "mine"},
+        {"condition": CONDITION},
+        {"csid": ["cartoon"]},
+        {"auxiliary": {"name": "ucf", "digest": None}},
     ],
 )
 def test_what_differs_is_another_row(change):
@@ -166,6 +175,44 @@ def test_what_differs_is_another_row(change):
     cells = csv_rows(board.csv())
     different = [name for name in cells[0] if cells[0][name] != cells[1][name]]
     assert set(different) & set(change), different
+
+
+def test_conditions_shifted_sets_and_auxiliary_data_are_ranked_apart():
+    changes = [
+        {},
+        {"condition": CONDITION},
+        {"condition": {**CONDITION, "applied_to": "id"}},
+        {"csid": ["cartoon"]},
+        {"auxiliary": {"name": "ucf", "digest": "d" * 64}},
+    ]
+    records = [
+        record(auroc=0.9 - 0.1 * worse - 0.05 * place, training=training, **change)
+        for place, change in enumerate(changes)
+        for worse, training in enumerate(("a2d", "mine"))
+    ]
+    board = make_boards(records)["bench"]
+    assert sorted((row.rank, row.rank_all) for row in board.rows) == [(1, 1)] * 5 + [(2, 2)] * 5
+    cells = csv_rows(board.csv())
+    assert list(cells[0])[4:9] == ["ood_set", "csid", "condition", "auxiliary", "modalities"]
+    assert {cell["condition"] for cell in cells} == {
+        "",
+        "noise:a=3, embedding, both",
+        "noise:a=3, embedding, id",
+    }
+    page = board.markdown()
+    assert page.count("\n### ") == 5
+    assert "auxiliary outlier data ucf" in page
+    assert "full spectrum with cartoon" in page
+    plain = make_boards(records[:2])["bench"]
+    assert not {"csid", "condition", "auxiliary"} & set(csv_rows(plain.csv())[0])
+    assert "condition" not in plain.markdown()
+
+
+def test_draws_of_one_condition_are_averaged_as_seeds_are(tmp_path):
+    for draw in (0, 1, 2):
+        record(auroc=0.5 + draw / 10, condition={**CONDITION, "seed": draw}).write(tmp_path)
+    (row,) = make_boards(collect([tmp_path], published=False).records)["bench"].rows
+    assert (row.means["AUROC"], row.n_seeds, row.n_runs) == (pytest.approx(60), 3, 3)
 
 
 def test_networks_of_the_modalities_are_named_in_their_order():

@@ -92,6 +92,10 @@ def test_a_missing_field_is_named(name):
         ResultRecord.from_json(raw, "somewhere.json")
 
 
+CONDITION = {
+    **{"kind": "noise", "modalities": ["audio"], "severity": 3, "level": "embedding"},
+    **{"applied_to": "both", "seed": 0},
+}
 HALF = {"value": 0.5, "ci_low": None, "ci_high": None}
 WRONG = {
     "unseen_recordings": [
@@ -102,6 +106,19 @@ WRONG = {
         {"metrics": {"AUROC": HALF}, "n_id": -1, "n_ood": 1},
         {"metrics": {"AUROC": HALF}, "n_id": 1, "n_ood": 1, "more": 1},
     ],
+    "csid": [None, "a", ["a", "a"], [""], [1]],
+    "condition": [
+        *(
+            "clean",
+            {},
+            {**CONDITION, "kind": ""},
+            {**CONDITION, "modalities": []},
+            {**CONDITION, "level": "x"},
+        ),
+        *({**CONDITION, "applied_to": "test"}, {**CONDITION, "seed": -1}, {**CONDITION, "severity": True}),
+        *({**CONDITION, "severity": [1]}, {**CONDITION, "more": 1}),
+    ],
+    "auxiliary": ["imagenet", {}, {"name": "", "digest": None}, {"name": "a"}, {"name": "a", "digest": 1}],
     "schema_version": ["1", 0, schema.SCHEMA_VERSION + 1, None, True],
     "run_id": ["", "  ", 3, None],
     "benchmark": ["", None],
@@ -205,7 +222,7 @@ def test_metrics_may_lack_only_where_published():
         ('{"a": -Infinity}', "contains -Infinity"),
         ('{"a": 1, "a": 2}', "'a' is set twice"),
         ("[" * 100_000, "nested too deeply|not valid JSON"),
-        ('{"schema_version": 99}', "99; this package reads 4: update"),
+        ('{"schema_version": 99}', "99; this package reads 5: update"),
         ('{"schema_version": 0}', "it can't be migrated"),
     ],
 )
@@ -228,6 +245,7 @@ def test_records_of_every_older_version_are_read(version, tmp_path):
     unseen = None if version == 1 else {"metrics": None, "n_id": 12, "n_ood": 50}
     assert record.unseen_recordings == unseen
     assert record.parameters_from == (None if version == 1 else "searched")
+    assert (record.condition, record.csid, record.auxiliary) == (None, [], None)
     record.write(tmp_path)
     assert load_records(tmp_path) == [record]
 
@@ -256,7 +274,16 @@ def test_track_own_may_name_any_benchmark(tmp_path, benchmark):
 
 def test_migration(monkeypatch):
     def from_zero(old):
-        kept = {k: v for k, v in old.items() if k not in ("score", "unseen_recordings", "parameters_from")}
+        added = (
+            "score",
+            "unseen_recordings",
+            "parameters_from",
+            "environment",
+            "csid",
+            "condition",
+            "auxiliary",
+        )
+        kept = {k: v for k, v in old.items() if k not in added}
         return {**kept, "postprocessor": old["score"]}
 
     monkeypatch.setitem(schema.MIGRATIONS, 0, from_zero)
@@ -295,10 +322,18 @@ def test_write_and_load(tmp_path):
 
 def test_file_names_are_safe_and_do_not_collide(tmp_path):
     pairs = [("a@b", "c"), ("a", "b@c"), ("../x", "y/z"), ("a", "é"), ("a", "..")]
-    paths = [ResultRecord(**fields(postprocessor=p, ood_set=s)).write(tmp_path) for p, s in pairs]
-    assert len(set(paths)) == len(pairs)
+    made = [ResultRecord(**fields(postprocessor=p, ood_set=s)) for p, s in pairs]
+    changes = [{}, {"seed": 1}, {"severity": None}, {"applied_to": "id"}, {"level": "input"}, {"kind": "a"}]
+    changes.append({"modalities": ["audio", "../x"]})
+    made += [ResultRecord(**fields(condition={**CONDITION, **change})) for change in changes]
+    made += [ResultRecord(**fields(csid=csid)) for csid in (["a"], ["a", "b"])]
+    paths = [record.write(tmp_path) for record in made]
+    assert len(set(paths)) == len(made)
+    assert load_records(tmp_path) == sorted(load_records(tmp_path), key=records._order)
+    assert len(load_records(tmp_path)) == len(made)
+    name = ResultRecord(**fields(condition=CONDITION, csid=["a"])).file_name
+    assert name == "knn@htad_ood@csid~a@audio~noise~3~embedding~both~0.record.json"
     assert all(path.parent == tmp_path for path in paths)
-    assert len(load_records(tmp_path)) == len(pairs)
 
 
 def test_the_same_result_twice_is_refused(tmp_path):
