@@ -87,6 +87,10 @@ samples, and outlier data used in training."""
 SOURCES: Final = ("published", "reproduced")
 """Where a record's metrics come from."""
 
+TIERS: Final = ("published", "self-reported", "verified", "re-scored")
+"""What backs a result, weakest first: a paper; a record alone; the scores of every sample, from which its metrics
+follow; embeddings, from which these scores follow."""
+
 PRESETS: Final = ("openood", "multiood")
 """Presets of postprocessor parameters."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..vocabulary import APART, METRICS, TABLE_METRICS
+from ..vocabulary import APART, METRICS, TABLE_METRICS, TIERS
 from .records import ResultRecord
 
 METHOD = (
@@ -81,14 +81,25 @@ def _networks(record: ResultRecord) -> str:
     return json.dumps(networks, sort_keys=True)
 
 
-def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
+def content_of(record: ResultRecord) -> str:
+    """Return what a record says, as text: all but its date and the package's version."""
+    fields = record.to_dict()
+    del fields["date"], fields["package_version"]
+    return json.dumps(fields, sort_keys=True)
+
+
+def records_frame(records: Iterable[ResultRecord], tiers: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return one row a record.
+
+    Args:
+        records: any.
+        tiers: `content_of` a record → its tier, for those that were verified.
 
     Returns:
         Columns: ``benchmark``, `METHOD` as text, ``ood_set``, ``partition``, ``seed`` and ``draw`` (the condition's
         seed; -1 for none), ``network`` (what tells trained networks apart: digest of the checkpoint, or the run),
         `METRICS` and `BOUNDS` in percent (NaN where unknown), ``n_id``, ``n_ood`` (None where unknown), ``notes`` (a
-        tuple).
+        tuple), ``split`` (a tuple of the manifest's digest, or of none), ``tier`` (its place in `TIERS`).
     """
     rows: list[dict[str, Any]] = []
     for record in records:
@@ -108,9 +119,13 @@ def records_frame(records: Iterable[ResultRecord]) -> pd.DataFrame:
                     percent(entry["ci_high"]),
                 )
         row |= {"n_id": record.n_id, "n_ood": record.n_ood, "notes": tuple(record.notes)}
+        unverified = "published" if record.source == "published" else "self-reported"
+        tier = tiers.get(content_of(record), unverified) if tiers else unverified
+        manifest = record.digests["manifest"]
+        row |= {"split": (manifest,) if manifest else (), "tier": TIERS.index(tier)}
         rows.append(row)
     columns = ("benchmark", *METHOD, "ood_set", "partition", "seed", "draw", "network", *METRICS, *BOUNDS)
-    frame = pd.DataFrame(rows, columns=[*columns, "n_id", "n_ood", "notes"])
+    frame = pd.DataFrame(rows, columns=[*columns, "n_id", "n_ood", "notes", "split", "tier"])
     return frame.astype(dict.fromkeys((*METRICS, *BOUNDS), float))
 
 

@@ -5,10 +5,9 @@ The same records give the same bytes, whatever their order and folders; nothing 
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +18,8 @@ from ..files import atomic, holding, listed, text_sha256
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, read_benchmark
 from ..version import __version__
-from ..vocabulary import APART, AVERAGE, METRICS, PAPER_METRICS
-from .aggregate import METHOD, method_of
+from ..vocabulary import APART, AVERAGE, METRICS, PAPER_METRICS, TIERS
+from .aggregate import METHOD, content_of, method_of
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
 from .leaderboard_rows import Row, rows_of
@@ -40,16 +39,27 @@ COLUMNS = (
     *(column for name in _METRICS for column in (name, f"{name}_std")),
     *("std_over", "n_partitions", "n_seeds", "n_runs"),
     *("AUROC_ci_low", "AUROC_ci_high", "FPR@95_ci_low", "FPR@95_ci_high"),
-    *("n_id", "n_ood", "notes"),
+    *("n_id", "n_ood", "split", "tier", "notes"),
 )
 """Columns of a leaderboard's CSV, percent; those of `APART` that any row has follow the OOD set."""
 
 
 class Collected(NamedTuple):
-    """Records for leaderboards, each result once, and how many were left out as synthetic."""
+    """Records for leaderboards, each result once.
+
+    Attributes:
+        records: sorted by content.
+        synthetic: how many were left out because their data is generated.
+        tiers: `aggregate.content_of` a record → its tier, of those that were verified.
+    """
 
     records: list[ResultRecord]
     synthetic: int
+    tiers: dict[str, str]
+
+
+TierOf = Callable[[Path, ResultRecord], str]
+"""The file of a record and the record → its tier; raises `UserError` for a record that its scores contradict."""
 
 
 @dataclass(frozen=True)
@@ -93,22 +103,33 @@ class Board:
             "files": {name: text_sha256(text) for name, text in self.files().items()},
             "rows": len(self.rows),
             "records": dict(sorted(self.counts.items())),
+            "tiers": dict(sorted(Counter(row.tier for row in self.rows).items())),
             "records_sha256": self.digest,
             "package_version": __version__,
         }
 
 
 def collect(
-    folders: Iterable[str | os.PathLike[str]], published: bool = True, synthetic: bool = False
+    folders: Iterable[str | os.PathLike[str]],
+    published: bool = True,
+    synthetic: bool = False,
+    tier_of: TierOf | None = None,
 ) -> Collected:
     """Read every ``*.record.json`` below ``folders``, and the published results.
 
     A result that is there twice counts once.  Records of generated data are left out, unless ``synthetic``.
 
+    Args:
+        folders: with records, at any depth.
+        published: whether the published results count.
+        synthetic: whether records of generated data count.
+        tier_of: derives the tier of a record (`pipelines.verify_results`); None: records are self-reported.
+
     Raises:
         UserError: naming the file, for a folder without records or a record that is not valid; naming both
-            files, for two that disagree about one result.
+            files, for two that disagree about one result; as ``tier_of``.
     """
+    tiers: dict[str, str] = {}
     found = [(f"published result {each.run_id}", each) for each in published_records()] if published else []
     for folder in folders:
         records = read_records(folder)
@@ -123,10 +144,13 @@ def collect(
                     f"{path}: field 'ood_set' may not be '{AVERAGE}', which names the mean over sets."
                 )
             found.append((str(path), record))
+            if tier_of is not None and record.source != "published":
+                content = content_of(record)
+                tiers[content] = max(tiers.get(content, TIERS[0]), tier_of(path, record), key=TIERS.index)
     generated = _generated({record.benchmark for _, record in found if record.source != "published"})
     made = [r for _, r in found if SYNTHETIC in r.notes or r.benchmark in generated] if not synthetic else []
     kept = [(where, r) for where, r in found if not any(r is each for each in made)]
-    return Collected(_each_once(kept), len({_content(record) for record in made}))
+    return Collected(_each_once(kept), len({content_of(record) for record in made}), tiers)
 
 
 def _generated(benchmarks: Collection[str]) -> set[str]:
@@ -147,7 +171,7 @@ def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
     by_run: dict[tuple[Any, ...], tuple[str, str, ResultRecord]] = {}
     for where, record in found:
         name = (record.source, record.run_id, record.setting, record.file_name)
-        content = _content(record)
+        content = content_of(record)
         there = by_run.setdefault(name, (content, where, record))
         if there[0] != content:
             raise UserError(
@@ -173,29 +197,24 @@ def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
     return [record for _, record in by_seed.values()]
 
 
-def _content(record: ResultRecord) -> str:
-    fields = record.to_dict()
-    del fields["date"], fields["package_version"]
-    return json.dumps(fields, sort_keys=True)
-
-
 def _figures(record: ResultRecord) -> tuple[Any, ...]:
     return record.metrics, record.n_id, record.n_ood, record.digests["manifest"]
 
 
-def make_boards(records: Iterable[ResultRecord]) -> dict[str, Board]:
+def make_boards(records: Iterable[ResultRecord], tiers: Mapping[str, str] | None = None) -> dict[str, Board]:
     """Return benchmark → its leaderboard, sorted by name.
 
     Args:
         records: each result once, as `collect` returns them.
+        tiers: likewise.
     """
     groups: dict[str, list[ResultRecord]] = defaultdict(list)
     for record in records:
         groups[record.benchmark].append(record)
     boards = {}
     for name, group in sorted(groups.items()):
-        rows, incomplete = rows_of(group)
-        contents = "\n".join(sorted(map(_content, group)))
+        rows, incomplete = rows_of(group, tiers)
+        contents = "\n".join(sorted(map(content_of, group)))
         boards[name] = Board(
             name,
             rows,
@@ -232,6 +251,7 @@ def build(
     folders: Iterable[str | os.PathLike[str]] = (),
     benchmarks: Collection[str] | None = None,
     published: bool = True,
+    tier_of: TierOf | None = None,
 ) -> Built:
     """Build leaderboards and write them: ``<benchmark>.csv``, ``<benchmark>.md``, and the index last.
 
@@ -244,6 +264,7 @@ def build(
         folders: with records.
         benchmarks: those to build; the others' files and index entries stay.
         published: whether the packaged published results count.
+        tier_of: as in `collect`.
 
     Raises:
         UserError: for records that can't be read or disagree, a benchmark whose files can't be called after it, or a
@@ -252,8 +273,8 @@ def build(
     root = Path(out)
     with holding(root):
         remove_leftovers(root)
-        collected = collect(folders, published)
-        boards = choose(make_boards(collected.records), benchmarks)
+        collected = collect(folders, published, tier_of=tier_of)
+        boards = choose(make_boards(collected.records, collected.tiers), benchmarks)
         before = read_index(root)
         index = {name: board.entry() for name, board in boards.items()}
         if benchmarks:
@@ -278,6 +299,8 @@ def _cells(benchmark: str, row: Row) -> dict[str, str]:
         "n_runs": str(row.n_runs) if ours else "",
         "n_id": _range(row.n_id),
         "n_ood": _range(row.n_ood),
+        "split": " ".join(digest[:12] for digest in row.splits),
+        "tier": row.tier,
         "notes": "; ".join(
             note if n == row.n_runs else f"{note} ({n} of {row.n_runs} runs)" for note, n in row.notes.items()
         ),

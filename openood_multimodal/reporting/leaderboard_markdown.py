@@ -39,7 +39,13 @@ PUBLISHED = (
     "OOD positive: so its authors' code computes it, and its figures are, but for a few slips, whole counts of ID "
     "test clips, although its text defines FPR@95 the other way round. See `leaderboard/published/README.md`."
 )
-REPRODUCED = "**reproduced**: from result records made with this package."
+TIERS = {
+    "published": PUBLISHED,
+    "self-reported": "**self-reported**: from result records made with this package; nothing else was checked.",
+    "verified": "**verified**: metrics and intervals were computed again from the scores of every sample.",
+    "re-scored": "**re-scored**: these scores, too, were computed again, from the embeddings and the head.",
+}
+"""Tier → what the page says of it.  A row of several runs has the weakest of theirs."""
 LEGEND = (
     "All figures are percentages; **bold** is the best of its column in a table. `#` is the rank by AUROC within "
     "the table (on the average, where there are several OOD sets); equal values share a rank.",
@@ -58,11 +64,10 @@ def markdown(name: str, rows: Sequence[Row], incomplete: Sequence[str]) -> str:
         rows: as `leaderboard_rows.rows_of` returns them.
         incomplete: lines about methods without an average.
     """
-    sources = {row.values["source"] for row in rows}
+    tiers = {row.tier for row in rows}
     legend = [
         *LEGEND,
-        *([PUBLISHED] if "published" in sources else []),
-        *([REPRODUCED] if "reproduced" in sources else []),
+        *(what for tier, what in TIERS.items() if tier in tiers),
     ]
     parts = [f"# Leaderboard: {text(name)}", "\n".join(f"- {line}" for line in legend)]
     for (track, setting, id_set), section in _grouped(rows, ("track", "setting", "id_set")):
@@ -182,7 +187,7 @@ def _origin(row: Row) -> dict[str, str]:
         runs = f"{row.n_runs} of {runs}"
     if row.values["source"] == "published":
         runs = ""
-    return {"runs": runs, "source": row.values["source"]}
+    return {"runs": runs, "tier": row.tier}
 
 
 def _needed_details(rows: Sequence[Row]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..vocabulary import APART, AVERAGE, METRICS, SETTINGS, TRACKS
+from ..vocabulary import APART, AVERAGE, METRICS, SETTINGS, TIERS, TRACKS
 from .aggregate import BOUNDS, INTERVALS, METHOD, RUN, Method, over_sets, records_frame, summarise
 from .records import ResultRecord
 
@@ -37,6 +37,8 @@ class Row:
         n_id: sizes of the ID set.
         n_ood: sizes of the OOD set.
         notes: note → runs that have it.
+        splits: digests of the splits' manifests, as far as they are known.
+        tier: the weakest tier of its results; see `TIERS`.
         rank: by AUROC, among rows that agree in `COMPARED`; None without AUROC.
         rank_all: the same, whatever the modalities and networks.
         average_rank: mean of ``rank`` over all single OOD sets; None where one is missing.
@@ -54,6 +56,8 @@ class Row:
     n_id: tuple[int, ...]
     n_ood: tuple[int, ...]
     notes: Mapping[str, int]
+    splits: tuple[str, ...]
+    tier: str
     rank: int | None = None
     rank_all: int | None = None
     average_rank: float | None = None
@@ -64,13 +68,16 @@ class Row:
         return tuple(self.values[name] for name in METHOD)
 
 
-def rows_of(records: Iterable[ResultRecord]) -> tuple[list[Row], list[str]]:
+def rows_of(
+    records: Iterable[ResultRecord], tiers: Mapping[str, str] | None = None
+) -> tuple[list[Row], list[str]]:
     """Return the ranked rows of one benchmark's records, and a line for each method without an average.
 
     Seeds are averaged within a partition first.  The average over OOD sets is taken for each run, if it has
     all the sets that any run of the same track, setting and ID set has; a printed one is taken as it is.
+    ``tiers`` are those of `records_frame`.
     """
-    frame = records_frame(records)
+    frame = records_frame(records, tiers)
     # an order of its own, so that that of the records can't change a digit
     frame = frame.sort_values([*RUN, "ood_set", *METRICS], kind="stable", ignore_index=True)
     averages, incomplete = _averages(frame)
@@ -92,10 +99,14 @@ def _averages(frame: pd.DataFrame) -> tuple[list[pd.DataFrame], list[str]]:
             continue
         runs = single.groupby(list(RUN), sort=False)
         averaged = over_sets(single, RUN, wanted)
-        notes = runs["notes"].agg(lambda each: tuple(sorted({note for notes in each for note in notes})))
+        notes, splits = (
+            runs[name].agg(lambda each: tuple(sorted({text for texts in each for text in texts})))
+            for name in ("notes", "split")
+        )
         n_id = runs["n_id"].first()
         # the sets share their ID samples, so bounds can't be averaged
-        averaged = averaged.assign(ood_set=AVERAGE, notes=notes, n_id=n_id, n_ood=None)
+        averaged = averaged.assign(ood_set=AVERAGE, notes=notes, n_id=n_id, n_ood=None, split=splits)
+        averaged = averaged.assign(tier=runs["tier"].min())
         found.append(averaged.reset_index())
         for run, sets in runs["ood_set"].agg(set).items():
             lacking[run[: len(METHOD)]].update(wanted - sets)
@@ -132,6 +143,8 @@ def _row(key: tuple[Any, ...], summary: Mapping[str, Any], results: pd.DataFrame
         n_id=_sizes(results["n_id"]),
         n_ood=_sizes(results["n_ood"]),
         notes=dict(sorted(Counter(note for notes in results["notes"] for note in set(notes)).items())),
+        splits=tuple(sorted({digest for digests in results["split"] for digest in digests})),
+        tier=TIERS[int(results["tier"].min())],
     )
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.files import atomic
+from openood_multimodal.reporting.aggregate import content_of
 from openood_multimodal.reporting.leaderboard import COLUMNS, build, choose, collect, make_boards
 from openood_multimodal.reporting.leaderboard_files import INDEX
 from openood_multimodal.reporting.leaderboard_rows import rows_of
@@ -126,6 +127,24 @@ def test_mean_and_std_are_over_partitions_after_seeds():
     assert row.means["AUROC"] != pytest.approx(100 * np.mean([0.8, 0.9, 0.7, 0.6, 0.75, 0.95]), abs=0.1)
     assert row.stds["AUROC"] == pytest.approx(np.std(per_partition, ddof=1), abs=1e-12)
     assert (row.std_over, len(row.partitions), row.n_seeds, row.n_runs) == ("partitions", 3, 4, 6)
+
+
+def test_a_row_has_the_weakest_tier_of_its_results_and_their_splits():
+    digests = [dict.fromkeys(DIGEST_NAMES) | {"manifest": letter * 64} for letter in "ab"]
+    both = [record(seed=seed, digests=each) for seed, each in enumerate(digests)]
+    (row,), _ = rows_of(both)
+    assert (row.tier, row.splits) == ("self-reported", ("a" * 64, "b" * 64))
+    for tiers, tier in (
+        (("verified", "re-scored"), "verified"),
+        (("verified", "self-reported"), "self-reported"),
+    ):
+        known = {content_of(each): name for each, name in zip(both, tiers, strict=True)}
+        board = make_boards(both, known)["bench"]
+        (cells,) = csv_rows(board.csv())
+        assert (cells["tier"], cells["split"]) == (tier, f"{'a' * 12} {'b' * 12}")
+        page = board.markdown()
+        assert f"| {tier} " in page
+        assert f"**{tier}**" in page
 
 
 def test_with_one_partition_the_std_is_over_seeds_and_one_run_has_none():
