@@ -54,10 +54,10 @@ def run_and_report(suite: dict[str, Any], overrides: list[str], options: argpars
     if getattr(options, "dry_run", False):
         print("\n".join(run.plan() for run in runs))
         return
-    count = len({(run.benchmark, run.modalities, run.training) for run in runs})
+    count = len({(run.benchmark, run.modalities, run.method) for run in runs})
     print(
-        f"{len(runs)} training runs ({count} settings x {suite['partitions']} partitions x {suite['seeds']} seeds) "
-        f"in {options.workers} processes, into {options.output_dir}",
+        f"{len(runs)} training runs ({count} settings x partitions x seeds) in {options.workers} processes, into "
+        f"{options.output_dir}",
         flush=True,
     )
     run_in_parallel(runs, options.workers)
@@ -133,13 +133,17 @@ def _suite(options: argparse.Namespace) -> dict[str, Any]:
         value = getattr(options, key)
         if value is not None:
             suite[key] = value
+            if key in ("partitions", "seeds", "evaluator"):  # hold for every entry
+                entries = [each for each in suite.get("runs") or () if isinstance(each, dict)]
+                for entry in entries:
+                    entry.pop(key, None)
     return suite
 
 
 def _report(runs: Sequence[SuiteRun], output_dir: Path) -> None:
     from ..reporting.benchmark import write_report
 
-    report = write_report([run.folder for run in runs], output_dir)
+    report = write_report({run.folder: run.variant for run in runs}, output_dir)
     print(f"\n{report.text}\n")
     print("Written:")
     for path in report.files:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from ..version import __version__
 from .digest import effective_config
 from .run import TRAINING, Command, Run, words_of
 from .state import FILE
-from .tables import flat
+from .tables import TableRow, flat
 
 SHARED_SECTIONS = (
     "data_root",
@@ -46,6 +46,7 @@ class SuiteRun(Run):
         benchmark: config of the benchmark below ``datasets/``, without ``.yml``: ``htad/htad_4_3``.
         training: a trainer's config below ``pipelines/train/``, without ``.yml``.
         partition: class partition.
+        variant: tells runs of the same training config apart; part of their folder.
         modalities: in the order of the concatenated embedding; empty for the benchmark's own choice.
         network: config of the network below ``networks/``.
         evaluator: ``near_ood`` or ``far_ood``; or both with a comma, from one extraction.
@@ -61,6 +62,7 @@ class SuiteRun(Run):
     training: str
     partition: int
     modalities: tuple[str, ...] = ()
+    variant: str = ""
     network: str = "mlp_fusion"
     evaluator: str = "near_ood"
     postprocessors: tuple[str, ...] = ("msp", "ebo", "mls")
@@ -78,20 +80,25 @@ class SuiteRun(Run):
         return tuple(part.strip() for part in self.evaluator.split(",") if part.strip())
 
     @property
+    def method(self) -> str:
+        """``<training>``, or ``<training>-<variant>``."""
+        return "-".join(filter(None, (self.training, self.variant)))
+
+    @property
     def name(self) -> str:
-        """``<benchmark>/<modalities>/<training>/p<partition>``."""
+        """``<benchmark>/<modalities>/<method>/p<partition>``."""
         return f"{self._cell.as_posix()}/p{self.partition}"
 
     @property
     def folder(self) -> Path:
-        """``<output>/<benchmark>/<modalities>/<training>/p<partition>_s<seed>``."""
+        """``<output>/<benchmark>/<modalities>/<method>/p<partition>_s<seed>``."""
         return Path(self.output, self._cell, f"p{self.partition}_s{self.seed}")
 
     @property
     def _cell(self) -> Path:
         which = "+".join(self.modalities) or "default"
         names = {self.benchmark.rpartition("/")[2]: "benchmark", which: "modalities"}
-        names |= dict.fromkeys(self.training.split("/"), "training")
+        names |= dict.fromkeys(self.method.split("/"), "training")
         return Path(*(file_name(*each) for each in names.items()))
 
     def training_command(self) -> Command:
@@ -145,6 +152,8 @@ class SuiteRun(Run):
         fields = asdict(self)
         del fields["output"], fields["keep_checkpoints"]
         fields["settings"] = fields.pop("overrides")  # as marks have always called them
+        if not self.variant:  # nor in the marks of runs made before there were variants
+            del fields["variant"]
         return fields
 
     def check(self) -> None:
@@ -196,14 +205,20 @@ def _manifest_digests(config: Mapping[str, Any]) -> list[str]:
 class SuiteEntry:
     """One entry of a suite's ``runs``: every training on every set of modalities.
 
-    Its ``postprocessors`` take the place of the suite's; its ``settings`` hold beside the suite's, which win.
+    A training is the name of a config, or a `TableRow`: with a variant, settings or postprocessors of its own.  What
+    else an entry names takes the place of the suite's; its ``settings`` hold beside the suite's, which win.
     """
 
     benchmark: str
-    trainings: list[str]
+    trainings: list[str | TableRow]
     modalities: list[list[str]] = field(default_factory=list)
-    postprocessors: list[str] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    partitions: int | None = None
+    seeds: int | None = None
+    network: str | None = None
+    evaluator: str | list[str] | None = None
+    postprocessors: list[str] | None = None
+    postprocessor_args: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -221,6 +236,39 @@ class Suite:
     settings: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
 
+    def runs_of(self, entry: SuiteEntry, output: str, keep_checkpoints: bool) -> list[SuiteRun]:
+        """Return the runs of one entry."""
+        own = {name: value for name in REPLACED if (value := getattr(entry, name)) not in (None, [])}
+        plan = replace(self, **own)
+        evaluator = plan.evaluator if isinstance(plan.evaluator, str) else ",".join(plan.evaluator)
+        rows = [TableRow(each) if isinstance(each, str) else each for each in entry.trainings]
+        return [
+            SuiteRun(
+                benchmark=entry.benchmark,
+                training=row.training,
+                variant=row.variant,
+                partition=partition,
+                seed=seed,
+                modalities=tuple(modalities),
+                network=plan.network,
+                evaluator=evaluator,
+                postprocessors=tuple(row.postprocessors or plan.postprocessors),
+                preset=plan.preset,
+                postprocessor_args=plan.postprocessor_args,
+                overrides={**flat(entry.settings), **flat(row.settings), **flat(plan.settings)},
+                output=output,
+                keep_checkpoints=keep_checkpoints,
+            )
+            for partition in range(plan.partitions)
+            for seed in range(plan.seeds)
+            for modalities in entry.modalities or [[]]
+            for row in rows
+        ]
+
+
+REPLACED = ("partitions", "seeds", "network", "evaluator", "postprocessors", "postprocessor_args")
+"""Fields of a suite that an entry may replace."""
+
 
 def plan_suite(
     suite: Mapping[str, Any], output: str | Path = "", keep_checkpoints: bool = False
@@ -237,35 +285,15 @@ def plan_suite(
             when there is nothing to run.
     """
     plan = bind(suite, Suite, where="suite", ignore=())
-    evaluator = plan.evaluator if isinstance(plan.evaluator, str) else ",".join(plan.evaluator)
-    runs = [
-        SuiteRun(
-            benchmark=entry.benchmark,
-            training=training,
-            partition=partition,
-            seed=seed,
-            modalities=tuple(modalities),
-            network=plan.network,
-            evaluator=evaluator,
-            postprocessors=tuple(entry.postprocessors or plan.postprocessors),
-            preset=plan.preset,
-            postprocessor_args=plan.postprocessor_args,
-            overrides=flat({**entry.settings, **plan.settings}),
-            output=str(output),
-            keep_checkpoints=keep_checkpoints,
-        )
-        for partition in range(plan.partitions)
-        for seed in range(plan.seeds)
-        for entry in plan.runs
-        for modalities in entry.modalities or [[]]
-        for training in entry.trainings
-    ]
+    runs = [run for entry in plan.runs for run in plan.runs_of(entry, str(output), keep_checkpoints)]
+    runs.sort(key=lambda run: (run.partition, run.seed))
     if not runs:
         raise UserError("nothing to run: no training methods, partitions or seeds.")
     twice = next((run for run, count in Counter(map(str, runs)).items() if count > 1), None)
     if twice is not None:
         raise UserError(
-            f"the run {twice} is asked for twice; name each benchmark, training and set of modalities once."
+            f"the run {twice} is asked for twice; name each benchmark, training and set of modalities once, or give a "
+            "training a variant."
         )
     return runs
 

@@ -213,7 +213,10 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired_differences(
-    frame: pd.DataFrame, comparisons: Sequence[tuple[str, str]] = COMPARISONS, column: str = "training"
+    frame: pd.DataFrame,
+    comparisons: Sequence[tuple[str, str]] = COMPARISONS,
+    column: str = "training",
+    one_partition: str = "",
 ) -> pd.DataFrame:
     """Return mean differences over partitions with 95 % t-intervals, for every pair and metric.
 
@@ -221,16 +224,18 @@ def paired_differences(
         frame: as `records_frame` returns it.
         comparisons: (value, reference value) pairs of ``column``; those that are absent are left out.
         column: what the pair differs in; all else in `CELL` is equal.
+        one_partition: ``"seeds"``: where there is one partition, the pairs are its seeds.
 
     Returns:
         Columns: the rest of `CELL`, ``<column>``, ``reference``, ``metric``, ``difference``, ``ci_low``,
-        ``ci_high`` (NaN with one partition), ``partitions``.
+        ``ci_high`` (NaN with one pair), ``partitions`` (how many pairs).
     """
-    partitions = means(frame, [*CELL, "partition"], TABLE_METRICS).reset_index()
     rest = [name for name in CELL if name != column]
     rows: list[dict[str, Any]] = []
-    for key, group in partitions.groupby(rest, sort=False):
-        by_value = {value: part.set_index("partition") for value, part in group.groupby(column, sort=False)}
+    for key, cell in frame.groupby(rest, sort=False):
+        unit = "seed" if one_partition == "seeds" and cell["partition"].nunique() == 1 else "partition"
+        group = means(cell, [column, unit], TABLE_METRICS).reset_index()
+        by_value = {value: part.set_index(unit) for value, part in group.groupby(column, sort=False)}
         for value, reference in comparisons:
             if value not in by_value or reference not in by_value:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
@@ -51,20 +51,43 @@ class Report(NamedTuple):
     files: list[Path]
 
 
-def write_report(folders: Iterable[Path], output_dir: Path) -> Report:
-    """Read the records below ``folders`` and write the benchmark's report into ``output_dir``.
+def suite_frame(folders: Mapping[Path, str]) -> pd.DataFrame:
+    """Return the records below a suite's folders as one frame.
+
+    Args:
+        folders: of a run → its variant: ``training`` becomes ``<training>-<variant>`` where it has one.
+
+    Returns:
+        As `aggregate.records_frame`; where both settings are there, ``benchmark`` says which one a row is of.
 
     Raises:
-        UserError: for a record that can't be read, or when there is none.
+        UserError: for a record that can't be read.
     """
-    frame = records_frame(record for folder in folders for record in load_records(folder))
-    if frame.empty:
-        raise UserError(f"there are no records below {output_dir}.")
+    found = [(record, variant) for folder, variant in folders.items() for record in load_records(folder)]
+    frame = records_frame(record for record, _ in found)
+    variants = pd.Series([f"-{variant}" if variant else "" for _, variant in found], dtype=object)
+    frame = frame.assign(training=frame["training"] + variants)
     if frame["setting"].nunique() > 1:  # near and far are never averaged
         frame["benchmark"] += " " + frame["setting"] + "-OOD"
         frame = frame.sort_values("setting", key=lambda column: column != "near", kind="stable")
     for name in APART:
         frame["benchmark"] += (f", {name} " + frame[name]).where(frame[name] != "", "")
+    return frame
+
+
+def write_report(folders: Mapping[Path, str], output_dir: Path) -> Report:
+    """Read the records below ``folders`` and write the benchmark's report into ``output_dir``.
+
+    Args:
+        folders: as `suite_frame` takes them.
+        output_dir: where the report goes.
+
+    Raises:
+        UserError: for a record that can't be read, or when there is none.
+    """
+    frame = suite_frame(folders)
+    if frame.empty:
+        raise UserError(f"there are no records below {output_dir}.")
     summaries = summary(frame)
     differences = paired_differences(pd.concat([frame, over_scores(frame)]))
     between_modalities = modality_differences(frame)

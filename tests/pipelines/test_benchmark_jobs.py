@@ -102,6 +102,51 @@ def test_mistakes_in_a_suite(change, message):
         plan_suite({**SUITE, **change})
 
 
+def test_entries_and_variants():
+    """An entry's own numbers take the place of the suite's, a training's own settings hold beside the entry's."""
+    rows = [
+        "a2d",
+        {
+            "training": "a2d",
+            "variant": "l1",
+            "settings": {"trainer.discrepancy": "l1"},
+            "postprocessors": ["msp"],
+        },
+    ]
+    settings = {"trainer": {"gamma": 2.0}}
+    entry = {
+        "benchmark": "x/y",
+        "trainings": rows,
+        "partitions": 1,
+        "seeds": 3,
+        "network": "own",
+        "settings": settings,
+    }
+    jobs = plan_suite({**SUITE, "runs": [entry, *SUITE["runs"]], "settings": {}})
+    own, others = [j for j in jobs if j.benchmark == "x/y"], [j for j in jobs if j.benchmark != "x/y"]
+    assert (len(own), len(others)) == (2 * 1 * 3, 2 * 2 * 1)
+    assert {j.network for j in own} == {"own"}
+    assert {j.network for j in others} == {"mlp_fusion"}
+    plain, variant = own[:2]
+    assert (plain.method, variant.method) == ("a2d", "a2d-l1")
+    assert str(variant) == os.path.join("y", "default", "a2d-l1", "p0_s0")
+    assert plain.overrides == {"trainer.gamma": "2.0"}
+    assert variant.overrides == {"trainer.gamma": "2.0", "trainer.discrepancy": "l1"}
+    assert (plain.postprocessors, variant.postprocessors) == (("ebo",), ("msp",))
+    assert variant.about()["variant"] == "l1"
+    assert "variant" not in plain.about()  # marks of older versions hold
+    assert [(j.partition, j.seed) for j in jobs] == sorted((j.partition, j.seed) for j in jobs)
+
+
+def test_counts_asked_for_hold_for_every_entry(tmp_path, cli):
+    suite = {**SUITE, "runs": [{**SUITE["runs"][0], "partitions": 4, "seeds": 4}]}
+    (tmp_path / "own.yml").write_text(json.dumps(suite))
+    words = ["--suite", str(tmp_path / "own.yml"), "--partitions", "1", "--seeds", "2", "--dry-run"]
+    done = cli(["benchmark", *words, "--output-dir", str(tmp_path / "out")])
+    assert done.code == 0
+    assert done.out.count("not begun") == 2 * 1 * 2
+
+
 def test_settings_of():
     words = ["--a.b", "1", "--c=x y", "--d", "p", "q", "--e", "-3"]
     assert settings_of(words) == {"a.b": "1", "c": "x y", "d": "p,q", "e": "-3"}

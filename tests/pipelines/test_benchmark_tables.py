@@ -97,6 +97,15 @@ def test_pairs_are_of_the_same_partition():
     assert paired_differences(frame({("a2d", "0"): [1.0]})).empty
 
 
+def test_seeds_are_the_pairs_of_one_partition():
+    one = {("multimodal_multihead", "0"): [80.0, 82.0, 84.0], ("a2d", "0"): [81.0, 84.0, 87.0]}
+    row = paired_differences(frame(one), one_partition="seeds").iloc[0]
+    assert (row["difference"], row["partitions"]) == (2.0, 3)  # 1, 2, 3: deviation 1
+    assert row["ci_high"] == pytest.approx(2 + 4.302653 / math.sqrt(3), abs=1e-5)
+    several = paired_differences(frame(), one_partition="seeds")
+    pd.testing.assert_frame_equal(several, paired_differences(frame()))
+
+
 def test_other_columns_can_be_paired():
     data = pd.concat([frame(), frame({key: [v - 2 for v in vs] for key, vs in VALUES.items()}, "msp")])
     found = paired_differences(data, [("ebo", "msp")], column="postprocessor")

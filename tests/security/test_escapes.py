@@ -133,7 +133,7 @@ def test_benchmark_reports(tmp_path, attack):
             "modalities": [ATTACKS[attack]],
         }
         path.write_text(json.dumps(record))
-    report = write_report([folder], tmp_path / "out")
+    report = write_report({folder: ""}, tmp_path / "out")
     assert not UNSEEN.search(report.text.replace("\n", ""))
     check_markdown((tmp_path / "out" / "leaderboard.md").read_text())
     for table in (tmp_path / "out").glob("*.csv"):
