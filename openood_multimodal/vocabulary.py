@@ -29,6 +29,12 @@ OOD_VAL: Final = "ood_val"
 LOADER_GROUPS: Final = {OOD_VAL: "val", NEAR: NEAR, FAR: FAR}
 """Group → its key in OpenOOD's ``ood_dataset`` section, in OOD loaders and in a benchmark's ``ood_sets``."""
 
+AUXILIARY: Final = "auxiliary"
+"""Outliers to train with: a section of ``dataset``, and a part of a benchmark's classes."""
+
+BENCHMARK_GROUPS: Final = {**LOADER_GROUPS, AUXILIARY: AUXILIARY}
+"""Group → its key in a benchmark's ``ood_sets``: those of configs, and auxiliary outliers."""
+
 FILE_GROUPS: Final = {NEAR: NEAR, FAR: FAR, OOD_VAL: "oodval"}
 """Group → how file names of manifests, and keys of split cards, begin: ``nearood_<set>.csv``."""
 

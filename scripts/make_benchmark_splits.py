@@ -27,6 +27,7 @@ from openood_multimodal.files.atomic import write_text
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmark_splits"
 SEED = 20240  # of every draw of partitions
+PARTS = ("id", "ood", "ood_val")
 MFEAT_WIDTHS = {"fou": 76, "fac": 216, "kar": 64, "pix": 240, "zer": 47, "mor": 6}
 
 HTAD: dict[str, Any] = {
@@ -159,35 +160,78 @@ SYNTHETIC: dict[str, Any] = {
 }
 
 
+def _with_auxiliary(template: dict[str, Any], name: str, description: str) -> dict[str, Any]:
+    """Return a benchmark of the same data, in which some unknown classes are outliers to train with."""
+    (near,) = template["ood_sets"]["nearood"]
+    return {
+        **template,
+        "name": name,
+        "description": description,
+        "ood_sets": {
+            **template["ood_sets"],
+            "auxiliary": {f"{near[:-4]}_auxiliary": {"partition": "auxiliary"}},
+        },
+        "split": {
+            **template["split"],
+            "description": template["split"]["description"].replace(
+                "OOD: all rows of the unseen classes.",
+                "OOD, and auxiliary outliers to train with: all rows of their classes.",
+            ),
+        },
+    }
+
+
+HTAD_AUXILIARY = _with_auxiliary(
+    HTAD,
+    "htad_4_2_1",
+    "HTAD home activities, as htad_4_3, for training with auxiliary outliers: four of seven activities are "
+    "in-distribution, two near-OOD, and one gives outliers to train with; 40 of the 105 choices.",
+)
+MFEAT_AUXILIARY = _with_auxiliary(
+    MFEAT,
+    "mfeat_5_3_2",
+    "UCI multiple features, as mfeat_5_5, for training with auxiliary outliers: five digits are in-distribution, "
+    "three near-OOD, and two give outliers to train with; 40 of the 2520 choices.",
+)
+
+
 def build() -> dict[str, dict[str, Any]]:
     """Return name → content of every benchmark file, in the order of its keys."""
-    return {content["name"]: content for content in (_htad(), _mfeat(), _synthetic())}
+    auxiliary = ("id", "ood", "auxiliary")
+    contents = (
+        _htad(HTAD, [4, 3], 35),
+        _htad(HTAD_AUXILIARY, [4, 2, 1], 40, auxiliary),
+        _mfeat(MFEAT, [5, 5], 40),
+        _mfeat(MFEAT_AUXILIARY, [5, 3, 2], 40, auxiliary),
+        _finished(SYNTHETIC, SYNTHETIC["classes"], [6, 3, 2], 8),
+    )
+    return {content["name"]: content for content in contents}
 
 
-def _htad() -> dict[str, Any]:
+def _htad(
+    template: dict[str, Any], sizes: list[int], count: int, parts: tuple[str, ...] = PARTS
+) -> dict[str, Any]:
     path = find_file(_source(HTAD), htad.FILE)
     class_names = read_csv(Stamped.of(path), (1,), (0,)).texts[0].tolist()
     runs: dict[str, list[int]] = {}
-    for (_, name), count in Counter(
+    for (_, name), rows in Counter(
         zip(contiguous_runs(class_names).tolist(), class_names, strict=True)
     ).items():
-        runs.setdefault(name, []).append(count)
+        runs.setdefault(name, []).append(rows)
     classes = dict(Counter(class_names))
-    return _finished(HTAD, classes, [4, 3], 35, {htad.FILE: _digest(path)}, runs)
+    return _finished(template, classes, sizes, count, {htad.FILE: _digest(path)}, runs, parts)
 
 
-def _mfeat() -> dict[str, Any]:
+def _mfeat(
+    template: dict[str, Any], sizes: list[int], count: int, parts: tuple[str, ...] = PARTS
+) -> dict[str, Any]:
     digests = {}
     for relative in mfeat.files(list(MFEAT_WIDTHS)):
         path = find_file(_source(MFEAT), relative)
         digests[relative] = _digest(path)
     last = len(read_header(Stamped.of(path))) - 1
     classes = dict(Counter(read_csv(Stamped.of(path), (0,), (last,)).texts[last].tolist()))
-    return _finished(MFEAT, classes, [5, 5], 40, digests)
-
-
-def _synthetic() -> dict[str, Any]:
-    return _finished(SYNTHETIC, SYNTHETIC["classes"], [6, 3, 2], 8)
+    return _finished(template, classes, sizes, count, digests, parts=parts)
 
 
 def _finished(
@@ -197,6 +241,7 @@ def _finished(
     count: int,
     digests: dict[str, str] | None = None,
     groups: dict[str, list[int]] | None = None,
+    parts: tuple[str, ...] = PARTS,
 ) -> dict[str, Any]:
     content = dict(template)
     if digests:
@@ -209,8 +254,7 @@ def _finished(
     content["partition_seed"] = SEED
     drawn = draw_partitions(list(classes), sizes, count, SEED)
     content["partitions"] = [
-        {part: list(names) for part, names in zip(("id", "ood", "ood_val"), parts, strict=False)}
-        for parts in drawn
+        {part: list(names) for part, names in zip(parts, choice, strict=False)} for choice in drawn
     ]
     return content
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 
 from ..config import bind
 from ..errors import MissingPackageError, UserError
+from ..files import bytes_sha256
 from ..files.paths import resolve_inside
 from .batch import ModalityBatch
 from .collate import Collated
@@ -300,6 +301,31 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
     def explain(self, row: int) -> str:
         """Return a sentence to be added to the error that ends a run at this row; "" for none."""
         return ""
+
+    def content_digest(self, row: int) -> str:
+        """Return the SHA-256 of a row's content, whatever its name: of all that `load` gives.
+
+        Raises:
+            UserError: when the row can't be read.
+        """
+        with self.naming(row):
+            values = self.sample(row)
+        return bytes_sha256(
+            b"".join(f"{name} ".encode() + each.numpy().tobytes() for name, each in values.items())
+        )
+
+    def content_hint(self, row: int) -> Hashable:
+        """Return something cheap that rows of the same content have in common; nothing here, so that all are read."""
+        return None
+
+    def place(self, row: int) -> Hashable:
+        """Return where a row is: the folder, its cells and its span."""
+        cells = tuple((name, column[row]) for name, column in sorted(self.manifest.files.items()))
+        return self.root, cells, self.span(row)
+
+    def span(self, row: int) -> str:
+        """Return the seconds between which a row lies in its files, as text; ``nan nan`` for all of them."""
+        return f"{self.manifest.starts[row]} {self.manifest.stops[row]}"
 
     def check_labels(self) -> None:
         """Refuse a label outside the classes.

@@ -32,6 +32,17 @@ class ModalityBatch(dict[str, Tensor]):
         """Return a new batch with ``function`` applied to every modality's tensor."""
         return type(self)((name, function(tensor)) for name, tensor in self.items())
 
+    def map_with(
+        self, other: Mapping[str, Tensor], function: Callable[[Tensor, Tensor], Tensor]
+    ) -> ModalityBatch:
+        """Return a new batch with ``function`` applied to every modality's tensor and the other batch's.
+
+        Raises:
+            UserError: when the other batch lacks a modality.
+        """
+        there = ModalityBatch(other).select(self)
+        return type(self)((name, function(tensor, there[name])) for name, tensor in self.items())
+
     def select(self, modalities: Iterable[str]) -> ModalityBatch:
         """Return the batch of these modalities only, in the order given.
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from ..errors import UserError
 from ..naming import did_you_mean
-from ..vocabulary import LOADER_GROUPS, SETTINGS
+from ..vocabulary import BENCHMARK_GROUPS, SETTINGS
 from .benchmark_files import available, check_track, check_words, load_described
 
 SPLIT_RULES = ("grouped_runs", "ordered_rows")
+PARTS = ("ood", "ood_val", "auxiliary")
+"""Parts of a partition that OOD sets may be made of."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class Partition:
         id: in-distribution classes; a class's place is its label.
         ood: classes of the near-OOD set.
         ood_val: classes of the validation OOD set, if there is one.
+        auxiliary: classes of outliers to train with, if there are any.
     """
 
     id: tuple[str, ...]
     ood: tuple[str, ...]
     ood_val: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class OODSet:
     """Rows of an OOD set: all rows of these classes.  One of the two is given.
 
     Attributes:
-        partition: part of the partition that names the classes, ``ood`` or ``ood_val``; or empty.
+        partition: part of the partition that names the classes, ``ood``, ``ood_val`` or ``auxiliary``; or empty.
         classes: classes that no partition holds.
     """
 
@@ -105,7 +109,7 @@ class Benchmark:
         classes: class → number of rows, in source order.
         extra_classes: classes outside every partition (far OOD) → number of rows.
         groups: class → rows of each of its recordings, or empty.
-        ood_sets: group (``val``, ``nearood``, ``farood``) → set → its rows.
+        ood_sets: group (``val``, ``nearood``, ``farood``, ``auxiliary``) → set → its rows.
         split: how in-distribution rows are divided.
         partition_seed: seed of the partitions' draw.
         partitions: all class partitions.
@@ -216,7 +220,7 @@ def _validate(benchmark: Benchmark, where: str) -> None:
         where,
         (benchmark.split.rule, SPLIT_RULES, "split.rule"),
         *((setting, SETTINGS, "settings") for setting in benchmark.settings),
-        *((group, tuple(LOADER_GROUPS.values()), "ood_sets") for group in benchmark.ood_sets),
+        *((group, tuple(BENCHMARK_GROUPS.values()), "ood_sets") for group in benchmark.ood_sets),
     )
     for name, sizes in benchmark.groups.items():
         if sum(sizes) != benchmark.classes.get(name):
@@ -259,8 +263,8 @@ def _validate_partition(benchmark: Benchmark, partition: Partition, where: str) 
 def _validate_ood_set(benchmark: Benchmark, rows: OODSet, where: str) -> None:
     if bool(rows.partition) == bool(rows.classes):
         raise UserError(f"{where}: give either 'partition' or 'classes'.")
-    if rows.partition and rows.partition not in ("ood", "ood_val"):
-        raise UserError(f"{where}: partition '{rows.partition}' must be 'ood' or 'ood_val'.")
+    if rows.partition and rows.partition not in PARTS:
+        raise UserError(f"{where}: partition '{rows.partition}' must be one of {', '.join(PARTS)}.")
     for name in rows.classes:
         if name not in benchmark.extra_classes:
             raise UserError(

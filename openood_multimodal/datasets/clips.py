@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,11 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from ..errors import UserError
+from ..files import file_sha256, text_sha256
 from ..registry import DATASETS, PREPROCESSORS
 from .base import BrokenClipError, ClipError, ClipRequest, MultimodalDataset
 from .batch import ModalityBatch
+from .cells import FRAME_NAME
 from .clip_benchmarks import available_clip_benchmarks
 from .clip_files import ClipFiles, ClipLoader, explain_absent, files_of, is_clip_loader
 from .manifest import Manifest
@@ -127,9 +131,45 @@ class MultimodalClipDataset(MultimodalDataset):
         if remarks:
             self._remarks.add(row, self.manifest.clips[row], "; ".join(remarks))
 
+    def content_digest(self, row: int) -> str:
+        """Return the SHA-256 of a clip's files and span; of a folder of frames, of its first and last one.
+
+        Raises:
+            BrokenClipError: when a file can't be read.
+        """
+        with self.naming(row):
+            return text_sha256("\n".join([*map(_file_digest, self._paths(row)), self.span(row)]))
+
+    def content_hint(self, row: int) -> Hashable:
+        """Return the sizes of a clip's files, and its span: a file is read only where another is as large."""
+        sizes = tuple(path.stat().st_size if path.is_file() else -1 for path in self._paths(row))
+        return sizes, self.span(row)
+
+    def _paths(self, row: int) -> list[Path]:
+        """Return the files of a clip in the order of its modalities, each once."""
+        paths = []
+        for _, files in sorted(self.files(row).modalities.items()):
+            if files.frames is not None:
+                paths += [files.path / FRAME_NAME.format(number) for number in files.frames]
+            else:
+                paths += [path for path in (files.path, files.y) if path is not None]
+        return paths
+
     def explain(self, row: int) -> str:
         """Return what is there instead of a file that is missing."""
         return explain_absent(self.files(row), self.root)
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return _digest_of(path, path.stat().st_mtime_ns)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}.") from error
+
+
+@lru_cache(maxsize=4096)
+def _digest_of(path: Path, changed: int) -> str:
+    return file_sha256(path)  # many clips may be spans of one file
 
 
 def _batch_tensor(count: int, shape: Sequence[int]) -> Tensor:

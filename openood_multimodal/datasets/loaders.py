@@ -30,16 +30,33 @@ def build_loaders(config: Mapping[str, Any], training: bool) -> dict[str, DataLo
     loaders: dict[str, DataLoader[Any]] = {}
     for split in section["split_names"]:
         part = section[file_name(str(split), "split")]
-        dataset = _build_dataset(
-            part["dataset_class"],
-            f"{section['name']}_{split}",
-            part,
-            section["num_classes"],
-            _build_preprocessor(config, split if training else "test"),
-        )
+        dataset, options = build_split(config, split, split if training else "test", training)
         shuffle = bool(training and part.get("shuffle"))
-        loaders[split] = _Loader(dataset, part["batch_size"], shuffle, **_options(config, section, training))
+        loaders[split] = _Loader(dataset, part["batch_size"], shuffle, **options)
     return loaders
+
+
+def build_split(
+    config: Mapping[str, Any], split: str, seen_as: str = "train", persistent: bool = False
+) -> tuple[Dataset[Any], dict[str, Any]]:
+    """Return the dataset of one section of ``config["dataset"]``, and the options of a loader of it.
+
+    Args:
+        config: as `build_loaders` takes it.
+        split: the section's name.
+        seen_as: the split whose preprocessing it gets.
+        persistent: whether workers outlive an epoch.
+    """
+    section = config["dataset"]
+    part = section[split]
+    dataset = _build_dataset(
+        part["dataset_class"],
+        f"{section['name']}_{split}",
+        part,
+        section["num_classes"],
+        _build_preprocessor(config, seen_as),
+    )
+    return dataset, _options(config, section, persistent)
 
 
 def build_ood_loaders(config: Mapping[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ..config import bind
 from ..errors import UserError
 from ..naming import did_you_mean
 from ..registry import DATASETS
-from ..vocabulary import ID_SETS, LOADER_GROUPS
+from ..vocabulary import BENCHMARK_GROUPS, ID_SETS
 from .base import MultimodalDataset
 from .batch import ModalityBatch
 from .benchmarks import Benchmark, Partition, load_benchmark
@@ -35,7 +35,7 @@ class BenchmarkRequest:
 
     Attributes:
         benchmark: a packaged benchmark's name, or the path of a YAML file.
-        split: ``train``, ``val``, ``test``, ``nearood``, ``farood`` or ``ood_val``.
+        split: ``train``, ``val``, ``test``, ``nearood``, ``farood``, ``ood_val`` or ``auxiliary``.
         set: name of the OOD set; may be empty where the group has one.
         partition: number of the class partition.
         seed: rotates the test recordings of grouped splits; other splits don't depend on it.
@@ -54,7 +54,7 @@ class BenchmarkRequest:
     accept_changed: bool = False
 
     def __post_init__(self) -> None:
-        known = (*ID_SETS, *LOADER_GROUPS)
+        known = (*ID_SETS, *BENCHMARK_GROUPS)
         if self.split not in known:
             raise UserError(
                 f"imglist_pth.split: there is no split '{self.split}'.{did_you_mean(self.split, known)}"
@@ -158,8 +158,8 @@ def _benchmark_rows(benchmark: Benchmark, request: BenchmarkRequest, data_dir: s
     modalities = benchmark.choose_modalities(None if asked is None else tuple(asked))
     table, modified = load_table(benchmark, modalities, data_dir, request.accept_changed)
     set_name = request.set
-    if request.split in LOADER_GROUPS:
-        set_name, _ = benchmark.ood_set(LOADER_GROUPS[request.split], request.set)
+    if request.split in BENCHMARK_GROUPS:
+        set_name, _ = benchmark.ood_set(BENCHMARK_GROUPS[request.split], request.set)
     rows = _cut(
         benchmark, table, request.split, set_name, request.partition, request.seed, request.standardize
     )
@@ -183,7 +183,7 @@ def _cut(
         label_of = {name: label for label, name in enumerate(partition.id)}
         labels = np.asarray([label_of[name] for name in table.class_names[rows].tolist()], dtype=np.int64)
     else:
-        _, ood_set = benchmark.ood_set(LOADER_GROUPS[split], set_name)
+        _, ood_set = benchmark.ood_set(BENCHMARK_GROUPS[split], set_name)
         rows = np.flatnonzero(np.isin(table.class_names, ood_set.classes_in(partition)))
         labels = np.full(len(rows), OOD_LABEL, dtype=np.int64)
         if not len(rows):

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ..config import bind
+from ..datasets.auxiliary import check_apart
+from ..datasets.loaders import build_split
 from ..errors import UserError
 from ..files import file_sha256, read_json
 from ..files.atomic import write_text
 from ..files.seal import check_sealed_json, sealed_json
 from ..trainers.optim import optimizer_params
 from ..version import __version__
+from ..vocabulary import AUXILIARY
 from .digest import config_digest, effective_config, training_digest
 
 
@@ -43,6 +46,7 @@ class CheckpointCard:
         settings_digest: of the training's settings, seed and data apart.
         package_version: of openood-multimodal.
         checkpoint_digest: SHA-256 of the checkpoint file.
+        auxiliary: the outliers that it was trained with, as `AuxiliaryOutliers.describe` says, or None.
     """
 
     epoch: int
@@ -62,6 +66,7 @@ class CheckpointCard:
     package_version: str
     checkpoint_digest: str = ""
     notes: list[str] = field(default_factory=list)
+    auxiliary: Mapping[str, Any] | None = None
 
     @property
     def chosen_before_synthesis(self) -> bool:
@@ -133,6 +138,8 @@ def describe_checkpoint(
     params = {"name": config["trainer"]["name"], **asdict(trainer.params)} if ours else config["trainer"]
     optimizer = asdict(optimizer_params(config["optimizer"])) if ours else config["optimizer"]
     dataset = sets["train"]
+    outliers = getattr(trainer, "outliers", None)
+    settings = {**params, "auxiliary_batch_size": outliers.batch_size} if outliers is not None else params
     card = CheckpointCard(
         epoch=epoch,
         num_epochs=int(config["optimizer"]["num_epochs"]),
@@ -147,9 +154,10 @@ def describe_checkpoint(
         data=dataset.provenance,
         manifest_digests={name: each.manifest.digest() for name, each in sets.items()},
         config_digest=config_digest(config),
-        settings_digest=training_digest(config, params, optimizer),
+        settings_digest=training_digest(config, settings, optimizer),
         package_version=__version__,
         checkpoint_digest=file_sha256(path),
+        auxiliary=outliers.describe() if outliers is not None else None,
     )
     write_text(card_path(path), card.to_json())
     return card
@@ -206,3 +214,31 @@ def check_same_data(
             f"({'; '.join(differing) or 'the manifests differ'}), so its test clips may have been trained on. "
             "Use the training's dataset files, --dataset.partition, --dataset.modalities and --seed."
         )
+
+
+def check_auxiliary(
+    card: CheckpointCard | TrainedOn | None, config: Mapping[str, Any], checkpoint: str
+) -> None:
+    """Refuse a test on classes or rows that a network was trained with as outliers.
+
+    Args:
+        card: of the checkpoint; None, and one without auxiliary outliers, pass.
+        config: the test's.
+        checkpoint: its path, for the message.
+
+    Raises:
+        UserError: naming what is shared; or when the config doesn't name the training's outliers, to compare with.
+    """
+    known = getattr(card, "auxiliary", None)
+    if not known:
+        return
+    section = config["dataset"].get(AUXILIARY)
+    dataset: Any = build_split(config, AUXILIARY, "test")[0] if isinstance(section, Mapping) else None
+    if dataset is None or dataset.manifest.digest() != known["digest"]:
+        here = "has none" if dataset is None else "has others"
+        raise UserError(
+            f"{checkpoint} was trained with the auxiliary outliers {known['name']} ({known['rows']} rows), which a test "
+            f"is compared with, and the section dataset.auxiliary of this config {here}. Use the training's dataset "
+            "file, --dataset.partition, --dataset.modalities and --seed."
+        )
+    check_apart(dataset, config)

@@ -101,6 +101,9 @@ class TestedRun:
                 training=_training_method(card) if card else None,
                 protocol=trainer.get("protocol"),
                 synthesis=card.synthesis if card else None,
+                auxiliary={key: card.auxiliary[key] for key in ("name", "digest")}
+                if card and card.auxiliary
+                else None,
                 discrepancy=trainer.get("discrepancy") or None,
                 postprocessor=scored.name,
                 parameters=scored.parameters,

@@ -37,7 +37,7 @@ from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
 from ..scoring.search import criterion_of, require_disjoint
 from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
-from .card import CheckpointCard, check_same_data, read_card
+from .card import CheckpointCard, check_auxiliary, check_same_data, read_card
 from .checks import check_config, check_search, check_trained, choose_scores
 from .device import choose_device, set_determinism
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
@@ -93,6 +93,7 @@ class TestPipeline:
         ood_loaders = build_ood_loaders(config, (*groups, LOADER_GROUPS[OOD_VAL]))
         _check_sets(evaluator_name, groups, ood_loaders, config["ood_dataset"])
         check_same_data(card, loaders, checkpoint)
+        check_auxiliary(card, config, checkpoint)
 
         with contextlib.ExitStack() as held:
             held.enter_context(

@@ -19,7 +19,8 @@ from ..files import holding, reading
 from ..files.paths import remove
 from ..networks import build_network
 from ..progress import progress_bar
-from ..registry import EVALUATORS, PIPELINES, TRAINERS
+from ..registry import EVALUATORS, PIPELINES
+from ..trainers.build import build_trainer
 from ..trainers.rng import seed_everything
 from .card import describe_checkpoint, synthesis_of
 from .checks import check_config
@@ -95,7 +96,7 @@ class TrainPipeline:
                 raise UserError(f"dataset.split_names has no '{split}'; training needs train and val.")
         set_determinism(config)
         net = build_network(config["network"]).to(choose_device(config))
-        trainer = TRAINERS.get(config["trainer"]["name"])(net, loaders["train"], config)
+        trainer = build_trainer(net, loaders["train"], config)
         evaluator = EVALUATORS.get(config["evaluator"]["name"])(config)
 
         # only now, when all that the config names has been built: a mistake in it must not cost an earlier training

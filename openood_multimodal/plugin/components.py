@@ -15,8 +15,9 @@ from ..config import Config
 from ..errors import UserError
 from ..files.folders import writing_together
 from ..networks import build_network
-from ..registry import DATASETS, EVALUATORS, PIPELINES, PREPROCESSORS, TRAINERS
+from ..registry import DATASETS, EVALUATORS, PIPELINES, PREPROCESSORS
 from ..reporting.records import ResultRecord
+from ..trainers.build import build_trainer
 from . import preflight, training
 from .evaluation import EvaluationAPI
 from .host import openood_module
@@ -138,7 +139,7 @@ class Components:
             if usable("get_network", at(config, "network.name"), self.taken):
                 training.make_ready(trainer, str(name), net, int(config["dataset"]["num_classes"]))
         else:
-            trainer = TRAINERS.get(name)(net, train_loader, config)
+            trainer = build_trainer(net, train_loader, config)
             training.keep_in_step(net, trainer.optimizer)
         if self.training is not None:
             self.training.trainer = trainer

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..making.frame_card import described, frames_of
 from ..naming import did_you_mean
 from ..networks.build import bare_network
-from ..pipelines.card import card_path, check_same_data
+from ..pipelines.card import card_path, check_auxiliary, check_same_data
 from ..pipelines.checks import check_trained
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
 from ..vocabulary import EVALUATOR_GROUPS, ID_SETS, TEST_GROUPS
@@ -273,6 +273,8 @@ def _check_clips(config: Config) -> None:
         sets = {name: described(None, config[f"dataset.{name}"], frames) for name in splits}
         loaders = {name: SimpleNamespace(dataset=each) for name, each in sets.items() if each is not None}
     check_same_data(card, loaders, checkpoint)
+    if frames is None:
+        check_auxiliary(card, config, checkpoint)
 
 
 def _sets(config: Config, group: str) -> Any:

@@ -2,6 +2,7 @@
 
 from .bank import EmbeddingBank
 from .blocks import mix_blocks
+from .diverse import diverse_outliers
 from .feature_mixing import FeatureMixing
 from .mixup import Mixup
 from .none import NoOutliers
@@ -19,5 +20,6 @@ __all__ = [
     "NPMix",
     "NoOutliers",
     "Outliers",
+    "diverse_outliers",
     "mix_blocks",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.auxiliary import AuxiliaryOutliers
 from ..datasets.batch import ModalityBatch
 from ..networks import MLPFusionNet
 from ..trainers.rng import seed_everything
@@ -86,7 +87,8 @@ def _check_resume(trainer: Any, section: Mapping[str, Any]) -> None:
 def _make(trainer: Any, section: Mapping[str, Any]) -> tuple[Any, Any]:
     seed_everything(0)
     net = MLPFusionNet(_Tiny.num_classes, list(MODALITIES), MODALITIES, hidden_dim=8, embedding_dim=6)
-    loader = DataLoader(_Tiny(), batch_size=8, shuffle=True)
+    loader: Any = DataLoader(_Tiny(), batch_size=8, shuffle=True)
+    loader.auxiliary = AuxiliaryOutliers(_Tiny(11), batch_size=8)
     config = {"trainer": dict(section), "optimizer": {"name": "adam", "lr": 0.01, "num_epochs": 3}, "seed": 0}
     return net, trainer(net, loader, config)
 

@@ -2,6 +2,13 @@
 
 from .a2d import A2DNPMixTrainer, A2DSynthesisTrainer, A2DTrainer
 from .acr import ACRTrainer
+from .auxiliary import (
+    AuxiliaryTrainer,
+    DOSTrainer,
+    EnergyMarginTrainer,
+    MixOETrainer,
+    OutlierExposureTrainer,
+)
 from .base import MultimodalTrainer
 from .baseline import MultiHeadTrainer, MultimodalBaselineTrainer
 from .dpu import DPUTrainer
@@ -21,14 +28,19 @@ __all__ = [
     "A2DSynthesisTrainer",
     "A2DTrainer",
     "ACRTrainer",
+    "AuxiliaryTrainer",
     "ContrastiveTrainer",
+    "DOSTrainer",
     "DPUTrainer",
     "DistillationTrainer",
+    "EnergyMarginTrainer",
+    "MixOETrainer",
     "MultiHeadTrainer",
     "MultimodalBaselineTrainer",
     "MultimodalLogitNormTrainer",
     "MultimodalTaskTrainer",
     "MultimodalTrainer",
+    "OutlierExposureTrainer",
     "RelativeNormAlignmentTrainer",
     "TranslationTrainer",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..config import bind_call
 from ..config.ranges import Count, NotNegative
+from ..errors import UserError
 from ..losses import a2d_loss, get_discrepancy, outlier_discrepancy_loss, outlier_entropy_loss
 from ..networks.fusion import MultimodalOutput
 from ..registry import SYNTHESES, TRAINERS
@@ -30,6 +31,41 @@ def a2d_term(params: Any, output: MultimodalOutput, labels: Tensor) -> Tensor:
     heads = list(output.modality_logits.values())
     loss = a2d_loss(heads, labels, discrepancy=params.discrepancy, protocol=params.protocol)
     return params.gamma * loss
+
+
+class WithA2D(MultiHeadTrainer):
+    """L_cls, and `disagreement` for subclasses that add γ L_Discr to their own terms where a discrepancy is named."""
+
+    @dataclass(frozen=True)
+    class Params:
+        """Keys of the ``trainer`` section.
+
+        Attributes:
+            discrepancy: a registered discrepancy, for the method with A2D; empty for the method alone.
+            gamma: γ, the weight of the discrepancy.
+            protocol: of the discrepancy, as A2D's.
+        """
+
+        discrepancy: str = ""
+        gamma: NotNegative = 1.0
+        protocol: str = "multiood-code"
+
+    def __init__(self, net: Any, train_loader: Any, config: Mapping[str, Any]) -> None:
+        super().__init__(net, train_loader, config)
+        if self.params.discrepancy:
+            get_discrepancy(
+                self.params.discrepancy, self.params.protocol
+            )  # a misspelt name, before the first step
+            module = net.module if hasattr(net, "module") else net
+            if len(module.modalities) < 2:
+                raise UserError(
+                    f"trainer.discrepancy is '{self.params.discrepancy}', which compares modalities, and the network "
+                    f"has {len(module.modalities)}; leave it empty."
+                )
+
+    def disagreement(self, output: MultimodalOutput, labels: Tensor) -> dict[str, Tensor]:
+        """Return γ L_Discr, or nothing without a discrepancy."""
+        return {"discrepancy": a2d_term(self.params, output, labels)} if self.params.discrepancy else {}
 
 
 @TRAINERS.register("a2d")

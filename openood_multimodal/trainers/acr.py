@@ -15,6 +15,7 @@ from ..losses import adaptive_confidence_loss, mixed_cross_entropy
 from ..networks.fusion import MultimodalOutput
 from ..registry import TRAINERS
 from ..synthesis.blocks import mix_blocks
+from .extra_class import extra_class, with_extra_class
 from .tasks import MultimodalTaskTrainer
 
 
@@ -62,8 +63,7 @@ class ACRTrainer(MultimodalTaskTrainer):
 
     def build_auxiliary(self, widths: Mapping[str, int]) -> nn.ModuleDict:
         """The additional class of each head."""
-        of_modalities = {f"of {name}": nn.Linear(width, 1) for name, width in widths.items()}
-        return nn.ModuleDict({"fused": nn.Linear(sum(widths.values()), 1), **of_modalities})
+        return extra_class(widths)
 
     def task_loss(self, output: MultimodalOutput, labels: Tensor) -> Tensor:
         """The adaptive confidence loss."""
@@ -71,14 +71,7 @@ class ACRTrainer(MultimodalTaskTrainer):
 
     def compute_losses(self, output: MultimodalOutput, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
         """L_cls, w L_conf and w' L_mix, and γ L_Discr with A2D: all over C + 1 classes."""
-        wider = output._replace(
-            logits=torch.cat((output.logits, self.auxiliary["fused"](output.features)), dim=1),
-            modality_logits={
-                name: torch.cat((logits, self.auxiliary[f"of {name}"](output.embeddings[name])), dim=1)
-                for name, logits in output.modality_logits.items()
-            },
-        )
-        terms = super().compute_losses(wider, labels, epoch_idx)
+        terms = super().compute_losses(with_extra_class(self.auxiliary, output), labels, epoch_idx)
         terms["mixing"] = self.params.mixing_weight * self._mixing_loss(output, labels)
         return terms
 

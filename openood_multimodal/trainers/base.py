@@ -51,6 +51,9 @@ class MultimodalTrainer(ABC):
     needs_every_class: ClassVar[str] = ""
     """Why this training can't do without samples of every class; empty where it can."""
 
+    needs_auxiliary: ClassVar[bool] = False
+    """Whether it trains with auxiliary outliers, ``train_loader.auxiliary``."""
+
     params: Any
 
     def __init__(self, net: nn.Module, train_loader: Any, config: Mapping[str, Any]) -> None:
@@ -116,6 +119,34 @@ class MultimodalTrainer(ABC):
             epoch_idx: counted from 1.
         """
 
+    def batch_losses(self, data: Any, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss of a batch: `compute_losses` of the network's output on it.
+
+        Args:
+            data: a `ModalityBatch` on the device.
+            labels: int64 ``[B]``.
+            epoch_idx: counted from 1.
+        """
+        return self.compute_losses(self._forward(data), labels, epoch_idx)
+
+    def learn_beside(self, build: Callable[[Mapping[str, int]], nn.ModuleDict]) -> nn.ModuleDict:
+        """Return what a training learns beside the network, on the device and among the optimiser's parameters.
+
+        It is initialised from the seed, and drawn apart: the order of the data is the other trainings'.
+
+        Args:
+            build: modality → width of its embedding, to the modules.
+        """
+        module = self.net.module if hasattr(self.net, "module") else self.net
+        widths = {name: stop - start for name, (start, stop) in module.slices.items()}  # type: ignore[operator, union-attr]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            made: nn.ModuleDict = build(widths).to(self.device)
+        learnt = list(made.parameters())
+        if learnt:
+            self.optimizer.add_param_group({"params": learnt})
+        return made
+
     def train_epoch(self, epoch_idx: int) -> tuple[nn.Module, dict[str, float]]:
         """Train for one epoch.
 
@@ -139,7 +170,7 @@ class MultimodalTrainer(ABC):
         for batch in self._full(watch.timed(batches), progress):
             labels = batch["label"].to(self.device, non_blocking=True)
             data = batch["data"].to(self.device, non_blocking=True)
-            terms = self.compute_losses(self._forward(data), labels, epoch_idx)
+            terms = self.batch_losses(data, labels, epoch_idx)
             loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
             self.computation.step(loss)
             progress.add({"loss": loss, **{f"loss_{name}": value for name, value in terms.items()}})

@@ -13,62 +13,41 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from ..config.ranges import Count, NotNegative, Positive
 from ..losses import (
     cross_modal_distillation_loss,
     cross_modal_translation_loss,
-    get_discrepancy,
     relative_norm_alignment_loss,
     supervised_contrastive_loss,
 )
 from ..networks.fusion import MultimodalOutput
 from ..registry import TRAINERS
-from .a2d import a2d_term
-from .baseline import MultiHeadTrainer
+from .a2d import WithA2D
 
 
-class MultimodalTaskTrainer(MultiHeadTrainer):
+class MultimodalTaskTrainer(WithA2D):
     """L_cls + w L_task, and γ L_Discr where a discrepancy is named.
 
     A subclass gives `task_loss`, and where it learns something of its own `build_auxiliary`.
     """
 
     @dataclass(frozen=True)
-    class Params:
+    class Params(WithA2D.Params):
         """Keys of the ``trainer`` section.
 
         Attributes:
             weight: w, of the task's loss.
-            discrepancy: a registered discrepancy, for the task with A2D; empty for the task alone.
-            gamma: γ, the weight of the discrepancy.
-            protocol: of the discrepancy, as A2D's.
         """
 
         weight: NotNegative = 1.0
-        discrepancy: str = ""
-        gamma: NotNegative = 1.0
-        protocol: str = "multiood-code"
 
     min_modalities: ClassVar[int] = 2
 
     def __init__(self, net: Any, train_loader: Any, config: Mapping[str, Any]) -> None:
         super().__init__(net, train_loader, config)
-        module = net.module if hasattr(net, "module") else net
-        widths = {name: stop - start for name, (start, stop) in module.slices.items()}
-        # Initialised from the seed, and drawn apart: the order of the data is the other trainings'.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
-            self.auxiliary: nn.ModuleDict = self.build_auxiliary(widths).to(self.device)
-        learnt = list(self.auxiliary.parameters())
-        if learnt:
-            self.optimizer.add_param_group({"params": learnt})
-        if self.params.discrepancy:
-            get_discrepancy(
-                self.params.discrepancy, self.params.protocol
-            )  # a misspelt name, before the first step
+        self.auxiliary = self.learn_beside(self.build_auxiliary)
 
     @abstractmethod
     def task_loss(self, output: MultimodalOutput, labels: Tensor) -> Tensor:
@@ -86,9 +65,7 @@ class MultimodalTaskTrainer(MultiHeadTrainer):
         """L_cls, w L_task and, with A2D, γ L_Discr."""
         terms = super().compute_losses(output, labels, epoch_idx)
         terms["task"] = self.params.weight * self.task_loss(output, labels)
-        if self.params.discrepancy:
-            terms["discrepancy"] = a2d_term(self.params, output, labels)
-        return terms
+        return {**terms, **self.disagreement(output, labels)}
 
     def extra_state(self) -> dict[str, Any]:
         """What the task learns beside the network."""
