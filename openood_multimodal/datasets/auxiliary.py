@@ -105,7 +105,7 @@ def build_auxiliary(config: Mapping[str, Any]) -> AuxiliaryOutliers:
         UserError: without the section, or without ``ood_dataset`` to compare with; and as `check_apart`.
     """
     section = config["dataset"].get(AUXILIARY)
-    if not isinstance(section, Mapping):
+    if not isinstance(section, Mapping) or "dataset_class" not in section:
         raise UserError(
             "this training needs auxiliary outliers, and the config has no section dataset.auxiliary. Take a benchmark "
             "that has some (datasets/mfeat/mfeat_5_3_2.yml, datasets/htad/htad_4_2_1.yml), or write the section "

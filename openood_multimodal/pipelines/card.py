@@ -235,10 +235,12 @@ def check_auxiliary(
     section = config["dataset"].get(AUXILIARY)
     dataset: Any = build_split(config, AUXILIARY, "test")[0] if isinstance(section, Mapping) else None
     if dataset is None or dataset.manifest.digest() != known["digest"]:
-        here = "has none" if dataset is None else "has others"
+        problem = (
+            "has no section dataset.auxiliary" if dataset is None else "has other rows in dataset.auxiliary"
+        )
         raise UserError(
-            f"{checkpoint} was trained with the auxiliary outliers {known['name']} ({known['rows']} rows), which a test "
-            f"is compared with, and the section dataset.auxiliary of this config {here}. Use the training's dataset "
-            "file, --dataset.partition, --dataset.modalities and --seed."
+            f"{checkpoint} was trained with auxiliary outliers ({known['rows']} rows of {known['name']}), which test "
+            f"sets are compared with, and this config {problem}. Use the training's dataset files, "
+            "--dataset.partition, --dataset.modalities and --seed."
         )
     check_apart(dataset, config)

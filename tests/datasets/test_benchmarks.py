@@ -16,8 +16,14 @@ from openood_multimodal.datasets.table_splits import draw_partitions
 from openood_multimodal.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTITIONS = {"htad_4_3": (35, [4, 3]), "mfeat_5_5": (40, [5, 5]), "synthetic_far": (8, [6, 3, 2])}
-FOLDERS = {"htad_4_3": "htad", "mfeat_5_5": "mfeat", "synthetic_far": "synthetic"}
+PARTITIONS = {
+    "htad_4_3": (35, [4, 3]),
+    "htad_4_2_1": (40, [4, 2, 1]),
+    "mfeat_5_5": (40, [5, 5]),
+    "mfeat_5_3_2": (40, [5, 3, 2]),
+    "synthetic_far": (8, [6, 3, 2]),
+}
+FOLDERS = {name: name.partition("_")[0] for name in PARTITIONS}
 
 
 def test_the_packaged_benchmarks() -> None:
@@ -30,7 +36,7 @@ def test_partitions_are_the_seeded_draw(name: str) -> None:
     benchmark = load_benchmark(name)
     count, sizes = PARTITIONS[name]
     drawn = draw_partitions(benchmark.class_names, sizes, count, benchmark.partition_seed)
-    parts = [(p.id, p.ood, p.ood_val)[: len(sizes)] for p in benchmark.partitions]
+    parts = [(p.id, p.ood, p.ood_val or p.auxiliary)[: len(sizes)] for p in benchmark.partitions]
     assert parts == drawn
 
 
@@ -53,7 +59,7 @@ def test_states_what_a_reader_must_know(name: str) -> None:
     assert benchmark.split.description
     assert benchmark.source.licence
     assert benchmark.synthetic == (name == "synthetic_far")
-    assert benchmark.track == ("grouped" if name == "htad_4_3" else "demo")
+    assert benchmark.track == ("grouped" if name.startswith("htad") else "demo")
     if not benchmark.synthetic:
         assert benchmark.source.url
         assert benchmark.source.citation
@@ -92,7 +98,12 @@ def test_configs_agree_with_the_benchmark(name: str) -> None:
         g: set(ood[g]["datasets"]) if g != "val" else {ood[g]["imglist_pth"]["set"]}
         for g in ood["split_names"]
     }
-    assert groups == {group: set(sets) for group, sets in benchmark.ood_sets.items()}
+    assert groups == {group: set(sets) for group, sets in benchmark.ood_sets.items() if group != "auxiliary"}
+    if "auxiliary" in benchmark.ood_sets:
+        assert dict(dataset["auxiliary"]["imglist_pth"], split="train") == dict(
+            dataset["train"]["imglist_pth"]
+        )
+        assert dataset["auxiliary"]["imglist_pth"]["split"] == "auxiliary"
 
 
 def test_regenerating_changes_nothing(htad_data: None, mfeat_data: None) -> None:
@@ -138,7 +149,7 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
         ("partitions.1.ood", [], "no classes in 'ood'"),
         ("classes", {1: 3}, "does not read the key 1 as text"),
         ("classes.run_a", "many", "run_a must be a whole number"),
-        ("ood_sets.nearood.small_ood", {"partition": "odd"}, "must be 'ood' or 'ood_val'"),
+        ("ood_sets.nearood.small_ood", {"partition": "odd"}, "must be one of ood, ood_val, auxiliary"),
         ("ood_sets.nearood.small_ood", {"classes": ["run_c"]}, "none of the extra_classes"),
         ("ood_sets.nearood.small_ood", {}, "either 'partition' or 'classes'"),
         ("ood_sets", {"near": {}}, "'near' is not allowed"),

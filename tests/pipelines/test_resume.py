@@ -151,6 +151,46 @@ def test_every_method_resumes(tiny, kill_at_step, training, more, term):
         assert contents(victim.folder / "run") == expected, f"killed at step {step}"
 
 
+AUXILIARY = """
+dataset:
+  auxiliary:
+    dataset_class: MultimodalTabularDataset
+    imglist_pth: {benchmark: synthetic_far, split: ood_val, set: synthetic_val}
+    batch_size: 48
+ood_dataset: {split_names: [nearood, farood]}
+"""
+"""The benchmark's OOD validation set as outliers to train with, where it is not one to search on."""
+
+
+@pytest.mark.parametrize(
+    ("training", "more"),
+    [
+        ("outlier_exposure", WITH_A2D),
+        ("energy_margin", ()),
+        ("mixoe", ()),
+        ("dos", ("--trainer.num_outliers", "9")),
+    ],
+)
+def test_trainings_with_auxiliary_outliers_resume(tiny, kill_at_step, training, more):
+    more = (*more, "--optimizer.num_epochs", "2", "--recorder.state_seconds", "0.000000001")
+    (tiny.folder / "auxiliary.yml").write_text(AUXILIARY)
+    files = ("datasets/synthetic/synthetic_far_ood.yml", str(tiny.folder / "auxiliary.yml"))
+    whole = type(tiny)(tiny.folder / "whole")
+    TrainPipeline(whole.config(whole.train(training, *more, files=files))).run()
+    expected = contents(whole.folder / "run")
+    assert b"loss_auxiliary" in expected["log.csv"]
+    assert (b"loss_outlier_discrepancy" in expected["log.csv"]) == (training == "outlier_exposure")
+    for step in (3, FULL_STEPS + 4):
+        victim = type(tiny)(tiny.folder / f"killed_{step}")
+        words = victim.train(training, *more, files=files)
+        kill_at_step(step)
+        with pytest.raises(KilledError):
+            TrainPipeline(victim.config(words)).run()
+        kill_at_step(10_000)
+        TrainPipeline(victim.config(words)).run()
+        assert contents(victim.folder / "run") == expected, f"killed at step {step}"
+
+
 def test_killed_again_and_again(tiny, kill_at_step):
     more = ("--optimizer.num_epochs", "5")
     expected = reference(tiny, "a2d_npmix", *more)
