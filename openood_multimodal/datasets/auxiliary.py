@@ -104,6 +104,18 @@ def build_auxiliary(config: Mapping[str, Any]) -> AuxiliaryOutliers:
     Raises:
         UserError: without the section, or without ``ood_dataset`` to compare with; and as `check_apart`.
     """
+    section = auxiliary_section(config)
+    dataset, options = build_split(config, AUXILIARY)
+    check_apart(dataset, config)
+    return AuxiliaryOutliers(dataset, section["batch_size"], int(config.get("seed") or 0), options)
+
+
+def auxiliary_section(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the section ``dataset.auxiliary``.
+
+    Raises:
+        UserError: where there is none.
+    """
     section = config["dataset"].get(AUXILIARY)
     if not isinstance(section, Mapping) or "dataset_class" not in section:
         raise UserError(
@@ -111,9 +123,7 @@ def build_auxiliary(config: Mapping[str, Any]) -> AuxiliaryOutliers:
             "that has some (datasets/mfeat/mfeat_5_3_2.yml, datasets/htad/htad_4_2_1.yml), or write the section "
             "(docs/auxiliary-outliers.md)."
         )
-    dataset, options = build_split(config, AUXILIARY)
-    check_apart(dataset, config)
-    return AuxiliaryOutliers(dataset, section["batch_size"], int(config.get("seed") or 0), options)
+    return section
 
 
 def check_apart(auxiliary: Any, config: Mapping[str, Any]) -> None:

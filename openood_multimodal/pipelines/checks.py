@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..config import COMMAND_LINE, Config, bind, bind_call
+from ..datasets.auxiliary import auxiliary_section
 from ..datasets.benchmarks import load_benchmark
 from ..datasets.clips import ClipRequest
 from ..errors import UserError
@@ -143,6 +144,8 @@ def _check_training(config: Mapping[str, Any]) -> None:
     optimizer_params(config["optimizer"])
     training_options(config)
     params: Any = bind(section, trainer.Params, where="trainer", ignore=("name",))
+    if getattr(trainer, "needs_auxiliary", False):
+        auxiliary_section(config)
     if getattr(params, "discrepancy", None):
         DISCREPANCIES.get(params.discrepancy)
     if getattr(params, "synthesis", None):
