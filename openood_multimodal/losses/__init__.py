@@ -4,6 +4,7 @@ from ..registry import PROTOCOLS
 from .agreement import a2d_loss, outlier_discrepancy_loss, outlier_entropy_loss, sample_discrepancies
 from .classification import logit_norm_cross_entropy, multihead_cross_entropy
 from .confidence import adaptive_confidence_loss, mixed_cross_entropy
+from .distillation import decoupled_distillation_loss, weighted_teacher
 from .exposure import (
     absent_class_loss,
     energy_margin_loss,
@@ -27,6 +28,7 @@ __all__ = [
     "adaptive_confidence_loss",
     "cross_modal_distillation_loss",
     "cross_modal_translation_loss",
+    "decoupled_distillation_loss",
     "energy_margin_loss",
     "get_discrepancy",
     "get_protocol",
@@ -43,4 +45,5 @@ __all__ = [
     "sample_discrepancies",
     "supervised_contrastive_loss",
     "updated_prototypes",
+    "weighted_teacher",
 ]

@@ -55,6 +55,11 @@ TRAININGS = {
     "cross_modal_translation": "Cross-modal translation",
     "acr": "ACR",
     "dpu": "DPU",
+    "outlier_exposure": "Outlier exposure",
+    "energy_margin": "Energy margins",
+    "multimodal_mixoe": "MixOE",
+    "dos": "DOS",
+    "smod": "SMOD",
 }
 """Training method → its title in leaderboards."""
 
@@ -77,6 +82,11 @@ PAPERS = {
     "cross_modal_distillation": "https://arxiv.org/abs/1507.00448",
     "acr": "https://arxiv.org/abs/2603.02200",
     "dpu": "https://arxiv.org/abs/2411.08227",
+    "outlier_exposure": "https://arxiv.org/abs/1812.04606",
+    "energy_margin": "https://arxiv.org/abs/2010.03759",
+    "multimodal_mixoe": "https://arxiv.org/abs/2106.03917",
+    "dos": "https://arxiv.org/abs/2306.02031",
+    "smod": "https://github.com/codebyhdnu-hub/SMOD",
     "cross_modal_translation": "https://arxiv.org/abs/2310.19795",
     **dict.fromkeys(("a2d", "a2d_npmix", "a2d_synthesis"), MULTIOOD),
     **dict.fromkeys(LOGITNORM_OF, "https://arxiv.org/abs/2205.09310"),

@@ -13,6 +13,7 @@ from .base import MultimodalTrainer
 from .baseline import MultiHeadTrainer, MultimodalBaselineTrainer
 from .dpu import DPUTrainer
 from .logitnorm import A2DLogitNormTrainer, A2DNPMixLogitNormTrainer, MultimodalLogitNormTrainer
+from .smod import SMODTrainer
 from .tasks import (
     ContrastiveTrainer,
     DistillationTrainer,
@@ -42,5 +43,6 @@ __all__ = [
     "MultimodalTrainer",
     "OutlierExposureTrainer",
     "RelativeNormAlignmentTrainer",
+    "SMODTrainer",
     "TranslationTrainer",
 ]

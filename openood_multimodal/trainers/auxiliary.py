@@ -203,7 +203,7 @@ class EnergyMarginTrainer(AuxiliaryTrainer):
         return _over_heads(lambda a, b: energy_margin_loss(a, b, *margins), known, unknown)
 
 
-@TRAINERS.register("mixoe")
+@TRAINERS.register("multimodal_mixoe")
 class MixOETrainer(AuxiliaryTrainer):
     """MixOE: confidence falls linearly from known samples to outliers.
 

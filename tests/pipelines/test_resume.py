@@ -167,7 +167,7 @@ ood_dataset: {split_names: [nearood, farood]}
     [
         ("outlier_exposure", WITH_A2D),
         ("energy_margin", ()),
-        ("mixoe", ()),
+        ("multimodal_mixoe", ()),
         ("dos", ("--trainer.num_outliers", "9")),
     ],
 )

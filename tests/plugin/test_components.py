@@ -44,6 +44,32 @@ def test_openoods_train_trains_the_same_network_as_our_own(trained_here, table_c
     assert all(torch.equal(theirs[key], ours[key]) for key in ours)
 
 
+def test_auxiliary_outliers_train_the_same_network_in_both_hosts(
+    registered, table_config, run_openood, tmp_path
+):
+    from openood_multimodal.config import Config
+
+    request = {"benchmark": "synthetic_far", "split": "ood_val", "set": "synthetic_val"}
+    outliers = {"dataset_class": "MultimodalTabularDataset", "imglist_pth": request, "batch_size": 32}
+    test = table_config("test")
+    ood = {**test["ood_dataset"], "split_names": ["nearood", "farood"]}
+    config = table_config("train", ood_dataset=ood, trainer={"name": "outlier_exposure"})
+    config["dataset"] = {**config["dataset"], "auxiliary": outliers}
+    run_openood(config)
+    own = {**config, "output_dir": str(tmp_path / "own"), "pipeline": {"name": "multimodal_train"}}
+    TrainPipeline(Config(own)).run()
+    theirs, ours = (
+        torch.load(folder / "best.ckpt", weights_only=True) for folder in (tmp_path / "run", tmp_path / "own")
+    )
+    assert all(torch.equal(theirs[key], ours[key]) for key in ours)
+    with pytest.raises(
+        UserError, match=r"was trained with auxiliary outliers \(200 rows.*no section dataset.auxiliary"
+    ):
+        run_openood({**test, "postprocessor": {"name": "msp"}})
+    with pytest.raises(UserError, match=r"it shares with ood_dataset.val class"):
+        run_openood({**config, "ood_dataset": test["ood_dataset"], "output_dir": str(tmp_path / "shared")})
+
+
 def test_openoods_own_trainer_tells_our_data_sets_the_epoch(
     registered, table_config, run_openood, monkeypatch
 ):

@@ -18,6 +18,7 @@ from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.pipelines.card import read_card
 from openood_multimodal.registry import TRAINERS
 
+pytestmark = pytest.mark.filterwarnings("ignore:class 2 .*has no training sample")
 DIMS = {"a": 3, "b": 4, "c": 2, "d": 3, "e": 1, "f": 2}
 LABELS = torch.tensor([0, 1, 1, 0])  # no sample of the last class, where there are three
 
@@ -84,7 +85,7 @@ def test_a_step_written_out(classes, modalities):
     torch.testing.assert_close(found, 0.1 * mean(parts))
 
     for outliers in (3, 6):  # fewer than samples, and more
-        trainer, data = make("mixoe", outliers=outliers, weight=0.3, **shape)
+        trainer, data = make("multimodal_mixoe", outliers=outliers, weight=0.3, **shape)
         found = trainer.batch_losses(data, LABELS, 1)["auxiliary"]
         lam, pairs = trainer.share, min(outliers, 4)
         theirs = drawn(trainer)
@@ -113,7 +114,7 @@ def test_with_a2d_modalities_disagree_on_auxiliary_outliers():
     torch.testing.assert_close(
         found["outlier_discrepancy"], 0.3 * outlier_discrepancy_loss(unknown, discrepancy="l1")
     )
-    mixed, data = make("mixoe", discrepancy="l1")
+    mixed, data = make("multimodal_mixoe", discrepancy="l1")
     assert set(mixed.batch_losses(data, LABELS, 1)) == {"classification", "discrepancy", "auxiliary"}
 
 
