@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 from tqdm import tqdm
 
+from openood_multimodal.datasets.auxiliary import AuxiliaryOutliers
 from openood_multimodal.datasets.batch import ModalityBatch
 from openood_multimodal.errors import UserError
 from openood_multimodal.networks import MLPFusionNet
@@ -46,6 +47,7 @@ def make(name="multimodal_baseline", length=22, loader=None, config=None, scale=
     torch.manual_seed(0)
     net = MLPFusionNet(3, list(DIMS), DIMS, hidden_dim=5, embedding_dim=4)
     loader = loader or DataLoader(Rows(length, scale), batch_size=5)
+    loader.auxiliary = AuxiliaryOutliers(Rows(7), batch_size=5)
     config = config or {"trainer": {"name": name, **section}, "optimizer": {"name": "adam", "lr": 0.01}}
     return TRAINERS.get(name)(net, loader, config)
 
