@@ -101,7 +101,12 @@ def literal_npos(bank, rng, k, looked_at, boundary, candidates, std, middle_slot
     """``middle_slots`` tell rows apart whose k-th distances are equal, as those of two rows to each other can be."""
     start = rng.integers(bank.size, size=(bank.num_classes, 1))
     pick = rng.integers(boundary, size=(bank.num_classes, 1))
-    noise = rng.standard_normal((bank.num_classes, candidates, bank.dim), dtype=np.float32)
+    rest = bank.dim - (looked_at - 1)
+    shape = (bank.num_classes, candidates)
+    along = rng.standard_normal((*shape, min(looked_at - 1, bank.dim)), dtype=np.float32).astype(float)
+    if rest > 0:
+        beyond = rng.chisquare(rest, size=shape)
+        directions = rng.standard_normal((bank.num_classes, bank.dim), dtype=np.float32).astype(float)
     found = []
     for c in range(bank.num_classes):
         slots = [(int(start[c, 0]) + j) % bank.size for j in range(looked_at)]
@@ -114,7 +119,16 @@ def literal_npos(bank, rng, k, looked_at, boundary, candidates, std, middle_slot
         assert own[middle] == pytest.approx(sorted(own, reverse=True)[pick[c, 0]])
         mean = sum(rows) / looked_at
         spread = math.sqrt(sum(float(((row - mean) ** 2).sum()) for row in rows) / looked_at / bank.dim)
-        points = [rows[middle] + std * spread * each.astype(float) for each in noise[c]]
+        noise = along[c]
+        if (
+            rest > 0
+        ):  # coordinates along the rows' differences, and one more direction, which all candidates share
+            centred = np.array(rows[1:]) - rows[0]
+            axes = np.linalg.solve(np.linalg.cholesky(centred @ centred.T), centred)
+            outside = directions[c] - axes.T @ (axes @ directions[c])
+            outside /= np.linalg.norm(outside)
+            noise = [axes.T @ z + math.sqrt(b) * outside for z, b in zip(along[c], beyond[c], strict=True)]
+        points = [rows[middle] + std * spread * each for each in noise]
         reach = [sorted(float(np.linalg.norm(point - row)) for row in rows)[k - 1] for point in points]
         found.append(points[int(np.argmax(reach))])
     return np.array(found)
@@ -249,6 +263,31 @@ def test_npos_ranks():
     assert set(places) == {0, 1, 2}
     counts = [places.count(place) for place in range(3)]
     assert min(counts) > 0.2 * len(places)
+
+
+@pytest.mark.parametrize(
+    ("size", "modalities"), [(4, 2), (9, 3), (12, 2)]
+)  # fewer rows than channels, as many, more
+def test_npos_noise_is_gaussian_in_every_channel(size, modalities):
+    """One candidate: what is added to the boundary sample is standard normal noise, times the deviation."""
+    bank = filled(classes=50, size=size, modalities=modalities)
+    noise = []
+    for seed in range(20):
+        drawn = NPOS(num_candidates=1, num_rows=size, std=0.7)(bank, generator_of(seed))
+        middle = bank.embeddings[torch.arange(50), drawn.info["boundary"]]
+        noise.append((drawn.embeddings - middle) / drawn.info["std"].unsqueeze(1))
+    noise = torch.cat(noise)
+    assert stats.kstest(noise.flatten().numpy(), stats.norm.cdf).pvalue > 1e-3
+    assert stats.kstest(noise.square().sum(1).numpy(), stats.chi2(bank.dim).cdf).pvalue > 1e-3
+    torch.testing.assert_close(noise.T.cov(), torch.eye(bank.dim, dtype=torch.float64), rtol=0, atol=0.2)
+
+
+def test_npos_of_identical_rows():
+    bank = EmbeddingBank(2, 5, 3, widths=(2, 3))
+    for _ in range(3):
+        bank.push(torch.ones(2, 5), torch.arange(2))
+    drawn = NPOS()(bank, generator_of(0))
+    torch.testing.assert_close(drawn.embeddings, torch.ones(2, 5))
 
 
 def test_npos_with_few_rows():
