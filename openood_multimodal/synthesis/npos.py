@@ -28,7 +28,7 @@ class NPOS:
     The authors add noise of standard deviation 0.1 to embeddings of unit norm and width 128.  Embeddings here have any
     norm and width, so the noise is given in units of the class's own spread, and distances are Euclidean.
 
-    The candidates' noise isn't drawn whole.  A candidate's distances to the rows depend on its noise's products with the
+    The candidates' noise isn't drawn.  A candidate's distances to the rows depend on its noise's products with the
     R differences between them, which are Gaussian with the differences' products for a covariance, and on the length
     of the rest, which follows χ with D − R degrees of freedom, in a uniform direction.  So these alone are drawn for
     a candidate, and the outlier alone gets all D channels.
