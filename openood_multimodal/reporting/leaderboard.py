@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..errors import UserError
+from ..errors import MissingPackageError, UserError
 from ..files import atomic, holding, listed, text_sha256
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, read_benchmark
@@ -23,6 +23,7 @@ from .aggregate import METHOD, content_of, method_of
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
 from .leaderboard_rows import Row, rows_of
+from .page import PAGE, page
 from .published import published_records
 from .records import ResultRecord, read_records
 
@@ -72,6 +73,7 @@ class Board:
         incomplete: a line for each method that has no average over OOD sets.
         counts: source → records.
         digest: SHA-256 of the records, their dates and package versions apart.
+        records: what it was made of.
     """
 
     name: str
@@ -79,13 +81,17 @@ class Board:
     incomplete: list[str]
     counts: Mapping[str, int]
     digest: str
+    records: Sequence[ResultRecord]
+
+    def cells(self) -> list[dict[str, str]]:
+        """Return each row's `COLUMNS` and `APART`, as text."""
+        return [_cells(self.name, row) for row in self.rows]
 
     def csv(self) -> str:
         """Return the table of `COLUMNS`."""
         apart = [name for name in APART if any(row.values[name] for row in self.rows)]
         columns = (*_FIRST, *apart, *COLUMNS[len(_FIRST) :])
-        cells = (_cells(self.name, row) for row in self.rows)
-        return atomic.csv_text(columns, ({name: each[name] for name in columns} for each in cells))
+        return atomic.csv_text(columns, ({name: each[name] for name in columns} for each in self.cells()))
 
     def markdown(self) -> str:
         """Return the page."""
@@ -221,6 +227,7 @@ def make_boards(records: Iterable[ResultRecord], tiers: Mapping[str, str] | None
             incomplete,
             Counter(record.source for record in group),
             text_sha256(contents),
+            group,
         )
     return boards
 
@@ -240,10 +247,11 @@ def choose(boards: Mapping[str, Board], names: Collection[str] | None) -> dict[s
 
 
 class Built(NamedTuple):
-    """What `build` wrote, and how many records it left out as synthetic."""
+    """What `build` wrote, how many records it left out as synthetic, and why there is no page, or ``""``."""
 
     boards: dict[str, Board]
     synthetic: int
+    no_page: str
 
 
 def build(
@@ -253,7 +261,7 @@ def build(
     published: bool = True,
     tier_of: TierOf | None = None,
 ) -> Built:
-    """Build leaderboards and write them: ``<benchmark>.csv``, ``<benchmark>.md``, and the index last.
+    """Build leaderboards and write them: ``<benchmark>.csv``, ``<benchmark>.md``, the page and, last, the index.
 
     Every file is replaced in one step.  Builders of one folder wait for each other and read the records when it
     is their turn, so that the last one has seen all.  Without ``benchmarks``, files that an earlier build wrote
@@ -262,7 +270,8 @@ def build(
     Args:
         out: folder of the leaderboards.
         folders: with records.
-        benchmarks: those to build; the others' files and index entries stay.
+        benchmarks: those to build; the others' files and index entries stay, and the page shows what records there are
+            of them.
         published: whether the packaged published results count.
         tier_of: as in `collect`.
 
@@ -274,14 +283,24 @@ def build(
     with holding(root):
         remove_leftovers(root)
         collected = collect(folders, published, tier_of=tier_of)
-        boards = choose(make_boards(collected.records, collected.tiers), benchmarks)
+        made = make_boards(collected.records, collected.tiers)
+        boards = choose(made, benchmarks)
         before = read_index(root)
         index = {name: board.entry() for name, board in boards.items()}
         if benchmarks:
             index = dict(sorted({**before, **index}.items()))
         check_names(index)
-        write_files(root, [board.files() for board in boards.values()], before, index)
-    return Built(boards, collected.synthetic)
+        html, no_page = _page({name: board for name, board in made.items() if name in index})
+        write_files(root, [*(board.files() for board in boards.values()), html], before, index)
+    return Built(boards, collected.synthetic, no_page)
+
+
+def _page(boards: Mapping[str, Board]) -> tuple[dict[str, str], str]:
+    """Return the page's file and no reason, or no file and the reason."""
+    try:
+        return {PAGE: page(boards)}, ""
+    except MissingPackageError as error:
+        return {}, str(error)
 
 
 def _cells(benchmark: str, row: Row) -> dict[str, str]:

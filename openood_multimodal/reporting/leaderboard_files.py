@@ -18,7 +18,11 @@ from ..files.paths import file_name, remove, resolve_inside
 INDEX = "leaderboard.json"
 """Written last: benchmark → its files' SHA-256, and what they were made from."""
 
-MARKS = {".csv": b"benchmark,track,setting,", ".md": b"# Leaderboard: "}
+MARKS = {
+    ".csv": b"benchmark,track,setting,",
+    ".md": b"# Leaderboard: ",
+    ".html": b"<!DOCTYPE html>\n<!-- Leaderboard of openood-multimodal -->",
+}
 """How the files of a leaderboard begin."""
 
 RESERVED = frozenset(
@@ -29,7 +33,7 @@ RESERVED = frozenset(
 )
 """Names, in lower case, that files of leaderboards don't have: those of other pages, and those of Windows's devices."""
 
-_LEFTOVER = re.compile(r"\..*(\.csv|\.md|leaderboard\.json)\.[0-9a-f]+\.tmp")
+_LEFTOVER = re.compile(r"\..*(\.csv|\.md|\.html|leaderboard\.json)\.[0-9a-f]+\.tmp")
 
 
 def remove_leftovers(root: Path) -> None:

@@ -39,6 +39,7 @@ class Row:
         notes: note → runs that have it.
         splits: digests of the splits' manifests, as far as they are known.
         tier: the weakest tier of its results; see `TIERS`.
+        runs: of each run, its partition, seed, the condition's seed (-1 for none, both) and metrics, percent.
         rank: by AUROC, among rows that agree in `COMPARED`; None without AUROC.
         rank_all: the same, whatever the modalities and networks.
         average_rank: mean of ``rank`` over all single OOD sets; None where one is missing.
@@ -58,6 +59,7 @@ class Row:
     notes: Mapping[str, int]
     splits: tuple[str, ...]
     tier: str
+    runs: tuple[tuple[str, int, int, Mapping[str, float]], ...]
     rank: int | None = None
     rank_all: int | None = None
     average_rank: float | None = None
@@ -145,6 +147,12 @@ def _row(key: tuple[Any, ...], summary: Mapping[str, Any], results: pd.DataFrame
         notes=dict(sorted(Counter(note for notes in results["notes"] for note in set(notes)).items())),
         splits=tuple(sorted({digest for digests in results["split"] for digest in digests})),
         tier=TIERS[int(results["tier"].min())],
+        runs=tuple(
+            (partition, int(seed), int(draw), dict(zip(means, values, strict=True)))
+            for partition, seed, draw, *values in zip(
+                *(results[name] for name in ("partition", "seed", "draw", *means)), strict=True
+            )
+        ),
     )
 
 

@@ -94,22 +94,30 @@ PAPERS = {
 """Training method or postprocessor → its paper.  Components name theirs, too; pages depend on records alone."""
 
 
-def linked(name: str, titles: Mapping[str, str]) -> str:
-    """Return a name's title for Markdown: a reference to its paper, which `references` defines, where that is known.
+def title_of(name: str, titles: Mapping[str, str]) -> str:
+    """Return a name's title; a name without one or a paper is its own.
 
     OpenOOD's own implementation of a postprocessor (``openood-knn``) has the title and paper of the postprocessor.
     """
     own = name.removeprefix("openood-")
-    if own not in titles and own not in PAPERS:
-        return markdown(name)
-    title = markdown(titles.get(own, own) + (" (OpenOOD)" if own != name else ""))
-    return f"[{title}]" if own in PAPERS else title
+    known = own in titles or own in PAPERS
+    return titles.get(own, own) + (" (OpenOOD)" if own != name else "") if known else name
+
+
+def paper_of(name: str) -> str:
+    """Return the address of a method's paper, ``""`` where that isn't known."""
+    return PAPERS.get(name.removeprefix("openood-"), "")
+
+
+def linked(name: str, titles: Mapping[str, str]) -> str:
+    """Return `title_of` for Markdown: a reference to the paper, which `references` defines, where that is known."""
+    title = markdown(title_of(name, titles))
+    return f"[{title}]" if paper_of(name) else title
 
 
 def references(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
     """Return the definitions of the references that `linked` makes of ``names``, sorted."""
-    known = {name: PAPERS.get(name.removeprefix("openood-")) for name in names}
-    return sorted({f"{linked(name, titles)}: {url}" for name, url in known.items() if url})
+    return sorted({f"{linked(name, titles)}: {paper_of(name)}" for name in names if paper_of(name)})
 
 
 def as_methods(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,146 @@
+"""What the page shows, as JSON: the rows of all leaderboards, the runs behind each, and what they rest on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...escapes import one_line
+from ...files import text_sha256
+from ...vocabulary import AVERAGE, METRICS
+from ..aggregate import INTERVALS, method_of
+from ..leaderboard_markdown import TRACKS
+from ..leaderboard_rows import FIELD, Row
+from ..methods import TITLES, TRAININGS, paper_of, title_of
+from ..records import ResultRecord
+from ..schema import DIGEST_NAMES
+from .commands import commands
+
+if TYPE_CHECKING:
+    from ..leaderboard import Board
+
+RECORD = ("run_id", "partition", "seed", "best_epoch", *DIGEST_NAMES)
+"""What the page tells of each record of a row."""
+
+DIGITS = 6
+"""Decimals of percentages: ranks and paired differences don't depend on how tables are rounded."""
+
+
+class _Strings:
+    """Every text once; rows refer to texts by their place."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+
+    def place(self, text: str) -> int:
+        """Return where ``text``, on one line and with marks that aren't seen written out, is."""
+        return self.places.setdefault(one_line(text), len(self.places))
+
+    def mapped(self, texts: Iterable[str]) -> list[int]:
+        """Return the places of several."""
+        return [self.place(text) for text in texts]
+
+
+def payload(boards: Mapping[str, Board]) -> dict[str, Any]:
+    """Return all that the page needs to know, plain JSON that depends on the boards alone.
+
+    Args:
+        boards: name → leaderboard, in the order of the page's tabs.
+
+    Returns:
+        ``strings`` holds every text once.  A row of ``rows`` has ``id`` (names it in links), ``text`` (place in
+        ``strings`` of each of ``fields``), ``mean``, ``std``, ``low``, ``high`` (percent or null, for each of
+        ``metrics``), ``ranks`` (as in the CSV), ``counts`` (partitions, seeds, runs), ``runs`` (partition, seed,
+        then ``metrics``), ``records`` (as ``record`` names their columns) and ``command``.
+    """
+    strings = _Strings()
+    found = {name for board in boards.values() for row in board.rows for name in row.means}
+    metrics = [name for name in METRICS if name in found]
+    fields: list[str] = []
+    rows = []
+    for board in boards.values():
+        records = _by_row(board.records)
+        for row, cells in zip(board.rows, board.cells(), strict=True):
+            fields = fields or [name for name in cells if not _is_number(name)]
+            behind = records[row.method, row.ood_set] or records[row.method, ""]
+            rows.append(_row(row, [cells[name] for name in fields], metrics, behind, strings, board.name))
+    trainings, scores = (
+        {row.values[name] for board in boards.values() for row in board.rows}
+        for name in ("training", "postprocessor")
+    )
+    return {
+        "boards": {one_line(name): board.digest for name, board in boards.items()},
+        "fields": fields,
+        "field": [*FIELD[:2], "id_set", "ood_set", *FIELD[3:]],
+        "metrics": metrics,
+        "lower": [name for name in metrics if name.startswith("FPR")],
+        "average": AVERAGE,
+        "record": RECORD,
+        "tracks": TRACKS,
+        "methods": {"training": _methods(trainings, TRAININGS), "postprocessor": _methods(scores, TITLES)},
+        "rows": rows,
+        "strings": list(strings.places),
+    }
+
+
+def _by_row(records: Iterable[ResultRecord]) -> dict[tuple[Any, str], list[ResultRecord]]:
+    """Return (method, OOD set) → records; the empty set's are all of the method, for averages over sets."""
+    found: dict[tuple[Any, str], list[ResultRecord]] = defaultdict(list)
+    for record in sorted(records, key=lambda each: (each.partition, each.seed or 0, each.ood_set, each.run_id)):
+        for ood_set in (record.ood_set, ""):
+            found[method_of(record), ood_set].append(record)
+    return found
+
+
+def _row(
+    row: Row,
+    texts: Sequence[str],
+    metrics: Sequence[str],
+    records: Sequence[ResultRecord],
+    strings: _Strings,
+    benchmark: str,
+) -> dict[str, Any]:
+    bounds = {name: row.intervals.get(name, (None, None)) if name in INTERVALS else (None, None) for name in metrics}
+    published = row.values["source"] == "published"
+    return {
+        "id": text_sha256("\n".join((benchmark, *row.method, row.ood_set)))[:10],
+        "text": strings.mapped(texts),
+        "mean": [_rounded(row.means.get(name)) for name in metrics],
+        "std": [_rounded(row.stds.get(name)) for name in metrics],
+        "low": [_rounded(bounds[name][0]) for name in metrics],
+        "high": [_rounded(bounds[name][1]) for name in metrics],
+        "ranks": [row.rank, row.rank_all, _rounded(row.average_rank)],
+        "counts": [] if published else [len(row.partitions), row.n_seeds, row.n_runs],
+        "runs": []
+        if published
+        else [
+            [strings.place(partition), *seeds, *(_rounded(values.get(name)) for name in metrics)]
+            for partition, *seeds, values in row.runs
+        ],
+        "records": [
+            strings.mapped(_text(getattr(each, name, each.digests.get(name))) for name in RECORD) for each in records
+        ],
+        "command": strings.mapped(commands(records)),
+    }
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return ``value`` with `DIGITS`; None for NaN, too."""
+    return None if value is None or value != value else round(value, DIGITS)
+
+
+def _is_number(column: str) -> bool:
+    name = column.removesuffix("_std").removesuffix("_ci_low").removesuffix("_ci_high")
+    return name in METRICS or column in ("rank", "rank_all", "average_rank", "n_partitions", "n_seeds", "n_runs")
+
+
+def _methods(names: Iterable[str], titles: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return name → its title, and its paper where that is known."""
+    return {
+        one_line(name): {"title": one_line(title_of(name, titles)), "paper": paper_of(name)} for name in sorted(names)
+    }
