@@ -48,7 +48,9 @@ def _score(record: ResultRecord, ood_sets: set[str]) -> list[str]:
     words += ["--preset", record.preset] if record.preset else []
     words += ["--fit-on", record.fit_on] if record.fit_on else []
     if record.parameters_from in ("given", "searched"):
-        given = [f"{record.postprocessor}.{name}={_value(value)}" for name, value in record.parameters.items()]
+        given = [
+            f"{record.postprocessor}.{name}={_value(value)}" for name, value in record.parameters.items()
+        ]
         words += ["--set", *given] if given else []
     return [*words, "--benchmark", record.benchmark, "--out", "OUT"]
 
@@ -64,7 +66,11 @@ def _run(record: ResultRecord) -> list[str]:
     common = ["--dataset.partition", record.partition, "--seed", str(record.seed)]
     common += ["--dataset.modalities", ",".join(record.modalities or ())]
     run = ["openood-mm", "run", "--config", data]
-    test = [f"{data.removesuffix('.yml')}_ood.yml", network, f"pipelines/test/{_EVALUATORS[record.setting]}.yml"]
+    test = [
+        f"{data.removesuffix('.yml')}_ood.yml",
+        network,
+        f"pipelines/test/{_EVALUATORS[record.setting]}.yml",
+    ]
     score = ["--network.checkpoint", "BEST.ckpt", "--postprocessors", record.postprocessor]
     score += ["--preset", record.preset] if record.preset else []
     if record.parameters_from in ("given", "searched"):

@@ -87,7 +87,9 @@ def payload(boards: Mapping[str, Board]) -> dict[str, Any]:
 def _by_row(records: Iterable[ResultRecord]) -> dict[tuple[Any, str], list[ResultRecord]]:
     """Return (method, OOD set) → records; the empty set's are all of the method, for averages over sets."""
     found: dict[tuple[Any, str], list[ResultRecord]] = defaultdict(list)
-    for record in sorted(records, key=lambda each: (each.partition, each.seed or 0, each.ood_set, each.run_id)):
+    for record in sorted(
+        records, key=lambda each: (each.partition, each.seed or 0, each.ood_set, each.run_id)
+    ):
         for ood_set in (record.ood_set, ""):
             found[method_of(record), ood_set].append(record)
     return found
@@ -101,7 +103,9 @@ def _row(
     strings: _Strings,
     benchmark: str,
 ) -> dict[str, Any]:
-    bounds = {name: row.intervals.get(name, (None, None)) if name in INTERVALS else (None, None) for name in metrics}
+    bounds = {
+        name: row.intervals.get(name, (None, None)) if name in INTERVALS else (None, None) for name in metrics
+    }
     published = row.values["source"] == "published"
     return {
         "id": text_sha256("\n".join((benchmark, *row.method, row.ood_set)))[:10],
@@ -119,7 +123,8 @@ def _row(
             for partition, *seeds, values in row.runs
         ],
         "records": [
-            strings.mapped(_text(getattr(each, name, each.digests.get(name))) for name in RECORD) for each in records
+            strings.mapped(_text(getattr(each, name, each.digests.get(name))) for name in RECORD)
+            for each in records
         ],
         "command": strings.mapped(commands(records)),
     }
@@ -136,11 +141,19 @@ def _rounded(value: float | None) -> float | None:
 
 def _is_number(column: str) -> bool:
     name = column.removesuffix("_std").removesuffix("_ci_low").removesuffix("_ci_high")
-    return name in METRICS or column in ("rank", "rank_all", "average_rank", "n_partitions", "n_seeds", "n_runs")
+    return name in METRICS or column in (
+        "rank",
+        "rank_all",
+        "average_rank",
+        "n_partitions",
+        "n_seeds",
+        "n_runs",
+    )
 
 
 def _methods(names: Iterable[str], titles: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return name → its title, and its paper where that is known."""
     return {
-        one_line(name): {"title": one_line(title_of(name, titles)), "paper": paper_of(name)} for name in sorted(names)
+        one_line(name): {"title": one_line(title_of(name, titles)), "paper": paper_of(name)}
+        for name in sorted(names)
     }

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import MissingPackageError, UserError
@@ -79,13 +80,14 @@ def _table_library() -> tuple[str, str]:
         package = distribution("itables")
     except PackageNotFoundError as error:
         raise _missing("itables") from error
-    text = (package.locate_file("itables/html/dt_bundle.js")).read_text(encoding="utf-8")  # type: ignore[attr-defined]
+    path = Path(str(package.locate_file("itables/html/dt_bundle.js")))
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     exports = list(_EXPORT.finditer(text))
     default = _DEFAULT.search(exports[-1][1]) if exports else None
     if not default:
         raise UserError(
-            f"itables {package.version} holds DataTables in another form than this package knows; "
-            "pip install 'itables>=2.9,<3'."
+            f"itables {package.version} holds DataTables in another form than this package knows: "
+            'pip install "itables>=2.9,<3".'
         )
     begin, end = exports[-1].span()
     text = f"{text[:begin]}window.DataTable={default[1]};{text[end:]}"
@@ -94,5 +96,5 @@ def _table_library() -> tuple[str, str]:
 
 def _missing(name: str) -> MissingPackageError:
     return MissingPackageError(
-        f"the leaderboard's page needs {name}: pip install \"openood-multimodal[report]\"."
+        f'the leaderboard\'s page needs {name}: pip install "openood-multimodal[report]".'
     )

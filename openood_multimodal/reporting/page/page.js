@@ -7,6 +7,7 @@ const state = { board: boards[0], scope: {}, filters: new Map(), q: "", sort: ["
 let metric = "AUROC"; // of the ranks and the plot: the metric that sorted last
 let table = null;
 let shownColumns = []; // between the rank and the box
+let differences = []; // fields that a phone shows below the name
 let inScope = []; // rows of this benchmark that may be compared
 let said = "";
 
@@ -40,15 +41,18 @@ function settle() {
 /** Names, three metrics, runs, tier; and the fields without which two rows would look alike. */
 function defaultColumns() {
   const several = (name) => new Set(inScope.map((row) => row[name])).size > 1;
+  const metrics = ["AUROC", "FPR@95", "ACC"].filter((name) => inScope.some((row) => metricPlace.has(name) && mean(row, name) !== null));
+  if (narrow.matches) return ["training", "postprocessor", ...metrics.slice(0, 2)];
+  const rest = inScope.some((row) => row.counts.length) ? ["runs", "tier"] : ["tier"];
+  return ["training", "postprocessor", ...["modalities", "networks"].filter(several), ...differing(), ...metrics, "plot", ...rest];
+}
+
+/** Fields of which rows with the same names have several values. */
+function differing() {
   const groups = Map.groupBy(inScope, (row) => ["training", "postprocessor", "modalities", "networks", "tier"].map((name) => row[name]).join("\n"));
   const alike = [...groups.values()].filter((group) => group.length > 1);
-  const differing = columns.filter((column) => column.kind === "text" && !["notes", "n_id", "n_ood", "split", "std_over", "source"].includes(column.name)
+  return columns.filter((column) => column.kind === "text" && !["notes", "n_id", "n_ood", "split", "std_over", "source"].includes(column.name)
     && alike.some((group) => group.some((row) => row[column.name] !== group[0][column.name]))).map((column) => column.name);
-  const metrics = ["AUROC", "FPR@95", "ACC"].filter((name) => inScope.some((row) => metricPlace.has(name) && mean(row, name) !== null));
-  const input = ["modalities", "networks"].filter(several);
-  if (narrow.matches) return ["training", "postprocessor", ...input.slice(0, 1), ...differing, ...metrics];
-  const rest = inScope.some((row) => row.counts.length) ? ["runs", "tier"] : ["tier"];
-  return ["training", "postprocessor", ...input, ...differing, ...metrics, "plot", ...rest];
 }
 
 function passes(row) {
@@ -118,21 +122,18 @@ function renderTabs() {
 }
 
 function renderScope() {
-  const controls = SCOPE.map((name) => {
+  const controls = SCOPE.filter((name) => state.options[name].length > 1).map((name) => {
     const options = state.options[name];
     const choose = (value) => change(() => Object.assign(state, { scope: { ...state.scope, [name]: value }, page: 0 }));
     if (name === "setting") {
       return el("div", { className: "tabs small", role: "group", "aria-label": "Near or far" },
         ...options.map((value) => pressed(label(name, value), value === state.scope[name], () => choose(value), `setting:${value}`)));
     }
-    if (options.length < 2) return el("p", { className: "fixed" }, el("span", {}, named(name)), ` ${label(name, options[0])}`);
     const select = el("select", { "data-key": `scope:${name}` }, ...options.map((value) => el("option", { value, selected: value === state.scope[name] }, label(name, value))));
     select.addEventListener("change", () => choose(select.value));
     return el("label", {}, el("span", {}, named(name)), select);
   });
-  // what nothing was done to, or isn't known, needs no words
-  const plain = (name) => state.options[name].length < 2 && state.scope[name] === "" && name !== "setting";
-  $("scope").replaceChildren(...controls.filter((_, i) => !plain(SCOPE[i])));
+  $("scope").replaceChildren(...controls);
 }
 
 function renderFilters() {
@@ -192,7 +193,10 @@ function node(row, column) {
   if (column.name !== "training" && !(column.name === "postprocessor" && !row.training)) return el("span", {}, column.name === "split" ? shown.slice(0, 25) : shown);
   const button = el("button", { type: "button", className: "link", "aria-label": `Details of ${title(row)}`, "data-row": row.id }, shown);
   button.addEventListener("click", () => showRow(row));
-  return button;
+  if (!narrow.matches || state.cols) return button;
+  // a phone has no room for these columns
+  const more = ["modalities", "networks", ...differences].filter((name) => row[name] && inScope.some((each) => each[name] !== row[name]));
+  return el("span", {}, button, el("span", { className: "more" }, more.map((name) => cell(row, name)).join(", ")));
 }
 
 function picker(row) {
@@ -221,6 +225,7 @@ function renderTable() {
   table?.destroy();
   const shown = visible().map((name) => columnOf.get(name));
   shownColumns = shown;
+  differences = differing();
   const tableNode = el("table", { className: "results" }, el("caption", {}, `${state.board}, ${label("setting", state.scope.setting)}`));
   $("table-region").replaceChildren(tableNode);
   const render = (column) => (row, kind) => (kind === "display" ? node(row, column) : column.value?.(row) ?? null);
@@ -235,7 +240,7 @@ function renderTable() {
       { title: "#", name: "#", data: null, render: (row, kind) => (kind === "display" ? el("span", { className: "place" }) : null), orderable: false, className: "num", type: "figure" },
       ...shown.map((column) => ({
         title: column.title, name: column.name, data: null, render: render(column), type: column.kind === "text" ? "string" : "figure",
-        orderable: column.kind !== "plot", className: `${column.kind === "text" ? "words" : "num"} is-${column.kind}`,
+        orderable: column.kind !== "plot", className: `${column.kind === "text" ? "words" : "num"} is-${column.kind} is-${column.name.replace(/\W/g, "-")}`,
         orderSequence: column.kind === "metric" ? direction(column.name) : ["asc", "desc"],
       })),
       { title: "Compare", data: null, render: (row, kind) => (kind === "display" ? picker(row) : null), orderable: false, className: "pick", type: "figure" },
@@ -341,14 +346,17 @@ $("theme").addEventListener("click", () => theme(isDark() ? "light" : "dark"));
 
 function renderAll() {
   settle();
-  $("heading").textContent = state.board;
-  $("about").textContent = `Track ${state.scope.track}: ${data.tracks[state.scope.track]}.`;
+  const { setting, track, id_set: idSet, ood_set: oodSet } = state.scope;
+  $("heading").textContent = `${label("setting", setting)}: ${idSet} against ${oodSet === data.average ? "the " : ""}${label("ood_set", oodSet)}`;
+  const apart = SCOPE.slice(4).filter((name) => state.scope[name]).map((name) => ` ${named(name)}: ${state.scope[name]}.`);
+  $("about").textContent = `Track ${track}: ${data.tracks[track]}.${apart.join("")}`;
   $("digest").textContent = `SHA-256 of this benchmark’s records: ${data.boards[state.board]}`;
   renderTabs();
   renderScope();
   renderFilters();
   renderTable();
   renderColumns();
+  $("boards").querySelector("[aria-pressed=true]").scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 /** Change the state by a control that is drawn anew, and keep the focus on it. */

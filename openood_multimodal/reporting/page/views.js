@@ -1,6 +1,6 @@
 // Views of single rows: the plot in a row, the details of one, the comparison of two.
 const SVG = "http://www.w3.org/2000/svg";
-const PLOT = { width: 210, height: 20, pad: 8 };
+const PLOT = { width: 180, height: 20, pad: 8 };
 // two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom
 const T = [
   12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.306, 2.2622, 2.2281, 2.201, 2.1788, 2.1604, 2.1448, 2.1314,
@@ -20,17 +20,21 @@ function shape(tag, attributes, ...children) {
 
 /** The axis that all shown rows of `metric` fit on: bounds and ticks, round numbers. */
 function axisOf(shown, metric) {
-  const ends = shown.flatMap((row) => {
-    const [value, deviation] = [mean(row, metric), std(row, metric) ?? 0];
-    return value === null ? [] : [value - deviation, value + deviation, ...interval(row, metric).filter((each) => each !== null)];
+  const ends = shown.filter((row) => mean(row, metric) !== null).map((row) => {
+    const [value, deviation, bounds] = [mean(row, metric), std(row, metric) ?? 0, interval(row, metric)];
+    return [Math.min(value - deviation, bounds[0] ?? value), Math.max(value + deviation, bounds[1] ?? value)];
   });
-  const [low, high] = ends.reduce(([least, most], each) => [Math.min(least, each), Math.max(most, each)], [Infinity, -Infinity]);
-  if (low > high) return null;
+  if (!ends.length) return null;
+  // the worst tenth may lie outside: a few failures would leave the others no room
+  const nth = (values, share) => values.sort((a, b) => a - b)[Math.round(share * (values.length - 1))];
+  const trim = lowerIsBetter.has(metric) ? [0, 0.9] : [0.1, 1];
+  const [low, high] = [0, 1].map((i) => nth(ends.map((each) => each[i]), trim[i]));
   const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find((each) => (high - low) / each <= 3) ?? 50;
-  const [from, to] = [Math.floor(low / step) * step, Math.max(Math.ceil(high / step), Math.floor(low / step) + 1) * step];
-  const ticks = Array.from({ length: Math.round((to - from) / step) + 1 }, (_, i) => from + i * step);
+  const from = Math.floor(Math.max(low, 0) / step) * step;
+  const to = Math.min(100, Math.max(Math.ceil(high / step), Math.round(from / step) + 1) * step);
+  const ticks = Array.from({ length: Math.floor((to - from) / step + 1e-6) + 1 }, (_, i) => from + i * step);
   const at = (value) => PLOT.pad + ((value - from) / (to - from)) * (PLOT.width - 2 * PLOT.pad);
-  return { metric, ticks, at, digits: step < 1 ? 1 : 0 };
+  return { metric, ticks, at, from, to, digits: step < 1 ? 1 : 0 };
 }
 
 const drawing = (...children) => shape("svg", { width: PLOT.width, height: PLOT.height, class: "plot", "aria-hidden": "true" }, ...children);
@@ -44,7 +48,12 @@ function axisDrawing(axis) {
 function rowDrawing(row, axis) {
   const [value, deviation, [low, high], y] = [mean(row, axis.metric), std(row, axis.metric), interval(row, axis.metric), PLOT.height / 2];
   if (value === null) return drawing(...grid(axis));
-  const line = (from, to, kind) => shape("line", { x1: axis.at(from), x2: axis.at(to), y1: y, y2: y, class: kind });
+  if (value < axis.from || value > axis.to) {
+    const low = value < axis.from;
+    return drawing(...grid(axis), shape("g", { class: colour(row) }, shape("path", { d: low ? `M7 ${y - 4}L1 ${y}L7 ${y + 4}` : `M${PLOT.width - 7} ${y - 4}l6 4l-6 4`, class: "beyond" })));
+  }
+  const inside = (each) => axis.at(Math.min(axis.to, Math.max(axis.from, each)));
+  const line = (from, to, kind) => shape("line", { x1: inside(from), x2: inside(to), y1: y, y2: y, class: kind });
   return drawing(
     ...grid(axis),
     shape("g", { class: colour(row) },
@@ -54,11 +63,11 @@ function rowDrawing(row, axis) {
   );
 }
 
-function sheet(head, body, caption) {
-  const numeric = (cells, tag) => cells.map((each, i) => (i ? el("td", { className: "num" }, each) : el(tag, { scope: "row" }, each)));
+function sheet(head, body, caption, kind = "num") {
+  const line = (cells) => cells.map((each, i) => (i ? el("td", { className: kind }, each) : el("th", { scope: "row" }, each)));
   return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption }, el("table", { className: "plain" }, el("caption", {}, caption),
-    el("thead", {}, el("tr", {}, ...head.map((each, i) => el("th", { scope: "col", className: i ? "num" : "" }, each)))),
-    el("tbody", {}, ...body.map((cells) => el("tr", {}, ...numeric(cells, "th"))))));
+    el("thead", {}, el("tr", {}, ...head.map((each, i) => el("th", { scope: "col", className: i ? kind : "" }, each)))),
+    el("tbody", {}, ...body.map((cells) => el("tr", {}, ...line(cells))))));
 }
 
 const fieldList = (pairs) => el("dl", {}, ...pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
@@ -94,7 +103,8 @@ function details(row) {
     `${name} ${arrow(name)}`, decimals(mean(row, name)), decimals(std(row, name)), interval(row, name)[0] === null ? "" : columnOf.get(`${name}_ci`).show(row),
   ]);
   const fields = ["benchmark", ...data.fields.filter((name) => name !== "benchmark")].filter((name) => row[name] !== "");
-  const runs = row.runs.map(([partition, seed, draw, ...values]) =>
+  const byPartition = (a, b) => text(a[0]).localeCompare(text(b[0]), "en", { numeric: true }) || a[1] - b[1];
+  const runs = [...row.runs].sort(byPartition).map(([partition, seed, draw, ...values]) =>
     [text(partition), seed < 0 ? "" : String(seed), ...(hasDraws(row) ? [String(draw)] : []), ...values.map((each) => decimals(each))]);
   const records = row.records.map((each) => {
     const values = data.record.map((name, i) => [named(name), text(each[i])]).filter(([, value]) => value !== "");
@@ -159,6 +169,6 @@ function comparison(a, b) {
     el("p", { className: "hint" }, "Paired: mean difference over class partitions that both have (seeds averaged first), or over seeds where there is one partition, with its t-interval. Partitions of one dataset share samples, so the interval is indicative."),
     ...(sameSplit ? [] : [el("p", { className: "hint" }, "Nothing shows that both rest on the same split.")]),
     el("h3", {}, "In what they differ"),
-    sheet(["Field", "A", "B"], differing.map((name) => [named(name), cell(a, name) || "–", cell(b, name) || "–"]), "Fields"),
+    sheet(["Field", "A", "B"], differing.map((name) => [named(name), cell(a, name) || "–", cell(b, name) || "–"]), "Fields", "words"),
   ];
 }
