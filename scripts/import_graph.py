@@ -65,6 +65,7 @@ HEAVY = {
     "scipy": "parts of it are slow to import",
     "sklearn": "slow to import, for single functions",
     "matplotlib": "an optional extra, for figures",
+    "jinja2": "an optional extra, for the leaderboard's page",
     "tensorboard": "an optional extra, for training curves",
     "av": "an optional extra, for video",
     "cv2": "an optional extra, for optical flow",

@@ -57,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"{board.name}: {rows} from {results} result{plural}: {paths}")
         for line in board.incomplete:
             print(f"  {line}")
+    page = Path(options.out) / "index.html"
+    print(f"page: no {page}: {built.no_page}" if built.no_page else f"page: {page}, for any browser, offline")
     if built.synthetic:
         print(f"left out: {built.synthetic} record{'s' if built.synthetic > 1 else ''} of synthetic data")
     return 0

@@ -158,8 +158,11 @@ def run_demo(
         run, ("leaderboard", "build", "--records", str(output_dir), "--no-published", "--out", board)
     ):
         return code
+    page = Path(board, "index.html")
     for path in sorted(Path(board).glob("*.csv")):
         print(f"\n{path.stem}, the best {BEST} by AUROC (all: {path.with_suffix('.md')})\n{best_rows(path)}")
+    if page.is_file():
+        print(f"\nAll of it, to sort, filter and compare, in a browser: {page.resolve()}")
     return 0
 
 

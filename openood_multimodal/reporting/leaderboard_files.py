@@ -97,7 +97,7 @@ def write_files(
 
     Args:
         root: the folder.
-        files: of each board, name → content.
+        files: of each board and of the page, name → content.
         before: the index that was there.
         index: the one to write.
 
@@ -117,6 +117,9 @@ def write_files(
     for name, digest in _digests_of(before).items():
         if name not in kept and _ours(resolve_inside(root, name), digest):
             remove(root, name)
+    for path in root.glob("*.html"):
+        if path.name not in new and _ours(path):
+            remove(root, path.name)  # it would show other rows than the tables
     atomic.write_json(root / INDEX, {"benchmarks": index})
 
 

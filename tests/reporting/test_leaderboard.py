@@ -21,6 +21,7 @@ from openood_multimodal.reporting.aggregate import content_of
 from openood_multimodal.reporting.leaderboard import COLUMNS, build, choose, collect, make_boards
 from openood_multimodal.reporting.leaderboard_files import INDEX
 from openood_multimodal.reporting.leaderboard_rows import rows_of
+from openood_multimodal.reporting.page import PAGE
 from openood_multimodal.reporting.published import published_records
 from openood_multimodal.reporting.records import ResultRecord
 from openood_multimodal.reporting.schema import DIGEST_NAMES
@@ -393,7 +394,7 @@ def test_names_cannot_break_the_table_nor_leave_the_folder(tmp_path):
     name = "../a|b\n<c>"
     folder = write(tmp_path / "records", record(benchmark=name, training="x|y\nz", id_set="i|j"))
     built = build(tmp_path / "out", [folder], published=False)
-    assert set(contents(tmp_path / "out")) == {*built.boards[name].files(), INDEX}
+    assert set(contents(tmp_path / "out")) == {*built.boards[name].files(), INDEX, PAGE}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "records"]
     assert "x\\|y z" in built.boards[name].markdown()
 
@@ -534,6 +535,7 @@ def test_the_index_tells_what_the_files_are_and_were_made_from(tmp_path):
     build(tmp_path / "out", [folder])
     files = contents(tmp_path / "out")
     index = json.loads(files.pop(INDEX))["benchmarks"]
+    del files[PAGE]
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     assert {name: sha for entry in index.values() for name, sha in entry["files"].items()} == sums
     assert index["bench"]["records"] == {"reproduced": 36}
@@ -558,7 +560,7 @@ def test_a_chosen_benchmark_leaves_the_others_and_a_full_build_removes_what_has_
     assert new["bench.csv"] != old["bench.csv"]
     assert set(json.loads(new[INDEX])["benchmarks"]) == {"bench", "other"}
     build(out, [tmp_path / "s"], published=False)
-    assert set(contents(out)) == {"bench.csv", "bench.md", INDEX, "README.md"}
+    assert set(contents(out)) == {"bench.csv", "bench.md", INDEX, PAGE, "README.md"}
 
 
 def test_an_index_cannot_have_other_files_removed(tmp_path):
@@ -684,7 +686,7 @@ def test_the_committed_leaderboards_are_what_build_makes(tmp_path):
     remedy = "run: openood-mm leaderboard build (in the checkout), and commit leaderboard/"
     expected, committed = contents(tmp_path), contents(folder)
     for name in sorted(set(expected) | {name for name in committed if name.endswith((".csv", ".md"))}):
-        if name == "README.md":
+        if name in ("README.md", PAGE):
             continue
         assert name in expected, f"{name} has no record; {remedy}"
         assert name in committed, f"{name} is missing; {remedy}"

@@ -88,6 +88,15 @@ def check_csv(text):
         assert not re.match(r"^[\s\"']*[=+@]|^[\s\"]*-(?!\d*\.?\d*$)", cell) or cell.startswith("'"), cell
 
 
+def check_page(html):
+    """Texts are only in the data block, which nothing in it can end; the page's own script sets them as text."""
+    (data,) = re.findall(r'(?s)<script type="application/json" id="data">(.*?)</script>', html)
+    assert "<" not in data
+    assert not any(UNSEEN.search(text) for text in json.loads(data)["strings"])
+    assert not re.search("alert|evil|passwd|onerror=", html.replace(data, "").partition("<script")[0])
+    assert html.count("</script>") == 3
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_leaderboards(tmp_path, cli, attack):
     folder, out = planted(tmp_path / "records", ATTACKS[attack]), tmp_path / "out"
@@ -98,6 +107,7 @@ def test_leaderboards(tmp_path, cli, attack):
     assert len(pages) == len(tables) == 1
     check_markdown(pages[0].read_text())
     check_csv(tables[0].read_text())
+    check_page((out / "index.html").read_text())
 
 
 @pytest.mark.parametrize("attack", ["colour", "title", "right to left", "return", "separator"])
