@@ -8,6 +8,10 @@ measures, all interleaved in one process:
 * npmix         the same, and pushing to the bank, NP-Mix, and both outlier losses;
 * loop          the npmix step as a literal loop over samples and classes with a k-d tree, as the method's
                 description reads;
+* vos, npos, mixup, feature_mixing
+                as npmix, with another synthesis
+* contrastive, rna, distillation, translation
+                the plain step and the loss of another multimodal task, projections and translators included
 * products      only the matrix products that the outliers need: each modality's logits, and each head's
                 weight gradient (outliers are detached, so they need no gradient of their own).
 
@@ -28,7 +32,7 @@ from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from openood_multimodal import losses
-from openood_multimodal.synthesis import EmbeddingBank, NPMix
+from openood_multimodal.synthesis import NPOS, VOS, EmbeddingBank, FeatureMixing, Mixup, NPMix, Outliers
 
 from .suite.measuring import Measurement, Report, Times, say, timed
 
@@ -36,9 +40,17 @@ NAME = "training_step"
 SUMMARY = "what A2D and NP-Mix add to a training step on the heads"
 QUICK = {"classes": [25], "rounds": 3, "repeats": 2}
 
+Synthesis = Callable[[EmbeddingBank, torch.Generator], Outliers]
 DIMS = (2304, 2048)  # SlowFast-R101 on video, SlowOnly-R50 on flow
 GAMMA = 0.5
-STEPS = ("plain", "a2d", "npmix", "loop", "products")
+SYNTHESES: dict[str, Synthesis] = {
+    "vos": VOS(),
+    "npos": NPOS(),
+    "mixup": Mixup(),
+    "feature_mixing": FeatureMixing(),
+}
+TASKS = ("contrastive", "rna", "distillation", "translation")
+STEPS = ("plain", "a2d", "npmix", *SYNTHESES, *TASKS, "loop", "products")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +84,15 @@ def run(options: argparse.Namespace) -> Report:
         wall = {name: np.array(times.wall) for name, times in taken.items()}
         for name in STEPS:
             added = float(np.median(wall[name] - wall["plain"])) * 1e3
-            values = {"ms_added": added} if name in ("a2d", "npmix", "loop") else {}
+            values = {"ms_added": added} if name not in ("plain", "products") else {}
             report.measurements.append(Measurement.of(f"{name}, C = {classes}", taken[name], values))
         extra = wall["npmix"] - wall["plain"]
         ratios = {"products": wall["products"], "loop's addition": wall["loop"] - wall["plain"]}
         for below, figure in ratios.items():
             report.ratios[f"C = {classes}: what npmix adds / {below}"] = float(np.median(extra / figure))
+        for name in (*SYNTHESES, *TASKS):
+            ratio = float(np.median((wall[name] - wall["plain"]) / extra))
+            report.ratios[f"C = {classes}: what {name} adds / what npmix adds"] = ratio
     return report
 
 
@@ -104,14 +119,15 @@ class Bench:
         self.labels = torch.randint(classes, (64, batch))
         self.batches = [(self.centres[y] + torch.randn(batch, sum(DIMS))).relu() for y in self.labels]
         self.turn = 0
-        self.bank = EmbeddingBank(classes, sum(DIMS), size)
+        self.bank = EmbeddingBank(classes, sum(DIMS), size, widths=DIMS)
         self.loop_bank = torch.zeros(classes, size, sum(DIMS))
         everyone = torch.arange(classes)
         for slot in range(size):
             rows = (self.centres + torch.randn(classes, sum(DIMS))).relu()
             self.bank.push(rows, everyone)
             self.loop_bank[:, slot] = rows
-        self.synthesis = NPMix()
+        self.projections = nn.ModuleList(_two_layers(d, 128) for d in DIMS)
+        self.translators = nn.ModuleList(_two_layers(a, b) for a, b in (DIMS, DIMS[::-1]))
         self.generator = torch.Generator().manual_seed(seed)
         self.np_random = np.random.default_rng(seed)
         self.outlier_parts = [torch.randn(classes, d) for d in DIMS]
@@ -125,7 +141,8 @@ class Bench:
 
     def _backward(self, loss: Tensor) -> None:
         loss.backward()
-        self.heads.zero_grad(set_to_none=True)
+        for each in (self.heads, self.projections, self.translators):
+            each.zero_grad(set_to_none=True)
         self.batches[self.turn].grad = None
 
     def plain(self) -> None:
@@ -135,13 +152,32 @@ class Bench:
         _, y, logits, loss = self._forward()
         self._backward(loss + GAMMA * losses.a2d_loss(logits, y))
 
-    def npmix(self) -> None:
+    def npmix(self, synthesis: Synthesis = NPMix()) -> None:  # noqa: B008 - it is frozen
         z, y, logits, loss = self._forward()
         loss = loss + GAMMA * losses.a2d_loss(logits, y)
         self.bank.push(z, y)
-        outliers = self.heads.modality_logits(self.synthesis(self.bank, self.generator).embeddings)
+        outliers = self.heads.modality_logits(synthesis(self.bank, self.generator).embeddings)
         loss = loss + GAMMA * losses.outlier_discrepancy_loss(outliers)
         self._backward(loss + GAMMA * losses.outlier_entropy_loss(outliers))
+
+    def contrastive(self) -> None:
+        z, y, _, loss = self._forward()
+        projected = [p(part) for p, part in zip(self.projections, z.split(DIMS, dim=1), strict=True)]
+        self._backward(loss + losses.supervised_contrastive_loss(projected, y))
+
+    def rna(self) -> None:
+        z, _, _, loss = self._forward()
+        self._backward(loss + losses.relative_norm_alignment_loss(z.split(DIMS, dim=1)))
+
+    def distillation(self) -> None:
+        _, _, logits, loss = self._forward()
+        self._backward(loss + losses.cross_modal_distillation_loss(logits))
+
+    def translation(self) -> None:
+        z, _, _, loss = self._forward()
+        parts = z.split(DIMS, dim=1)
+        translated = [t(part) for t, part in zip(self.translators, parts, strict=True)]
+        self._backward(loss + losses.cross_modal_translation_loss(translated, parts[::-1]))
 
     def loop(self) -> None:
         z, y, logits, loss = self._forward()
@@ -174,6 +210,10 @@ class Bench:
             torch.mm(gradient.T, part)
 
 
+def _two_layers(width: int, out: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, 2048), nn.ReLU(), nn.Linear(2048, out))
+
+
 def _loop_disagreement(logits: list[Tensor], labels: Tensor) -> Tensor:
     predictions = []
     for each in logits:
@@ -189,7 +229,10 @@ def _hellinger(p: Tensor, q: Tensor) -> Tensor:
 
 def measure(bench: Bench, rounds: int, repeats: int) -> dict[str, Times]:
     """Return step → times of one step, ``rounds`` of them, interleaved."""
-    steps: dict[str, Callable[[], None]] = {name: getattr(bench, name) for name in STEPS}
+    steps: dict[str, Callable[[], None]] = {
+        name: partial(bench.npmix, SYNTHESES[name]) if name in SYNTHESES else getattr(bench, name)
+        for name in STEPS
+    }
     for step in steps.values():
         step()  # warm up; also the bank's first, complete set of distances
         step()
