@@ -313,4 +313,4 @@ def test_training_step_measures_all_steps() -> None:
     lines = checked(report)
     assert list(lines) == [f"{step}, C = 4" for step in training_step.STEPS]
     assert all(each.repeats == 2 for each in lines.values())
-    assert len(report.ratios) == 2
+    assert len(report.ratios) == 2 + len(training_step.SYNTHESES) + len(training_step.TASKS)
