@@ -149,17 +149,17 @@ def _report(runs: Sequence[SuiteRun], output_dir: Path) -> None:
     for path in report.files:
         print(f"  {path}")
     for run in runs:
-        for line in _outputs(run.folder, run.evaluators):
+        for line in _outputs(run):
             print(f"  {line}")
 
 
-def _outputs(folder: Path, evaluators: Sequence[str]) -> list[str]:
+def _outputs(run: SuiteRun) -> list[str]:
     """Return what is worth naming of a run that keeps its embedding stores, one line each; else nothing."""
-    stores = folder / "embeddings"
-    if not stores.is_dir():
+    if not run.embeddings.is_dir():
         return []
-    names = sorted(path.parent.name for path in stores.glob("*/meta.json"))
-    lines = [f"{stores} (stores of {', '.join(names)})"]
-    for evaluator in evaluators:
-        lines.append(f"{folder / evaluator / 'results.csv'}, and records/ beside it")
-    return lines
+    names = sorted(path.parent.name for path in run.embeddings.glob("*/meta.json"))
+    tests = [run.folder / name / "results.csv" for name in run.tests]
+    return [
+        f"{run.embeddings} (stores of {', '.join(names)})",
+        *(f"{each}, and records/ beside it" for each in tests),
+    ]

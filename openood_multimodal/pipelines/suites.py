@@ -56,6 +56,7 @@ class SuiteRun(Run):
         settings: overrides of the training config, dotted key → text.
         output: folder of the suite's outputs.
         keep_checkpoints: whether the trained networks are kept.
+        keep_embeddings: whether the embedding stores are kept; those that several evaluators share always are.
     """
 
     benchmark: str
@@ -71,6 +72,7 @@ class SuiteRun(Run):
     overrides: Mapping[str, str] = field(default_factory=dict)
     output: str = ""
     keep_checkpoints: bool = False
+    keep_embeddings: bool = False
 
     replaces_other_settings: ClassVar[bool] = True
 
@@ -95,6 +97,20 @@ class SuiteRun(Run):
         return Path(self.output, self._cell, f"p{self.partition}_s{self.seed}")
 
     @property
+    def tests(self) -> tuple[str, ...]:
+        """Folders of the tests' outputs below `folder`, one an evaluator."""
+        return self.evaluators if len(self.evaluators) > 1 else ("test",)
+
+    @property
+    def embeddings(self) -> Path:
+        """Where the embedding stores and ``head.npz`` are, if they are kept."""
+        return self.folder / "embeddings"
+
+    def is_done(self) -> bool:
+        """Whether the folder holds the finished records of these settings, and the stores that are to be kept."""
+        return super().is_done() and (not self.keep_embeddings or (self.embeddings / "head.npz").is_file())
+
+    @property
     def _cell(self) -> Path:
         which = "+".join(self.modalities) or "default"
         names = {self.benchmark.rpartition("/")[2]: "benchmark", which: "modalities"}
@@ -113,29 +129,29 @@ class SuiteRun(Run):
         return Command([*self._files(), f"pipelines/train/{self.training}.yml"], words, "multimodal_train")
 
     def test_commands(self) -> list[Command]:
-        """Return a test for each evaluator; several share one folder of embedding stores, a single one keeps none."""
+        """Return a test for each evaluator; several share one folder of embedding stores, a single one needs none."""
         # the network and its data are the training's, whatever was overridden there
         alike = {
             key: value for key, value in self.overrides.items() if key.partition(".")[0] in SHARED_SECTIONS
         }
         chosen = {name: args for name, args in self.postprocessor_args.items() if name in self.postprocessors}
-        shared = len(self.evaluators) > 1
+        keep = len(self.evaluators) > 1 or self.keep_embeddings
         recorder = {
-            **{"quiet": True, "save_scores": False, "save_csv": True, "save_embeddings": shared},
-            "embeddings": str(self.folder / "embeddings") if shared else "",
+            **{"quiet": True, "save_scores": False, "save_csv": True, "save_embeddings": keep},
+            "embeddings": str(self.embeddings) if keep else "",
         }
         return [
             Command(
                 [*self._files(), f"pipelines/test/{evaluator}.yml"],
                 [
-                    *(*self._common(evaluator if shared else "test"), *words_of(alike)),
+                    *(*self._common(folder), *words_of(alike)),
                     *("--network.checkpoint", str(self.checkpoint), "--preset", self.preset),
                     *("--postprocessors", *self.postprocessors),
                     *(("--postprocessor_args", json.dumps(chosen)) if chosen else ()),
                     *("--recorder", json.dumps(recorder)),
                 ],
             )
-            for evaluator in self.evaluators
+            for evaluator, folder in zip(self.evaluators, self.tests, strict=False)
         ]
 
     def settings(self) -> list[Any]:
@@ -150,7 +166,7 @@ class SuiteRun(Run):
     def about(self) -> dict[str, Any]:
         """Return the fields, but for those that don't decide the results."""
         fields = asdict(self)
-        del fields["output"], fields["keep_checkpoints"]
+        del fields["output"], fields["keep_checkpoints"], fields["keep_embeddings"]
         fields["settings"] = fields.pop("overrides")  # as marks have always called them
         if not self.variant:  # nor in the marks of runs made before there were variants
             del fields["variant"]
@@ -234,6 +250,7 @@ class Suite:
     postprocessor_args: Mapping[str, Any] = field(default_factory=dict)
     preset: str = "openood"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    keep_embeddings: bool = False
     description: str = ""
 
     def runs_of(self, entry: SuiteEntry, output: str, keep_checkpoints: bool) -> list[SuiteRun]:
@@ -258,6 +275,7 @@ class Suite:
                 overrides={**flat(entry.settings), **flat(row.settings), **flat(plan.settings)},
                 output=output,
                 keep_checkpoints=keep_checkpoints,
+                keep_embeddings=plan.keep_embeddings,
             )
             for partition in range(plan.partitions)
             for seed in range(plan.seeds)

@@ -18,6 +18,7 @@ import pytest
 
 from openood_multimodal.config import find_config, load_config
 from openood_multimodal.errors import UserError
+from openood_multimodal.files.atomic import write_json
 from openood_multimodal.pipelines import TestPipeline, benchmark
 from openood_multimodal.pipelines.benchmark import run_in_parallel
 from openood_multimodal.pipelines.state import read_state
@@ -413,3 +414,21 @@ def test_mistakes_show_before_the_first_training(tmp_path, cli, words, message):
     assert done.code == 2
     assert message in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_suite_may_keep_embeddings(tmp_path):
+    """The settings, and so finished runs, stay the same; a run without its stores is not done."""
+    suite = {"runs": [{"benchmark": "htad/htad_4_3", "trainings": ["a2d"]}], "partitions": 1, "seeds": 1}
+    (plain,) = plan_suite(suite, tmp_path)
+    (kept,) = plan_suite({**suite, "keep_embeddings": True}, tmp_path)
+    assert kept.digest() == plain.digest()
+    assert kept.tests == plain.tests == ("test",)
+    recorders = [each.test_commands()[0].config()["recorder"] for each in (plain, kept)]
+    assert [each["save_embeddings"] for each in recorders] == [False, True]
+    assert recorders[1]["embeddings"] == str(tmp_path / "htad_4_3/default/a2d/p0_s0/embeddings")
+    write_json(plain.folder / "done.json", {"digest": plain.digest()})
+    assert plain.is_done()
+    assert not kept.is_done()
+    (kept.embeddings).mkdir()
+    (kept.embeddings / "head.npz").write_bytes(b"")
+    assert kept.is_done()
