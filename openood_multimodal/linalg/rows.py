@@ -20,6 +20,9 @@ BLOCK_BYTES = 64 * 2**20
 """Size of one float64 block of features, unless a number of rows is asked for."""
 
 
+PART_BYTES = 4 * 2**20
+"""Size of a float64 part of a block: stays in the cache."""
+
 LARGEST = 1e150
 """Features beyond it are refused: sums of their squares overflow float64."""
 
@@ -81,6 +84,21 @@ def feature_blocks(features: NDArray[Any], rows: int | None = None) -> Iterator[
         yield where, as_float64(features[where], "features", where.start)
 
 
+def float64_parts(block: NDArray[Any]) -> Iterator[tuple[slice, Floats]]:
+    """Yield the rows of ``block`` [B, W] in float64, in order, so few at once that they stay in the cache.
+
+    They are not to be written to; the next part may overwrite the one before it.
+    """
+    room = np.empty((0, block.shape[1]))
+    for where in block_slices(len(block), 1, max(1, PART_BYTES // (8 * max(1, block.shape[1])))):
+        part = block[where]
+        if part.dtype != np.float64:
+            room = room if len(room) else np.empty(part.shape)  # the first part is the longest
+            np.copyto(room[: len(part)], part)
+            part = room[: len(part)]
+        yield where, part
+
+
 def largest(logits: Floats) -> NDArray[np.int64]:
     """Return int64 ``[B]``: the column of each row's largest logit, the first one of several."""
     return np.argmax(logits, axis=1).astype(np.int64, copy=False)
@@ -88,13 +106,15 @@ def largest(logits: Floats) -> NDArray[np.int64]:
 
 def row_norms(block: NDArray[Any]) -> Floats:
     """Return float64 ``[B]`` Euclidean norms of ``[B, W]``, right to float64 also where squares would underflow."""
-    values = np.asarray(block, dtype=np.float64)
-    squares = np.einsum("ij,ij->i", values, values)
+    squares = np.empty(len(block))
+    for where, values in float64_parts(block):
+        np.einsum("ij,ij->i", values, values, out=squares[where])
     norms = np.sqrt(squares)
     extreme = (squares < 1e-280) | ~np.isfinite(squares)
     if extreme.any():
-        norms[extreme] = np.linalg.norm(_scaled(values[extreme]), axis=1) * _largest_size(values[extreme])
-    return np.asarray(norms)
+        values = np.asarray(block[extreme], dtype=np.float64)
+        norms[extreme] = np.linalg.norm(_scaled(values), axis=1) * _largest_size(values)
+    return norms
 
 
 def _largest_size(values: Floats) -> Floats:

@@ -279,9 +279,16 @@ def nearest_squared_distance(points: Floats, centres: Floats) -> Floats:
     expanded = centre_norms[None, :] - 2.0 * (points @ centres.T)
     slack = 4.0 * EPS * (size + 4) * (point_norms + centre_norms.max(initial=0.0))
     close = expanded <= (expanded.min(axis=1) + slack)[:, None]
-    best = np.full(len(points), np.inf)
+    nearest = np.argmin(expanded, axis=1)
+    best = np.empty(len(points))
+    step = max(1, 2**18 // max(1, size))  # two megabytes: stays in the cache
+    for start in range(0, len(points), step):
+        where = slice(start, start + step)
+        difference = centres[nearest[where]]
+        np.subtract(points[where], difference, out=difference)
+        np.einsum("ij,ij->i", difference, difference, out=best[where])
+    close[np.arange(len(points)), nearest] = False
     rows, columns = np.nonzero(close)
-    step = max(1, 2**20 // max(1, size))  # a few megabytes: stays in the cache
     for start in range(0, len(rows), step):
         row, column = rows[start : start + step], columns[start : start + step]
         difference = points[row] - centres[column]

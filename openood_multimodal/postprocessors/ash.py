@@ -52,12 +52,14 @@ class ASH(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the energy of each row's logits after shaping."""
-        dim = rows.features.shape[1]
-        slices = rows.slices if self.params.per_modality else {"all": (0, dim)}
-        shaped = np.empty_like(rows.features)
-        for start, stop in slices.values():
-            shaped[:, start:stop] = self.shape(rows.features[:, start:stop])
-        logits = rows.head_logits(shaped)
+        slices = tuple(rows.slices.values()) if self.params.per_modality else ()
+
+        def shape(features: Floats) -> Floats:
+            if not slices:
+                return self.shape(features)
+            return np.concatenate([self.shape(features[:, start:stop]) for start, stop in slices], axis=1)
+
+        logits = rows.head_logits(rows.at_hand, shape)
         return Scores(largest(logits), logsumexp(logits))
 
     def shape(self, features: Floats) -> Floats:

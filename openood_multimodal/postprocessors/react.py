@@ -81,5 +81,5 @@ class ReAct(Postprocessor):
         """Return the energy of each row's logits after clipping."""
         if self.params.per_modality and rows.slices != self._slices:
             raise UserError(f"react was fitted on the slices {self._slices}, these rows have {rows.slices}.")
-        logits = rows.head_logits(np.minimum(rows.features, self._limits))
+        logits = rows.head_logits(rows.at_hand, lambda each: np.minimum(each, self._limits))
         return Scores(largest(logits), logsumexp(logits))

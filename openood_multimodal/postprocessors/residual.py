@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from ..arrays import LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import Floats
+from ..linalg.rows import Floats, float64_parts
 from ..linalg.spectra import Subspace
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -90,12 +91,18 @@ class Residual(Postprocessor):
                 f"these leave of the features is rounding in part; set a smaller {own}.dim."
             )
 
-    def residual_norms(self, features: Floats) -> Floats:
+    def residual_norms(self, features: NDArray[Any]) -> Floats:
         """Return ``[B]``, the norm of ``features - origin`` outside the principal subspace.
 
         With x - u = (x - m) + (m - u), m the training mean, the huge part of u of a nearly singular head
         has gone into the subspace already: what is left of m - u is small, and known exactly.
         """
+        norms = np.empty(len(features))
+        for where, values in float64_parts(features):
+            norms[where] = self._residual_norms(values)
+        return norms
+
+    def _residual_norms(self, features: Floats) -> Floats:
         basis, outside = self.subspace.basis, self.subspace.outside
         about = features - self.mean
         inside = about @ basis
@@ -110,7 +117,7 @@ class Residual(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the residual norms."""
-        return Scores(rows.pred, -self.residual_norms(rows.features))
+        return Scores(rows.pred, -self.residual_norms(rows.at_hand))
 
 
 def head_is_singular(head: LinearHead) -> bool:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import Floats, as_float64, block_slices, largest, require_finite, row_norms
+from ..linalg.rows import (
+    Floats,
+    as_float64,
+    block_slices,
+    float64_parts,
+    largest,
+    require_finite,
+    row_norms,
+)
 from ..naming import did_you_mean
 from .options import ScoringOptions
 
@@ -28,8 +36,17 @@ def nothing_around(score: Postprocessor) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-LOGIT_ROWS = 512
-"""Rows of float64 features that logits are made of at once."""
+Shaping = Callable[[Floats], Floats]
+"""``[n, D]`` features → shaped ones, each row by itself."""
+
+
+def float64_logits(head: LinearHead, features: NDArray[Any], shape: Shaping | None = None) -> Floats:
+    """Return float64 ``[B, C]`` logits of ``[B, D]`` features of any precision, or of what ``shape`` makes of them."""
+    double = LinearHead(np.asarray(head.weight, dtype=np.float64), np.asarray(head.bias, dtype=np.float64))
+    out = np.empty((len(features), head.num_classes))
+    for where, values in float64_parts(features):
+        out[where] = double.logits(values if shape is None else shape(values))
+    return out
 
 
 class Rows:
@@ -88,7 +105,7 @@ class Rows:
     @cached_property
     def norms(self) -> Floats:
         """Float64 ``[B]``, Euclidean norms of the features."""
-        return row_norms(self.features)
+        return row_norms(self.at_hand)
 
     @cached_property
     def logits(self) -> Floats:
@@ -103,20 +120,26 @@ class Rows:
     @cached_property
     def own_logits(self) -> Floats:
         """Float64 ``[B, C]``: the head's, of the features as they are, whatever logits are stored."""
-        if "features" in vars(self) or len(self) <= LOGIT_ROWS:
-            return self.head_logits(self.features)
-        # no score has asked for float64 features so far: they are made a little at a time and not kept
-        parts = block_slices(len(self), 1, LOGIT_ROWS)
-        return _frozen(np.concatenate([self.head_logits(self.stored[part], part.start) for part in parts]))
+        return self.head_logits(self.at_hand)
 
-    def head_logits(self, features: NDArray[Any], first: int = 0) -> Floats:
-        """Return the head's float64 logits ``[n, C]`` of (shaped) ``features`` ``[n, D]``, rows from ``first`` on."""
+    @property
+    def at_hand(self) -> NDArray[Any]:
+        """`features` where a score has asked for them already, else `stored`: for what takes either."""
+        return self.features if "features" in vars(self) else self.stored
+
+    def head_logits(self, features: NDArray[Any], shape: Shaping | None = None) -> Floats:
+        """Return the head's float64 logits ``[B, C]`` of ``features`` ``[B, D]``, or of what ``shape`` makes of them.
+
+        Args:
+            features: of any precision.
+            shape: called with float64 features, a few rows at a time; it must not change them.
+        """
         if self._head is None:
             raise UserError(
                 "these embeddings have no logits, and no head was given to fit(); give one of the two."
             )
-        logits = self._head.logits(np.asarray(features, dtype=np.float64))
-        return _frozen(as_float64(logits, "logits", self._where.start + first))
+        logits = float64_logits(self._head, features, shape)
+        return _frozen(as_float64(logits, "logits", self._where.start))
 
     @property
     def modalities(self) -> tuple[str, ...]:

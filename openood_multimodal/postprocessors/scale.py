@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arrays import Scores
-from ..linalg.rows import largest
+from ..linalg.rows import Floats, largest
 from ..registry import POSTPROCESSORS
 from .ash import activation_ratio, largest_activations
 from .base import Postprocessor
@@ -44,12 +44,12 @@ class Scale(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the energy of each row's logits after scaling, and their predictions."""
-        kept = np.where(
-            largest_activations(rows.features, self.params.percentile, self.name), rows.features, 0.0
-        )
-        factor = np.exp(activation_ratio(rows.features, kept))
-        logits = rows.head_logits(rows.features * factor[:, None])
+        logits = rows.head_logits(rows.at_hand, self._shape)
         return Scores(largest(logits), logsumexp(logits))
+
+    def _shape(self, features: Floats) -> Floats:
+        kept = np.where(largest_activations(features, self.params.percentile, self.name), features, 0.0)
+        return np.asarray(features * np.exp(activation_ratio(features, kept))[:, None])
 
 
 @POSTPROCESSORS.register("lts")

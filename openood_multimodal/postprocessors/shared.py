@@ -57,6 +57,7 @@ class Shared:
         self.arithmetic: Arithmetic = arithmetic_for(self.options.device)
         self.progress = progress
         self._found: TrainingStatistics | None = None
+        self._norms: Floats | None = None
         self._whitening: Whitening | None = None
         self._fitted: set[int] = set()
 
@@ -154,8 +155,12 @@ class Shared:
 
     @property
     def norms(self) -> Floats:
-        """Float64 ``[N]``, the norm of every training row."""
-        return self.statistics().norms
+        """Float64 ``[N]``, the norm of every training row; found by a pass of its own unless there has been one."""
+        if self._found is not None:
+            return self._found.norms
+        if self._norms is None:
+            self._norms = np.concatenate([rows.norms for rows in self.rows(self.train_set)])
+        return self._norms
 
     @property
     def largest_logit(self) -> float:

@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.rows import block_slices, require_finite, row_norms
 from .options import ScoringOptions
+from .rows import float64_logits
 
 PILOT_ROWS = 1024
 """Rows of the pilot sample, besides one a class."""
@@ -137,8 +138,7 @@ def training_pass(
             require_finite(stored, "features", where.start)
         found.norms[where] = row_norms(stored)
         if head is not None:
-            block = np.asarray(stored, dtype=np.float64)
-            logit_sum += float(head.logits(block).max(axis=1).sum(dtype=np.float64))
+            logit_sum += float(float64_logits(head, stored).max(axis=1).sum())
         last = _minus(stored, pilots, which[where], last)
         sums += _member(which[where], groups) @ last
         if moment is not None:

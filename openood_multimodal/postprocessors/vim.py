@@ -57,7 +57,7 @@ class ViM(Residual):
         super().learn(shared)
         train = shared.train_set
         # the mean of norms is in no moment: it takes the rows a second time
-        residual = sum(float(self.residual_norms(block).sum()) for block in shared.feature_blocks(train))
+        residual = sum(float(self.residual_norms(rows.stored).sum()) for rows in shared.rows(train))
         residual /= len(train)
         if residual <= train.dim * EPS * np.sqrt(self.subspace.scale):
             raise UserError(
@@ -69,4 +69,4 @@ class ViM(Residual):
     def score_rows(self, rows: Rows) -> Scores:
         """Return energy minus the virtual logit."""
         logits = rows.own_logits
-        return Scores(largest(logits), logsumexp(logits) - self.alpha * self.residual_norms(rows.features))
+        return Scores(largest(logits), logsumexp(logits) - self.alpha * self.residual_norms(rows.at_hand))

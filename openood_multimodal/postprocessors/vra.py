@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import Scores
 from ..errors import UserError
-from ..linalg.rows import largest
+from ..linalg.rows import Floats, largest
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number
@@ -68,6 +68,8 @@ class VRA(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the energy of each row's logits after rectification, and their predictions."""
-        shaped = np.where(rows.features < self.low, 0.0, np.minimum(rows.features, self.high))
-        logits = rows.head_logits(shaped)
+        logits = rows.head_logits(rows.at_hand, self._shape)
         return Scores(largest(logits), logsumexp(logits))
+
+    def _shape(self, features: Floats) -> Floats:
+        return np.where(features < self.low, 0.0, np.minimum(features, self.high))
