@@ -72,6 +72,7 @@ HEAVY = {
     "mmaction": "an optional package, for the authors' backbones",
     "mmengine": "comes with mmaction",
     "transformers": "an optional package, for audio networks",
+    "umap": "an optional package, for maps of embeddings",
     "faiss": "an optional extra, for an approximate index",
     "openood": "not on PyPI; only there when the plugin has found it",
     "multiviewstacking": "an optional extra, for the demo's data",

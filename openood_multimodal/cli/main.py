@@ -27,6 +27,9 @@ COMMANDS = {
         "compare_modalities", "every score on each modality, each pair, all together"
     ),
     "leaderboard": Command("leaderboard", "records and published results -> ranked tables (CSV, Markdown)"),
+    "figures": Command(
+        "figures", "ROC, histograms, embeddings, ranks, ... of runs, at the width of a column"
+    ),
     "score": Command("score", "scores from saved embeddings: arrays in, table out"),
     "decide": Command("decide", "accept or reject each sample at a chosen error rate, with a guarantee"),
     "stress": Command("stress", "scores when a modality is missing, noisy or another clip's"),

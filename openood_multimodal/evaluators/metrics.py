@@ -105,7 +105,7 @@ def count_metrics(
 def auroc(conf_id: ArrayLike, conf_ood: ArrayLike) -> float:
     """Return the AUROC alone, as a fraction; arguments and errors as in `compute_ood_metrics`."""
     counts = score_counts(conf_id, conf_ood)
-    return _area(*_roc(counts.id[::-1], counts.ood[::-1]))
+    return _area(*roc(counts.id[::-1], counts.ood[::-1]))
 
 
 def mean_metrics(each: list[dict[str, Metric]]) -> dict[str, Metric]:
@@ -174,8 +174,8 @@ def _classes(pred_id: ArrayLike, labels_id: ArrayLike, n_id: int) -> tuple[NDArr
 
 def _curve_metrics(counts: iv.ScoreCounts) -> dict[str, float]:
     known, unknown = counts.id, counts.ood  # from the most in-distribution score on
-    fpr_ood, tpr_ood = _roc(known[::-1], unknown[::-1])
-    fpr_id, tpr_id = _roc(unknown, known)
+    fpr_ood, tpr_ood = roc(known[::-1], unknown[::-1])
+    fpr_id, tpr_id = roc(unknown, known)
     values = {
         "FPR@95": fpr_ood[np.argmax(tpr_ood >= RECALL)],
         "FPR@95_ID_TPR": fpr_id[np.argmax(tpr_id >= RECALL)],
@@ -187,7 +187,7 @@ def _curve_metrics(counts: iv.ScoreCounts) -> dict[str, float]:
     return {name: min(max(float(value), 0.0), 1.0) for name, value in values.items()}
 
 
-def _roc(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+def roc(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return false and true positive rates from counts a distinct score, the most positive score first.
 
     Points on a straight line between their neighbours are left out, as scikit-learn's `roc_curve` does.

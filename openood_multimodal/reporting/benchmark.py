@@ -24,7 +24,7 @@ from .aggregate import (
     signed_interval,
     summary,
 )
-from .figures import plot_benchmark
+from .figures.benchmark import plot_benchmark
 from .methods import COLUMNS, TITLES, as_methods, in_order
 from .records import load_records
 

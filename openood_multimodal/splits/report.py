@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ..files.atomic import write_bytes
-from ..reporting.figures import plain_text
+from ..reporting.figures.style import plain_text
 from ..version import __version__
 from ..vocabulary import ID_SETS
 

@@ -1,4 +1,4 @@
-"""Figures of a benchmark, where matplotlib is installed."""
+"""The figure of a benchmark's report, where matplotlib is installed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..escapes import one_line
-from ..files.atomic import write_bytes
-from .aggregate import by_size
-from .methods import COLUMNS, TITLES, as_methods, in_order
+from ...escapes import one_line
+from ...files.atomic import write_bytes
+from ..aggregate import by_size
+from ..methods import COLUMNS, TITLES, as_methods, in_order
+from .style import plain_text
 
 
 def plot_benchmark(summaries: pd.DataFrame, path: Path, metric: str = "AUROC") -> Path | None:
@@ -57,15 +58,6 @@ def plot_benchmark(summaries: pd.DataFrame, path: Path, metric: str = "AUROC") -
     canvas.print_figure(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue())
     return path
-
-
-def plain_text(figure: Any) -> None:
-    """Draw a figure's texts as they are: names out of files may hold dollars and controls."""
-    from matplotlib.text import Text
-
-    for each in figure.findobj(Text):
-        each.set_parse_math(False)
-        each.set_text("\n".join(map(one_line, each.get_text().split("\n"))))
 
 
 def _panel(axes: Any, title: str, part: pd.DataFrame, column: str, values: list[str], metric: str) -> None:

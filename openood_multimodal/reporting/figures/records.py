@@ -1,0 +1,158 @@
+"""Figures of records: one modality against several, seeds and partitions, ranks of methods over benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..aggregate import by_size, means, records_frame
+from ..methods import TITLES, TRAININGS, as_methods, in_order
+from .runs import Named, NotDrawn, Options, RunFiles
+from .style import FAINT, INK, legend_below, panels, style_of, title_of
+
+MOST_PANELS, MOST_RANKED = 6, 30
+SHOWN = ("FPR@95", "AUROC")
+_BOARD = ["benchmark", "setting"]
+
+
+def _frame(runs: Sequence[RunFiles], postprocessors: Sequence[str] = ()) -> pd.DataFrame:
+    frame = records_frame(record for run in runs for record in run.records)
+    if frame.empty:
+        raise NotDrawn(f"there are no records below {', '.join(str(run.folder) for run in runs)}.")
+    unknown = [name for name in postprocessors if name not in set(frame["postprocessor"])]
+    if unknown:
+        raise NotDrawn(
+            f"no record is of the postprocessor '{unknown[0]}'; there are "
+            f"{', '.join(sorted(set(frame['postprocessor'])))}."
+        )
+    return frame[frame["postprocessor"].isin(postprocessors)] if postprocessors else frame
+
+
+def modalities(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
+    """Yield FPR@95 and AUROC of each postprocessor by set of modalities (Figure 1), a figure a training method."""
+    frame = _frame(runs, options.postprocessors)
+    drawn = False
+    for (benchmark, setting, training), part in frame.groupby([*_BOARD, "training"], sort=False):
+        if part["modalities"].nunique() < 2:
+            continue
+        drawn = True
+        cells = means(part, ["modalities", "postprocessor"], SHOWN).reset_index()
+        scores = in_order(cells["postprocessor"], TITLES)[::-1]
+        sets = by_size(cells["modalities"])
+        figure, grid = panels(1, 2, 0.9 + 0.17 * len(scores) + 0.1 * len(sets), sharey=True)
+        for axes, metric in zip(grid[0], SHOWN, strict=True):
+            for name in sets:
+                own = cells[cells["modalities"] == name].set_index("postprocessor")[metric]
+                whole = name == sets[-1]
+                style = style_of(name)
+                axes.plot(own.reindex(scores), range(len(scores)), ls="-" if whole else "none", lw=0.6,
+                          marker="D" if whole else style.marker, color=INK if whole else style.colour,
+                          ms=4 if whole else 3, mew=0, label=name, zorder=3 if whole else 2)  # fmt: skip
+            axes.set_xlabel(f"{metric} (%) {'↓' if metric.startswith('FPR') else '↑'}")
+            axes.grid(axis="y")
+            axes.set_axisbelow(True)
+        grid[0, 0].set_yticks(range(len(scores)), [title_of(name) for name in scores])
+        figure.suptitle(f"{benchmark}, {setting or 'own'}: {title_of(str(training))}", fontsize=7)
+        legend_below(figure, grid[0, 0], 1 if max(map(len, sets)) > 28 else 2)
+        yield f"modalities-{benchmark}-{setting or 'own'}-{training or 'own'}", figure
+    if not drawn:
+        raise NotDrawn(
+            "no benchmark has records of two sets of modalities; openood-mm compare-modalities makes them."
+        )
+
+
+def seeds(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
+    """Yield FPR@95 against AUROC (Figures 12, 13): each seed and partition faint, their mean bold; a panel a score."""
+    frame = as_methods(_frame(runs))
+    drawn = False
+    for (benchmark, setting, chosen), part in frame.groupby([*_BOARD, "modalities"], sort=False):
+        part = part[part["method"].isin(options.postprocessors)] if options.postprocessors else part
+        if part.groupby(["training", "method"])["network"].nunique().max() < 2 if len(part) else True:
+            continue
+        drawn = True
+        best = means(part, ["method"], ["AUROC"])["AUROC"].sort_values(ascending=False, kind="stable")
+        names = in_order(list(best.index[:MOST_PANELS]), TITLES)
+        columns = min(2, len(names))
+        rows = -(-len(names) // columns)
+        figure, grid = panels(rows, columns, 0.7 + 1.35 * rows, sharex=True, sharey=True)
+        trainings = in_order(part["training"], TRAININGS)
+        for axes in grid.flat[len(names) :]:
+            axes.set_visible(False)
+        for axes, name in zip(grid.flat, names, strict=False):
+            for training in trainings:
+                own = part[(part["method"] == name) & (part["training"] == training)]
+                if own.empty:
+                    continue
+                style = style_of(training)
+                each = means(own, ["partition", "seed", "network"], SHOWN)
+                axes.scatter(
+                    each["FPR@95"], each["AUROC"], s=7, c=style.colour, marker=style.marker, alpha=0.35, lw=0
+                )
+                middle = means(means(own, ["partition"], SHOWN).assign(all=0), ["all"], SHOWN).iloc[0]
+                axes.scatter([middle["FPR@95"]], [middle["AUROC"]], s=28, c=style.colour, marker=style.marker,
+                             edgecolors="white", lw=0.5, zorder=3, label=title_of(training))  # fmt: skip
+            axes.set_title(title_of(name), pad=2)
+            axes.grid()
+            axes.set_axisbelow(True)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("AUROC (%) ↑")
+        for axes in grid.flat[max(0, len(names) - columns) : len(names)]:
+            axes.set_xlabel("FPR@95 (%) ↓")
+            axes.tick_params(labelbottom=True)
+        legend_below(figure, grid[0, 0])
+        yield f"seeds-{benchmark}-{setting or 'own'}-{chosen or 'own'}", figure
+    if not drawn:
+        raise NotDrawn("no method has records of two seeds or partitions; openood-mm benchmark makes them.")
+
+
+def ranks(runs: Sequence[RunFiles], options: Options, metric: str = "AUROC") -> Iterator[Named]:
+    """Yield the rank of every method (training and score) in each benchmark and set of modalities, 1 the best."""
+    frame = as_methods(_frame(runs, options.postprocessors))
+    boards = [*_BOARD, "modalities"]
+    cells = means(frame, [*boards, "training", "method"], [metric]).reset_index()
+    if cells.groupby(boards)[metric].count().max() < 2:
+        raise NotDrawn("no benchmark has records of two methods; there is nothing to rank.")
+    cells["rank"] = cells.groupby(boards)[metric].rank(ascending=metric.startswith("FPR"), method="min")
+    cells["board"] = ["\n".join(filter(None, (name, setting))) + f"\n{_brief(chosen)}"
+                      for name, setting, chosen in cells[boards].itertuples(index=False)]  # fmt: skip
+    one = cells["training"].nunique() == 1
+    cells["name"] = [title_of(method) if one else f"{title_of(method)} · {title_of(training)}"
+                     for training, method in cells[["training", "method"]].itertuples(index=False)]  # fmt: skip
+    table = cells.pivot_table("rank", "name", "board", sort=False)
+    order = table.mean(axis=1).sort_values(kind="stable").index[:MOST_RANKED]
+    table = table.loc[order]
+    longest = max(map(len, table.index))
+    width = max(3.3, 0.055 * longest + 0.75 * table.shape[1])
+    figure, grid = panels(1, 1, 0.8 + 0.155 * len(table), width=width)
+    axes, values = grid[0, 0], table.to_numpy()
+    most = float(np.nanmax(values))
+    axes.imshow(values, cmap="cividis_r", vmin=1, vmax=max(most, 2), aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            light = value > 1 + 0.55 * (most - 1)
+            axes.text(
+                column,
+                row,
+                f"{value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="white" if light else INK,
+            )
+        else:
+            axes.text(column, row, "-", ha="center", va="center", fontsize=6, color=FAINT)
+    axes.set_yticks(range(len(table)), table.index)
+    axes.set_xticks(range(table.shape[1]), table.columns)
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xlabel(f"rank by {metric}, 1 = best")
+    yield "ranks", figure
+
+
+def _brief(modalities: Any) -> str:
+    text = str(modalities or "")
+    return text if len(text) < 14 else f"{text.count('+') + 1} modalities"
