@@ -129,6 +129,14 @@ def records_frame(records: Iterable[ResultRecord], tiers: Mapping[str, str] | No
     return frame.astype(dict.fromkeys((*METRICS, *BOUNDS), float))
 
 
+def apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `records_frame` with what keeps results apart (`APART`) in the benchmark's name."""
+    benchmark = frame["benchmark"]
+    for name in APART:
+        benchmark = benchmark + (f", {name} " + frame[name]).where(frame[name] != "", "")
+    return frame.assign(benchmark=benchmark)
+
+
 def percent(fraction: float | None) -> float:
     """Return a fraction in percent, NaN for None."""
     return np.nan if fraction is None else 100 * fraction

@@ -13,8 +13,8 @@ from tabulate import tabulate
 from ..errors import UserError
 from ..escapes import csv_cell, markdown, one_line
 from ..files.atomic import write_text
-from ..vocabulary import APART
 from .aggregate import (
+    apart,
     by_size,
     mean_std,
     modality_differences,
@@ -70,9 +70,7 @@ def suite_frame(folders: Mapping[Path, str]) -> pd.DataFrame:
     if frame["setting"].nunique() > 1:  # near and far are never averaged
         frame["benchmark"] += " " + frame["setting"] + "-OOD"
         frame = frame.sort_values("setting", key=lambda column: column != "near", kind="stable")
-    for name in APART:
-        frame["benchmark"] += (f", {name} " + frame[name]).where(frame[name] != "", "")
-    return frame
+    return apart(frame)
 
 
 def write_report(folders: Mapping[Path, str], output_dir: Path) -> Report:

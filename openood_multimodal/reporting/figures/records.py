@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..aggregate import by_size, means, records_frame
+from ..aggregate import apart, by_size, means, records_frame
 from ..methods import TITLES, TRAININGS, as_methods, in_order
 from .runs import Named, NotDrawn, Options, RunFiles
 from .style import FAINT, INK, legend_below, panels, style_of, title_of
@@ -16,6 +16,7 @@ from .style import FAINT, INK, legend_below, panels, style_of, title_of
 MOST_PANELS, MOST_RANKED = 6, 30
 SHOWN = ("FPR@95", "AUROC")
 _BOARD = ["benchmark", "setting"]
+_KINDS = ("engine", "preset", "fit_on", "source")
 
 
 def _frame(runs: Sequence[RunFiles], postprocessors: Sequence[str] = ()) -> pd.DataFrame:
@@ -28,7 +29,13 @@ def _frame(runs: Sequence[RunFiles], postprocessors: Sequence[str] = ()) -> pd.D
             f"no record is of the postprocessor '{unknown[0]}'; there are "
             f"{', '.join(sorted(set(frame['postprocessor'])))}."
         )
-    return frame[frame["postprocessor"].isin(postprocessors)] if postprocessors else frame
+    frame = apart(frame[frame["postprocessor"].isin(postprocessors)] if postprocessors else frame)
+    if frame["track"].nunique() > 1:
+        frame["benchmark"] += ", track " + frame["track"]
+    for name in _KINDS:  # never averaged
+        if frame[name].nunique() > 1:
+            frame["postprocessor"] += " (" + frame[name] + ")"
+    return frame
 
 
 def modalities(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
@@ -48,7 +55,7 @@ def modalities(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
                 own = cells[cells["modalities"] == name].set_index("postprocessor")[metric]
                 whole = name == sets[-1]
                 style = style_of(name)
-                axes.plot(own.reindex(scores), range(len(scores)), ls="-" if whole else "none", lw=0.6,
+                axes.plot(own.reindex(scores), range(len(scores)), ls="none",
                           marker="D" if whole else style.marker, color=INK if whole else style.colour,
                           ms=4 if whole else 3, mew=0, label=name, zorder=3 if whole else 2)  # fmt: skip
             axes.set_xlabel(f"{metric} (%) {'↓' if metric.startswith('FPR') else '↑'}")
@@ -121,8 +128,9 @@ def ranks(runs: Sequence[RunFiles], options: Options, metric: str = "AUROC") -> 
     one = cells["training"].nunique() == 1
     cells["name"] = [title_of(method) if one else f"{title_of(method)} · {title_of(training)}"
                      for training, method in cells[["training", "method"]].itertuples(index=False)]  # fmt: skip
+    cells["place"] = cells["rank"] / cells.groupby(boards)[metric].transform("count")
+    order = cells.groupby("name")["place"].mean().sort_values(kind="stable").index[:MOST_RANKED]
     table = cells.pivot_table("rank", "name", "board", sort=False)
-    order = table.mean(axis=1).sort_values(kind="stable").index[:MOST_RANKED]
     table = table.loc[order]
     longest = max(map(len, table.index))
     width = max(3.3, 0.055 * longest + 0.75 * table.shape[1])
