@@ -35,7 +35,7 @@ def script() -> ModuleType:
 
 
 def frame(partitions: int, **offsets: float) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     rows = [
         {"benchmark": "b", "modalities": "x+y", "postprocessor": score, "partition": str(partition), "seed": 0,
          "training": training, "AUROC": 80 + offset + rng.standard_normal(),
@@ -61,7 +61,7 @@ def test_differences_are_paired_t_tests_of_the_mean_of_scores_with_holms_correct
 
 
 def test_bold_where_the_correction_leaves_five_percent(script: ModuleType) -> None:
-    lines, _ = script.section(frame(10, **{REFERENCE: 0.0, "a2d": -0.5, "dpu": -4.0}), "b near-OOD")
+    lines, _ = script.section(frame(10, **{REFERENCE: 0.0, "a2d": 0.1, "dpu": -4.0}), "b near-OOD")
     of = {
         name: next(line for line in lines if line.startswith(f"| {script.title(name)} |"))
         for name in ("a2d", "dpu")
