@@ -1,6 +1,7 @@
-"""Put the tables of every native score into docs/results-scores.md, from the records of the suite `scores`:
+"""Put the tables of every native score into docs/results-scores.md, from the records of two suites:
 
-openood-mm benchmark --suite scores --output-dir results/scores
+openood-mm benchmark --suite scores --output-dir results/scores/tables
+openood-mm benchmark --suite scores_clips --output-dir results/scores/clips
 python scripts/update_score_results_page.py results/scores
 """
 
@@ -37,7 +38,7 @@ def compared(values: pd.DataFrame, lower: bool) -> pd.DataFrame:
     """Rank scores by their mean, and compare each with the first.
 
     Args:
-        values: a row a partition, a column a score.
+        values: a row a partition (a seed, where there is one partition), a column a score.
         lower: whether lower is better.
 
     Returns:
@@ -47,7 +48,7 @@ def compared(values: pd.DataFrame, lower: bool) -> pd.DataFrame:
     """
     if len(values) < 5 or values.isna().any(axis=None):
         raise UserError(
-            f"every score needs results on the same partitions, at least 5; there are {len(values)}."
+            f"every score needs results on the same partitions, or seeds of one, at least 5; there are {len(values)}."
         )
     table = pd.DataFrame({"mean": values.mean()})
     table[["low", "high"]] = [mean_interval(values[name].to_numpy()) for name in table.index]
@@ -65,18 +66,19 @@ def compared(values: pd.DataFrame, lower: bool) -> pd.DataFrame:
 
 def section(frame: pd.DataFrame, name: str) -> tuple[list[str], pd.DataFrame]:
     """Return the lines of one benchmark's table, and all of it as a frame."""
-    partitions = means(frame, ["postprocessor", "partition"], list(METRICS))
+    count, seeds = frame["partition"].nunique(), frame["seed"].nunique()
+    unit = "partition" if count > 1 else "seed"
+    values = means(frame, ["postprocessor", unit], list(METRICS))
     found = {
-        metric: compared(partitions[metric].unstack("postprocessor"), lower)
-        for metric, lower in METRICS.items()
+        metric: compared(values[metric].unstack("postprocessor"), lower) for metric, lower in METRICS.items()
     }
-    count, auroc = frame["partition"].nunique(), found["AUROC"]
-    modalities = " and ".join(f"`{each}`" for each in frame["modalities"].iloc[0].split("+"))
+    auroc = found["AUROC"]
+    runs = f"{count} class partitions, each the mean of {seeds} seeds" if count > 1 else f"{seeds} seeds"
+    modalities = ", ".join(f"`{each}`" for each in frame["modalities"].iloc[0].split("+"))
     lines = [
         f"### {name}",
         "",
-        f"{count} class partitions, {frame['seed'].nunique()} seed; modalities {modalities}; ID accuracy "
-        f"{means(frame, ['partition'], ['ACC'])['ACC'].mean():.2f} %.",
+        f"{runs}; modalities {modalities}; ID accuracy {means(frame, [unit], ['ACC'])['ACC'].mean():.2f} %.",
         "",
         "| rank | score | AUROC | 95 % interval | mean rank | FPR@95 | 95 % interval | rank by FPR@95 |",
         "|---|---|---|---|---|---|---|---|",
@@ -107,7 +109,13 @@ def _cell(table: pd.DataFrame, score: object) -> str:
 
 def tables(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """Return the Markdown of every benchmark's table, and all values as one frame."""
-    parts = [section(part, str(name)) for name, part in frame.groupby("benchmark", sort=True)]
+    parts = [
+        section(
+            part,
+            f"{name}, {setting}-OOD" if frame[frame["benchmark"] == name]["setting"].nunique() > 1 else name,
+        )
+        for (name, setting), part in frame.groupby(["benchmark", "setting"], sort=True)
+    ]
     whole = pd.concat([each for _, each in parts]).reset_index()
     columns = ["benchmark", "postprocessor", "metric", "mean", "low", "high", "rank", "mean_rank", "p"]
     return "\n".join(line for lines, _ in parts for line in lines), whole[columns]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ..arrays import Scores, check_labels
 from ..errors import UserError
@@ -16,6 +15,7 @@ from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number, require_whole
 from .rows import Rows
+from .trained import applied, require_trained, training, weights_of
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -92,9 +92,7 @@ class ClassCentres(Postprocessor):
         squares = sum(float(np.square(block - mean).sum()) for block in shared.feature_blocks(train))
         spread = np.sqrt(squares / train.features.size)
         self._mean, self._scale = mean, spread or 1.0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.params.seed)
-            self._layers = self._trained(torch, train.features, labels, shared)
+        self._layers = self._trained(torch, train.features, labels, shared)
         sums = np.zeros((shared.num_classes, PARTS * WIDTH))
         start = 0
         for block in shared.feature_blocks(train):
@@ -108,18 +106,17 @@ class ClassCentres(Postprocessor):
     ) -> list[tuple[Floats, Floats]]:
         """Return weight and bias of both layers."""
         width, settings = PARTS * WIDTH, self.params
-        encoder = torch.nn.Sequential(
-            torch.nn.Linear(features.shape[1], width), torch.nn.ReLU(), torch.nn.Linear(width, width)
-        )
-        head = torch.nn.Linear(width, shared.num_classes)
-        weights = [*encoder.parameters(), *head.parameters()]
-        optimiser = torch.optim.AdamW(weights, lr=settings.lr, weight_decay=settings.weight_decay)
         steps = settings.epochs * -(-len(labels) // settings.batch_size)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 1e-5)
-        centres = torch.randn(shared.num_classes, width)
         random = np.random.default_rng(settings.seed)
-        with torch.enable_grad(), tqdm(total=steps, desc="class_centres", leave=False,
-                                       disable=None if shared.options.progress else True) as bar:  # fmt: skip
+        with training(self, shared, steps) as stepped:
+            encoder = torch.nn.Sequential(
+                torch.nn.Linear(features.shape[1], width), torch.nn.ReLU(), torch.nn.Linear(width, width)
+            )
+            head = torch.nn.Linear(width, shared.num_classes)
+            weights = [*encoder.parameters(), *head.parameters()]
+            optimiser = torch.optim.AdamW(weights, lr=settings.lr, weight_decay=settings.weight_decay)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 1e-5)
+            centres = torch.randn(shared.num_classes, width)
             for _ in range(settings.epochs):
                 order = random.permutation(len(labels))
                 for start in range(0, len(order), settings.batch_size):
@@ -136,19 +133,14 @@ class ClassCentres(Postprocessor):
                     with torch.no_grad():
                         for label in y.unique():
                             centres[label].lerp_(found[y == label].mean(0), 1.0 - settings.momentum)
-                    bar.update()
-        if not all(bool(torch.isfinite(each).all()) for each in weights):
-            raise UserError("class_centres: training diverged; set a smaller class_centres.lr.")
-        return [
-            (each.weight.detach().numpy().astype(np.float64), each.bias.detach().numpy().astype(np.float64))
-            for each in (encoder[0], encoder[2])
-        ]
+                    stepped()
+        require_trained(self.name, weights)
+        return weights_of(encoder)
 
     def _encoded(self, features: Floats) -> Floats:
         """Return ``[B, 4, 128]``."""
-        (first, bias), (second, other) = self._layers
-        hidden = np.maximum((features - self._mean) / self._scale @ first.T + bias, 0.0)
-        return np.asarray((hidden @ second.T + other).reshape(len(features), PARTS, WIDTH))
+        encoded = applied(self._layers, (features - self._mean) / self._scale)
+        return encoded.reshape(len(features), PARTS, WIDTH)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return each row's largest mean cosine."""

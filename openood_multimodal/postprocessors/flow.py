@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..arrays import Scores
 from ..errors import UserError
 from ..linalg.rows import Floats
-from ..linalg.spectra import EPS, leading_eigenpairs
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number, require_whole
 from .rows import Rows
+from .trained import components, require_trained, training
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -75,23 +74,15 @@ class Flow(Postprocessor):
 
         train = shared.train_set
         self._mean = shared.mean
-        values, vectors = leading_eigenpairs(shared.covariance(), min(self.params.dim, train.dim))
-        kept = values > train.dim * EPS * values.max(initial=0.0)
-        if kept.sum() < 2:
+        values, vectors = components(shared.covariance(), self.params.dim)
+        if len(values) < 2:
             raise UserError(
                 "flow: the training features vary in fewer than 2 directions, so there is no density."
             )
-        largest = np.abs(vectors).argmax(
-            axis=0
-        )  # an eigenvector's sign is rounding's choice; what is learnt isn't
-        vectors = vectors * np.sign(vectors[largest, np.arange(len(values))])
-        self._whiten: Floats = vectors[:, kept] / np.sqrt(values[kept])
+        self._whiten: Floats = vectors / np.sqrt(values)
         whitened = np.concatenate([self._components(block) for block in shared.feature_blocks(train)])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.params.seed)
-            self._net = self._trained(torch, torch.from_numpy(whitened.astype(np.float32)), shared)
-        if not all(bool(torch.isfinite(each).all()) for each in self._net.parameters()):
-            raise UserError("flow: training diverged; set a smaller flow.lr.")
+        self._net = self._trained(torch, torch.from_numpy(whitened.astype(np.float32)), shared)
+        require_trained(self.name, self._net.parameters())
         self._net.double()
 
     def _components(self, features: Floats) -> Floats:
@@ -99,28 +90,29 @@ class Flow(Postprocessor):
 
     def _trained(self, torch: Any, data: Any, shared: Shared) -> Any:
         settings, dim = self.params, data.shape[1]
-        net = torch.nn.ModuleList(
-            torch.nn.Sequential(
-                torch.nn.Linear(dim - dim // 2 if layer % 2 else dim // 2, settings.hidden),
-                torch.nn.ReLU(),
-                torch.nn.Linear(settings.hidden, 2 * (dim // 2 if layer % 2 else dim - dim // 2)),
-            )
-            for layer in range(settings.layers)
-        )
-        for each in net:  # the flow starts as the identity
-            torch.nn.init.zeros_(each[2].weight)
-            torch.nn.init.zeros_(each[2].bias)
-        optimiser = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         batches = -(-len(data) // settings.batch_size)
-        with torch.enable_grad(), tqdm(total=settings.epochs * batches, desc="flow", leave=False,
-                                       disable=None if shared.options.progress else True) as bar:  # fmt: skip
+        with training(self, shared, settings.epochs * batches) as stepped:
+            net = torch.nn.ModuleList(
+                torch.nn.Sequential(
+                    torch.nn.Linear(dim - dim // 2 if layer % 2 else dim // 2, settings.hidden),
+                    torch.nn.ReLU(),
+                    torch.nn.Linear(settings.hidden, 2 * (dim // 2 if layer % 2 else dim - dim // 2)),
+                )
+                for layer in range(settings.layers)
+            )
+            for each in net:  # the flow starts as the identity
+                torch.nn.init.zeros_(each[2].weight)
+                torch.nn.init.zeros_(each[2].bias)
+            optimiser = torch.optim.AdamW(
+                net.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+            )
             for _ in range(settings.epochs):
                 for rows in torch.randperm(len(data)).split(settings.batch_size):
                     optimiser.zero_grad()
                     (-log_density(net, data[rows]).mean()).backward()
                     torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
                     optimiser.step()
-                    bar.update()
+                    stepped()
         return net.eval()
 
     def score_rows(self, rows: Rows) -> Scores:

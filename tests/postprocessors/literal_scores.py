@@ -482,12 +482,10 @@ def modality_virtual_logits(p: Problem) -> np.ndarray:
         return np.stack(own, axis=1)
 
     val, test = logits_of(p.val.features, p.head), logits_of(p.test.features, p.head)
+    own = [modality_logits(x) for x in (p.val.features, p.test.features)]
     explained = []
     for c in range(p.head.num_classes):
-        design = [
-            np.column_stack([modality_logits(x)[:, :, c], np.ones(len(x))])
-            for x in (p.val.features, p.test.features)
-        ]
+        design = [np.column_stack([each[:, :, c], np.ones(len(each))]) for each in own]
         normal = design[0].T @ design[0] + 1e-6 * np.eye(design[0].shape[1])
         solution = np.linalg.solve(normal, design[0].T @ val[:, c])
         explained.append([each @ solution for each in design])

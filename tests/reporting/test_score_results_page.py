@@ -38,7 +38,8 @@ def drawn(partitions: int, **offsets: float) -> pd.DataFrame:
 
 def frame(values: pd.DataFrame) -> pd.DataFrame:
     rows = [
-        {"benchmark": "b", "modalities": "x+y", "postprocessor": score, "partition": str(partition), "seed": 0,
+        {"benchmark": "b", "setting": "near", "modalities": "x+y", "postprocessor": score,
+         "partition": str(partition), "seed": 0,
          "AUROC": value, "FPR@95": 100 - value, "ACC": 90.0}
         for score, column in values.items() for partition, value in column.items()
     ]  # fmt: skip
@@ -79,5 +80,16 @@ def test_scores_on_other_partitions_are_refused(script: ModuleType) -> None:
     values = drawn(6, one=0.0, two=1.0)
     values.loc[0, "two"] = np.nan
     for each in (values, drawn(4, one=0.0, two=1.0)):
-        with pytest.raises(UserError, match="on the same partitions, at least 5"):
+        with pytest.raises(UserError, match="on the same partitions, or seeds of one, at least 5"):
             script.tables(frame(each.dropna()) if len(each) == 4 else frame(each).dropna())
+
+
+def test_seeds_are_the_sample_where_there_is_one_partition_and_settings_are_apart(script: ModuleType) -> None:
+    values = drawn(5, one=9.0, two=0.0)
+    rows = frame(values).assign(seed=lambda each: each["partition"].astype(int), partition="0")
+    markdown, whole = script.tables(pd.concat([rows, rows.assign(setting="far")]))
+    assert "### b, far-OOD" in markdown
+    assert "5 seeds; modalities `x`, `y`" in markdown
+    assert whole.loc[whole["postprocessor"] == "one", "mean"].iloc[0] == pytest.approx(values["one"].mean())
+    markdown, _ = script.tables(pd.concat([frame(values), frame(values + 2).assign(seed=1)]))
+    assert "5 class partitions, each the mean of 2 seeds" in markdown
