@@ -30,8 +30,8 @@ TRAINING = {  # what is wrong → (trainer, overrides, what the message must say
     "unknown protocol": ("a2d", ["--trainer.protocol", "multiood-cod"], "Did you mean 'multiood-code'?"),
     "unknown synthesis": ("a2d_npmix", ["--trainer.synthesis", "npmx"], "Did you mean 'npmix'?"),
     "bad synthesis argument": ("a2d_npmix", ["--trainer.synthesis_args.alpha", "0"], "alpha > 0"),
-    "empty bank": ("a2d_npmix", ["--trainer.bank_size", "0"], "size >= 1"),
-    "bad temperature": ("a2d_logitnorm", ["--trainer.tau", "0"], "tau must be > 0"),
+    "empty bank": ("a2d_npmix", ["--trainer.bank_size", "0"], "trainer.bank_size is 0"),
+    "bad temperature": ("a2d_logitnorm", ["--trainer.tau", "0"], "trainer.tau is 0.0"),
     "one modality": ("a2d", ["--dataset.modalities", "a"], "at least 2"),
     "missing modality": ("a2d", ["--dataset.modalities", "a,z"], "no modality 'z'"),
     "no modality": ("a2d", ["--dataset.modalities", "[]"], "no modality chosen"),
@@ -63,7 +63,7 @@ TRAINING = {  # what is wrong → (trainer, overrides, what the message must say
     "unknown preprocessor": ("a2d", ["--preprocessor.name", "multimodal_noize"], "Did you mean"),
     "unknown pipeline": ("a2d", ["--pipeline.name", "multimodal_trian"], "Did you mean 'multimodal_train'?"),
     "diverging": ("a2d", ["--optimizer.lr", "1.0e+30"], "training diverged. Lower optimizer.lr (now 1e+30)"),
-    "weight that is no number": ("a2d", ["--trainer.gamma", "nan"], "diverged"),
+    "weight that is no number": ("a2d", ["--trainer.gamma", "nan"], "trainer.gamma is nan"),
     "one word too many": ("a2d", ["--seed", "1", "2"], "--seed 1 2"),
 }
 
