@@ -1,0 +1,251 @@
+"""The leaderboard's page as readers use it, driven in headless Chromium."""
+
+import csv
+import importlib.util
+import io
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from test_page import records
+
+from openood_multimodal import escapes
+from openood_multimodal.reporting.leaderboard import make_boards
+from openood_multimodal.reporting.page import html, payload
+from openood_multimodal.reporting.published import published_records
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed (Debian: chromium-driver)"
+)
+HMDB = "#benchmark=hmdb51_25_26"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def content():
+    return payload(make_boards([*published_records(), *records()]))
+
+
+@pytest.fixture(scope="module")
+def browser(folder, content):
+    (folder / "index.html").write_text(html.render(content), encoding="utf-8")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1360,950"):
+        options.add_argument(word)
+    prefs = {"profile.default_content_setting_values.automatic_downloads": 1}
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder), **prefs})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def go(browser, folder):
+    def visit(fragment=HMDB, name="index.html"):
+        browser.get("about:blank")
+        browser.get((folder / name).as_uri() + fragment)
+        for _ in range(200):  # the driver may be back before the page's module has run
+            if browser.execute_script("return document.documentElement.dataset.ready"):
+                return browser
+            time.sleep(0.05)
+        raise AssertionError(browser.get_log("browser"))
+
+    return visit
+
+
+def js(browser, script, *arguments):
+    return browser.execute_script(script, *arguments)
+
+
+def shown(browser):
+    """The table as readers see it."""
+    return js(
+        browser,
+        "return [...document.querySelectorAll('tbody tr[data-id]')]"
+        ".map(r => [...r.cells].map(c => c.innerText.trim()))",
+    )
+
+
+def click(browser, selector):
+    js(browser, "document.querySelector(arguments[0]).click()", selector)
+
+
+def test_it_sorts_ranks_and_filters(go):
+    browser = go()
+    rows = shown(browser)
+    assert len(rows) == 90
+    assert (rows[0][0], rows[0][1], rows[0][2]) == ("1", "A2D + NP-Mix + LogitNorm", "MSP")
+    assert [row[0] for row in rows[4:7]] == ["5", "5", "7"]
+    click(browser, "th.is-FPR-95")
+    assert js(browser, "return document.querySelector('th.is-FPR-95').ariaSort") == "ascending"
+    head = js(browser, "return [...document.querySelectorAll('thead th')].map(h => h.innerText)")
+    column = next(i for i, title in enumerate(head) if "FPR@95" in title)
+    values = [float(row[column]) for row in shown(browser)]
+    assert values == sorted(values)
+    assert shown(browser)[0][0] == "1"
+    click(browser, "[data-filter=postprocessor] input[value=knn]")
+    assert {row[2] for row in shown(browser)} == {"KNN"}
+    assert "ranked by FPR@95" in js(browser, "return document.getElementById('count').innerText")
+    click(browser, "#clear")
+    assert len(shown(browser)) == 90
+
+
+def test_a_link_brings_back_the_whole_state(go):
+    browser = go()
+    click(browser, "[data-filter=training] input[value=a2d]")
+    click(browser, "th.is-ACC")
+    click(browser, "#columns input[value=preset]")
+    for box in (1, 2):
+        click(browser, f"tbody tr:nth-child({box}) .pick input")
+    link, rows = browser.current_url, shown(browser)
+    go("#benchmark=ucf101_50_51")
+    assert shown(browser) != rows
+    browser = go("#" + link.partition("#")[2])
+    assert shown(browser) == rows
+    assert js(browser, "return document.querySelectorAll('.pick input:checked').length") == 2
+    assert browser.current_url == link
+    browser = go("#benchmark=<script>&sort=x.asc&in.training=nobody")
+    assert "does not have (benchmark, sort)" in js(
+        browser, "return document.getElementById('count').innerText"
+    )
+
+
+def test_downloads_equal_the_table(go, folder):
+    browser = go(HMDB + "&in.postprocessor=knn&sort=FPR@95.asc")
+    table = shown(browser)
+    for kind in ("csv", "json", "tex"):
+        browser.find_element(
+            "css selector", "#download summary"
+        ).click()  # one download for each act of a user
+        browser.find_element("css selector", f"[data-format={kind}]").click()
+    files = [folder / f"leaderboard-hmdb51_25_26.{kind}" for kind in ("csv", "json", "tex")]
+    for _ in range(100):
+        if all(path.is_file() for path in files):
+            break
+        time.sleep(0.05)
+    as_csv = list(csv.DictReader(io.StringIO(files[0].read_text())))
+    as_json = json.loads(files[1].read_text())["rows"]
+    lines = [line for line in files[2].read_text().splitlines() if line.endswith("\\\\")][1:]
+    assert len(as_csv) == len(as_json) == len(lines) == len(table) > 3
+    for row, ours, plain, line in zip(table, as_csv, as_json, lines, strict=True):
+        assert row[0] == ours["rank"] == str(plain["rank"]) == line.split(" & ")[0]
+        for name in ("FPR@95", "AUROC"):
+            assert ours[name] in row
+            assert f"{plain[name]:.2f}" == ours[name]
+            assert ours[name] in line
+        assert ours["tier"] == "published"
+    names = ["=1+1", "+1|cmd", "-2+3", "@SUM(1)", 'a,"b"', "-", "-0.5", r"\input{x} $1_2$ 5% #~^<>|"]
+    assert js(browser, "return arguments[0].map(pageFor.csvCell)", names) == [
+        next(iter(csv.reader([cell]))) and _quoted(escapes.csv_cell(cell)) for cell in names
+    ]
+    assert js(browser, "return arguments[0].map(pageFor.latex)", names) == [
+        escapes.latex(each) for each in names
+    ]
+
+
+def _quoted(cell):
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow([cell])
+    return buffer.getvalue()
+
+
+def test_rows_with_other_auxiliary_data_are_never_together(go):
+    browser = go("#benchmark=bench")
+    assert {row[1] for row in shown(browser)} == {"A2D", "Cross-entropy"}
+    browser = go("#benchmark=bench&auxiliary=places")
+    assert {row[1] for row in shown(browser)} == {"outliers"}
+    assert "Auxiliary data: places" in js(browser, "return document.getElementById('about').innerText")
+
+
+def test_two_rows_are_compared_run_by_run(go):
+    browser = go("#benchmark=bench&ood_set=near")
+    for box in (1, 2):
+        click(browser, f"tbody tr:nth-child({box}) .pick input")
+    click(browser, "#compare")
+    cells = js(
+        browser,
+        "return [...document.querySelectorAll('dialog tbody tr')].map(r => [...r.cells].map(c => c.innerText))",
+    )
+    auroc = next(each for each in cells if each[0].startswith("AUROC"))
+    assert auroc[1:] == ["80.50", "70.50", "+10.00", "+10.00", "+10.00 to +10.00", "2 partitions"]
+
+
+def test_it_works_by_keyboard_alone(go):
+    from selenium.webdriver.common.keys import Keys
+
+    browser = go()
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    for _ in range(200):
+        active = browser.switch_to.active_element
+        if active.get_attribute("data-row"):
+            break
+        active.send_keys(Keys.TAB)
+    active.send_keys(Keys.ENTER)
+    assert js(browser, "return document.getElementById('dialog').open")
+    assert "openood-mm reproduce table" in js(browser, "return document.getElementById('dialog').innerText")
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not js(browser, "return document.getElementById('dialog').open")
+    assert browser.switch_to.active_element.get_attribute("data-row") == active.get_attribute("data-row")
+
+
+@pytest.mark.parametrize("where", [HMDB, "#benchmark=bench", "dialog"])
+def test_axe_finds_nothing_serious(go, where):
+    spec = importlib.util.find_spec("axe_core_python")
+    if spec is None:
+        pytest.skip("axe-core-python is not installed")
+    browser = go(HMDB if where == "dialog" else where)
+    if where == "dialog":
+        click(browser, "[data-row]")
+    browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": True})
+    js(browser, Path(spec.origin).with_name("axe.min.js").read_text(encoding="utf-8"))
+    found = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
+    serious = {
+        each["id"]: [node["html"][:200] for node in each["nodes"]][:3]
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    }
+    assert not serious
+
+
+def test_nothing_is_asked_of_any_host_and_nothing_is_refused(go):
+    browser = go()
+    browser.get_log("performance")
+    browser.get_log("browser")
+    go()
+    click(browser, "[data-row]")
+    events = [json.loads(each["message"])["message"] for each in browser.get_log("performance")]
+    urls = {
+        each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"
+    }
+    assert all(url.startswith(("file:", "about:", "data:")) for url in urls), urls
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("n", [10_000, 50_000])
+def test_many_rows(go, folder, content, n):
+    near = [row for row in content["rows"] if content["strings"][row["text"][0]] == "hmdb51_25_26"]
+    many = [{**near[i % len(near)], "id": str(i)} for i in range(n)]
+    (folder / "many.html").write_text(html.render({**content, "rows": many}), encoding="utf-8")
+    browser = go(HMDB, "many.html")
+    painted = js(
+        browser,
+        "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? performance.now()",
+    )
+    took = browser.execute_async_script(
+        "const done = arguments[0], begin = performance.now();"
+        "document.querySelector('[data-filter=postprocessor] input[value=knn]').click();"
+        "requestAnimationFrame(() => setTimeout(() => done(performance.now() - begin)))"
+    )
+    print(f"{n} rows: first paint after {painted:.0f} ms, filter {took:.0f} ms")
+    assert {row[2] for row in shown(browser)} == {"KNN"}
+    assert took < 10_000
