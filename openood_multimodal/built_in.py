@@ -22,6 +22,16 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "flow": "preprocessors.clip_readers:FlowReader",
         "video": "preprocessors.clip_readers:VideoReader",
     },
+    "conditions": {
+        "black": "preprocessors.conditions:Black",
+        "blur": "preprocessors.conditions:Blur",
+        "clip": "preprocessors.conditions:Clipping",
+        "drop": "preprocessors.conditions:FrameDrop",
+        "h264": "preprocessors.conditions:H264",
+        "noise": "preprocessors.conditions:Noise",
+        "shift": "preprocessors.conditions:TimeShift",
+        "silence": "preprocessors.conditions:Silence",
+    },
     "networks": {
         "clip_fusion": "networks.clips.fusion:ClipFusionNet",
         "mlp_fusion": "networks.fusion:MLPFusionNet",

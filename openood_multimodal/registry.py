@@ -264,6 +264,7 @@ POSTPROCESSORS = _registry(
 ENGINES = _registry("engine", "engines", ("build", "hint", "has_presets"))
 EVALUATORS = _registry("evaluator", "evaluators", ("eval_acc", "eval_ood", "report"))
 PIPELINES = _registry("pipeline", "pipelines", ("run",))
+CONDITIONS = _registry("condition", "conditions", ("severities", "removes"))
 CLIP_PROTOCOLS = _registry("clip protocol", "clip_protocols", ("windows", "stream"))
 FLOW_METHODS = _registry("optical flow method", "flow_methods", ("__call__",))
 LAYOUTS = _registry("layout", "layouts", ("files", "read"))
@@ -274,6 +275,7 @@ ALL: Mapping[str, Registry] = {
     for each in (
         DATASETS,
         READERS,
+        CONDITIONS,
         PREPROCESSORS,
         NETWORKS,
         ENCODERS,

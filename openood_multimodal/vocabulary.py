@@ -20,6 +20,9 @@ SEARCHES: Final = ("validation", "npmix")
 
 NEAR: Final = "nearood"
 FAR: Final = "farood"
+CSID: Final = "csid"
+"""Group of covariate-shifted ID sets, as OpenOOD calls it: they count as ID in full-spectrum evaluation."""
+
 TEST_GROUPS: Final = (NEAR, FAR)
 """Groups of OOD test sets: keys of OOD loaders."""
 

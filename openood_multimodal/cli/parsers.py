@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 
 from ..errors import ArgumentError, UserError
 from ..naming import did_you_mean
+from ..vocabulary import SETTINGS
 
 SHOWN = 10  # lines of a list that are printed; a file has all
 
@@ -145,6 +146,36 @@ def add_chunk_rows(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_about(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
+    """Add what a leaderboard calls the results; `about_of` reads it."""
+    about = parser.add_argument_group(
+        "rows of a leaderboard",
+        "What openood-mm leaderboard calls these results (track own, ranked among themselves).",
+    )
+    about.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help="the leaderboard that shows them, e.g. hmdb51_25_26 "
+        "(default: own; theirs with stores of MultiOOD's lists)",
+    )
+    about.add_argument("--method", metavar="NAME", help="the training method")
+    about.add_argument("--network", metavar="NAME", help="what made the embeddings")
+    about.add_argument("--setting", choices=SETTINGS, help="near- or far-OOD")
+    about.add_argument(seed, type=int, metavar="N", help="of the training; several are averaged")
+    about.add_argument(
+        "--partition", default="0", metavar="NAME", help="class partition or fold (default: 0)"
+    )
+    about.add_argument("--note", action="append", default=[], metavar="TEXT", help="may be repeated")
+
+
+def about_of(options: argparse.Namespace, seed: int | None) -> dict[str, Any]:
+    """Return the fields of `scoring.recording.About` that `add_about`'s options give."""
+    named = {
+        name: getattr(options, name) for name in ("benchmark", "method", "network", "setting", "partition")
+    }
+    return {**named, "seed": seed, "notes": tuple(options.note)}
+
+
 def names_in(text: str | None) -> list[str]:
     """Return the names in ``A,B,C``."""
     return [part.strip() for part in (text or "").split(",") if part.strip()]
@@ -163,6 +194,7 @@ ARGUMENTS = (
         "only",
         "benchmark",
         "seed",
+        "manifests",
     ),
     *("search", "apply", "ood_val", "out", "workers", "overwrite", "short_side", "accept_changed"),
 )

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import read_json
-from ..vocabulary import CRITERIA, FIT_SETS, MORE_METRICS, SEARCHES, SETTINGS
+from ..vocabulary import CRITERIA, FIT_SETS, MORE_METRICS, SEARCHES
 from .parsers import (
+    about_of,
+    add_about,
     add_chunk_rows,
     add_computing,
     add_parameters,
@@ -83,8 +85,7 @@ def main(argv: Sequence[str]) -> int:
 
     computing = ScoringSettings(options.threads, options.device, options.chunk_rows, options.precision)
     arithmetic_for(computing.device)  # a device that isn't there is told before anything is read
-    named = ("benchmark", "method", "network", "setting", "seed", "partition")
-    about = About(**{key: getattr(options, key) for key in named}, notes=tuple(options.note))
+    about = About(**about_of(options, options.seed))
     sources = Sources(
         train=options.train,
         val=options.val,
@@ -239,24 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         help="tables of other metrics: failure (AURC, OSCR, AUTC, ...), calibration (ECE, Brier, NLL)",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
-    about = parser.add_argument_group(
-        "rows of a leaderboard",
-        "What openood-mm leaderboard calls these results (track own, ranked among themselves).",
-    )
-    about.add_argument(
-        "--benchmark",
-        metavar="NAME",
-        help="the leaderboard that shows them, e.g. hmdb51_25_26 "
-        "(default: own; theirs with stores of MultiOOD's lists)",
-    )
-    about.add_argument("--method", metavar="NAME", help="the training method")
-    about.add_argument("--network", metavar="NAME", help="what made the embeddings")
-    about.add_argument("--setting", choices=SETTINGS, help="near- or far-OOD")
-    about.add_argument("--seed", type=int, metavar="N", help="of the training; several are averaged")
-    about.add_argument(
-        "--partition", default="0", metavar="NAME", help="class partition or fold (default: 0)"
-    )
-    about.add_argument("--note", action="append", default=[], metavar="TEXT", help="may be repeated")
+    add_about(parser)
     return parser
 
 

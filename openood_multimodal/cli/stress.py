@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ..vocabulary import FIT_SETS
 from .parsers import (
+    about_of,
+    add_about,
     add_computing,
     add_parameters,
     add_slices,
@@ -25,18 +27,19 @@ EXAMPLES = """  # every modality by itself: missing, noisy, another clip's; nine
       --postprocessors msp,knn --conditions missing:flow=mean noise:video=3 swap:flow=same --apply-to ood \\
       --out results/stress
 
-docs/metrics.md describes the conditions.
+docs/conditions.md describes the conditions.
 """
 FILE = "stress.csv"
 
 
 @option_names()
 def main(argv: Sequence[str]) -> int:
-    """Read, score, write ``stress.csv``, print a table of means."""
+    """Read, score, write ``stress.csv`` and records, print a table of means."""
     parser = subparser(
         "stress",
-        "Score under test-time conditions: a modality missing (zero, training mean), noisy (severity 1 to 5),\n"
-        "or swapped with another clip's. Embeddings are changed, and the head computes logits again.",
+        "Score under test-time conditions: a modality missing (zero, training mean, nearest training sample's), noisy\n"
+        "(severity 1 to 5), swapped with another clip's, or shifted in time.\n"
+        "Embeddings are changed, and the head computes logits again.",
         EXAMPLES,
     )
     parser.add_argument("--train", metavar="FILE", help="ID training set")
@@ -51,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
         "--conditions",
         metavar="CONDITION",
         nargs="+",
-        help="missing:MODALITY[=zero|mean], noise:MODALITY=1..5, swap:MODALITY[=other|same]; several modalities: "
-        "video+audio (default: clean and six of each modality)",
+        help="missing:MODALITY[=zero|mean|nearest], noise:MODALITY=1..5, swap:MODALITY[=other|same], "
+        "shift:MODALITY=CLIPS; several modalities: video+audio (default: clean and six of each modality)",
     )
     parser.add_argument("--apply-to", default="both", metavar="SETS", help="both (default), id or ood")
     parser.add_argument("--preset", default="openood", metavar="NAME", help="openood (default) or multiood")
@@ -60,7 +63,15 @@ def main(argv: Sequence[str]) -> int:
     add_slices(parser)
     parser.add_argument("--fit-on", choices=FIT_SETS, default="train", help="what fitted scores learn from")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of noise and swapping (default: 0)")
+    parser.add_argument(
+        "--manifests",
+        metavar="NAME=FILE.csv",
+        nargs="+",
+        default=[],
+        help="of test and of OOD sets, for shift: which clips follow one another in a recording (group, start)",
+    )
     add_computing(parser)
+    add_about(parser, "--training-seed")
     parser.add_argument("--out", metavar="DIR", required=True, help=f"where {FILE} goes")
     options = parser.parse_args(list(argv))
 
@@ -92,6 +103,9 @@ def main(argv: Sequence[str]) -> int:
         options.fit_on,
         settings=settings,
         seed=options.seed,
+        manifests=dict(named_file(text, "--manifests") for text in options.manifests),
+        records=Path(options.out) / "records",
+        about=about_of(options, options.training_seed),
     )
     columns, rows = csv_rows(results)
     path = Path(options.out) / FILE
@@ -104,5 +118,5 @@ def main(argv: Sequence[str]) -> int:
     ]
     print_table([shown, *lines], names=3)
     print(f"(percent; conditions applied to {options.apply_to}; every set with intervals is in {FILE})")
-    print(f"Written:\n  {path}")
+    print(f"Written:\n  {path}\n  {path.parent / 'records'}")
     return 0

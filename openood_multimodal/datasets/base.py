@@ -327,6 +327,19 @@ class MultimodalDataset(Dataset[dict[str, Any]]):
         """Return the seconds between which a row lies in its files, as text; ``nan nan`` for all of them."""
         return f"{self.manifest.starts[row]} {self.manifest.stops[row]}"
 
+    condition: str | None = None
+    """What is done to the samples before preprocessing (`degrade`), as JSON."""
+
+    def degrade(self, kind: str, severity: str | None, modalities: Sequence[str], seed: int) -> None:
+        """Apply a test-time condition of ``registry.CONDITIONS`` to all samples that are read from now on.
+
+        Raises:
+            UserError: where samples are no clips.
+        """
+        raise UserError(
+            f"{self.name}: conditions of the input need clips (MultimodalClipDataset); take the level embedding."
+        )
+
     def check_labels(self) -> None:
         """Refuse a label outside the classes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Hashable, Mapping, Sequence
@@ -17,7 +18,8 @@ from torch.utils.data import get_worker_info
 
 from ..errors import UserError
 from ..files import file_sha256, text_sha256
-from ..registry import DATASETS, PREPROCESSORS
+from ..naming import did_you_mean
+from ..registry import CONDITIONS, DATASETS, PREPROCESSORS
 from .base import BrokenClipError, ClipError, ClipRequest, MultimodalDataset
 from .batch import ModalityBatch
 from .cells import FRAME_NAME
@@ -110,6 +112,25 @@ class MultimodalClipDataset(MultimodalDataset):
             )
         except UserError as error:
             raise ClipError(self._message(row, error)) from error
+
+    def degrade(self, kind: str, severity: str | None, modalities: Sequence[str], seed: int) -> None:
+        """Apply a test-time condition to all clips that are read from now on, before their preprocessing.
+
+        Raises:
+            UserError: for an unknown condition or modality, a severity outside its range, a condition that a modality
+                can't have, or flow that is read from files and would have to be computed from changed frames.
+        """
+        condition = CONDITIONS.get(kind)(severity)
+        for modality in modalities:
+            if modality not in self.modalities:
+                hint = did_you_mean(modality, self.modalities)
+                raise UserError(f"{self.name}: there is no modality '{modality}'.{hint}")
+        degrade = getattr(self._loader, "degrade", None)
+        if degrade is None:
+            raise UserError(f"{self.name}: its preprocessor knows no conditions; take multimodal_clip.")
+        degrade(condition, modalities, seed, map(self.files, range(len(self))))
+        said = {"kind": kind, "severity": severity, "modalities": list(modalities), "seed": seed}
+        self.condition = json.dumps(said)
 
     def load(self, row: int) -> dict[str, Tensor]:
         """Return a clip as the preprocessor reads it."""

@@ -32,8 +32,9 @@ WITHOUT_EFFECT = frozenset(
 """Keys, at the top or in ``dataset``, ``ood_dataset`` and ``network``, that don't change a run's result."""
 
 
-SAME_AS_ABSENT = frozenset({"search"})
-"""Keys that were added later: null leaves the digests of configs without them as they were."""
+SAME_AS_ABSENT = frozenset({"search", "condition"})
+"""Keys that were added later: null, or a condition without a name, leaves the digests of configs without them as they
+were."""
 
 
 def effective_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,8 +47,12 @@ def effective_config(config: Mapping[str, Any]) -> dict[str, Any]:
             else _plain(value)
         )
         for key, value in config.items()
-        if key not in WITHOUT_EFFECT and not (key in SAME_AS_ABSENT and value is None)
+        if key not in WITHOUT_EFFECT and not (key in SAME_AS_ABSENT and _is_absent(value))
     }
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and value.get("name", value) is None)
 
 
 def _plain(value: Any) -> Any:

@@ -27,8 +27,9 @@ from ..networks import build_network
 from ..postprocessors.protocol import head_of
 from ..progress import progress_bar
 from ..registry import PIPELINES
-from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
+from ..vocabulary import CSID, LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .checks import check_config, check_trained
+from .conditions import read_condition, store_name
 from .device import choose_device, set_determinism
 from .digest import effective_config
 
@@ -169,11 +170,13 @@ def store_digests(config: Mapping[str, Any], dataset: Any) -> dict[str, str]:
         sort_keys=True,
         default=str,
     )
-    return {
+    digests = {
         "checkpoint": file_sha256(config["network"]["checkpoint"]),
         "manifest": dataset.manifest.digest(),
         "config": text_sha256(text),
     }
+    condition = getattr(dataset, "condition", None)  # in full: it says what a record has to say
+    return {**digests, "condition": condition} if condition else digests
 
 
 @PIPELINES.register("multimodal_extract")
@@ -195,7 +198,14 @@ class ExtractPipeline:
         config = self.config
         loaders = build_loaders(config, training=False)
         if config.get("ood_dataset"):
-            loaders |= _flatten(build_ood_loaders(config, (*TEST_GROUPS, LOADER_GROUPS[OOD_VAL])))
+            ood_loaders = build_ood_loaders(config, (*TEST_GROUPS, CSID, LOADER_GROUPS[OOD_VAL]))
+            if condition := read_condition(config, config["dataset"].get("modalities") or ()):
+                if not condition.at_input:
+                    raise UserError(
+                        "embeddings are extracted clean: give condition.level: input, or test under it."
+                    )
+                condition.degrade(loaders, ood_loaders)
+            loaders |= _flatten(ood_loaders)
         set_determinism(config)
         net = build_network(config["network"]).to(choose_device(config))
         with holding(self.folder):  # a second process waits, and finds the stores complete
@@ -210,7 +220,7 @@ class ExtractPipeline:
             store = extract_to_store(
                 net,
                 loader,
-                resolve_inside(self.folder, name),
+                resolve_inside(self.folder, store_name(name, loader.dataset)),
                 store_digests(config, loader.dataset),
                 f"{name} ({number} of {len(loaders)} sets)",
                 quiet=False,

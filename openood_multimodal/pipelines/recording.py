@@ -61,6 +61,8 @@ class TestedRun:
         stores: OOD set → digest of its embedding store.
         remarks: split or OOD set → what was tolerated in its clips' files.
         notes: of the run.
+        condition: a record's field: what was done to the test samples.
+        csid: names of covariate-shifted ID sets that count as ID.
     """
 
     __test__ = False  # not a pytest class
@@ -73,6 +75,8 @@ class TestedRun:
     stores: Mapping[str, str] = field(default_factory=dict)
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    condition: Mapping[str, Any] | None = None
+    csid: Sequence[str] = ()
 
     def records(self, result: OODResult, scored: Scored) -> list[ResultRecord]:
         """Return one record an OOD set of ``result``."""
@@ -96,6 +100,8 @@ class TestedRun:
                 setting=SETTING_OF[group],
                 id_set=str(config["dataset"]["name"]),
                 ood_set=name,
+                csid=list(self.csid),
+                condition=self.condition,
                 modalities=None if modalities is None else list(modalities),
                 networks=network_names(config["network"]),
                 training=_training_method(card) if card else None,
@@ -143,7 +149,7 @@ class TestedRun:
 
     def _skip_notes(self, ood_set: str) -> list[str]:
         """Return what a record has to say of clips left out, or read with faults: those of its own sets."""
-        used = [*self.datasets, OOD_VAL, ood_set]
+        used = [*self.datasets, OOD_VAL, *self.csid, ood_set]
         skipped = [skip_note(name, self.skipped[name]) for name in used if self.skipped.get(name)]
         return [*skipped, *(note for name in used for note in self.remarks.get(name, ()))]
 

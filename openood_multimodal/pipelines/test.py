@@ -36,9 +36,10 @@ from ..progress import progress_bar
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
 from ..scoring.search import criterion_of, require_disjoint
-from ..vocabulary import LOADER_GROUPS, OOD_VAL, TEST_GROUPS
+from ..vocabulary import CSID, LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .card import CheckpointCard, check_auxiliary, check_same_data, read_card
 from .checks import check_config, check_search, check_trained, choose_scores
+from .conditions import TestCondition, read_condition, store_name
 from .device import choose_device, set_determinism
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .recording import Scored, TestedRun, print_results
@@ -68,6 +69,7 @@ class TestPipeline:
         self.fit_on = str(config.get("fit_on") or "train")
         self.scores = choose_scores(config)  # first: a misspelt parameter shouldn't cost an extraction
         self.searches = check_search(config, self.scores)
+        self.full_spectrum = config["evaluator"].get("ood_scheme") == "fsood"
         self._skipped: dict[str, tuple[SkippedClip, ...]] = {}
         self._remarks: dict[str, tuple[str, ...]] = {}
         self._store_digests: dict[str, str] = {}
@@ -90,8 +92,18 @@ class TestPipeline:
         evaluator_name = config["evaluator"]["name"]
         evaluator = EVALUATORS.get(evaluator_name)(config)  # which sets it takes; _tested makes its own
         groups = tuple(getattr(evaluator, "groups", TEST_GROUPS))
-        ood_loaders = build_ood_loaders(config, (*groups, LOADER_GROUPS[OOD_VAL]))
+        csid = (CSID,) if self.full_spectrum else ()
+        ood_loaders = build_ood_loaders(config, (*groups, *csid, LOADER_GROUPS[OOD_VAL]))
         _check_sets(evaluator_name, groups, ood_loaders, config["ood_dataset"])
+        if csid and not ood_loaders.get(CSID):
+            raise UserError(
+                "evaluator.ood_scheme is fsood, and ood_dataset has no covariate-shifted ID sets: add the group csid "
+                "to ood_dataset.split_names (docs/conditions.md)."
+            )
+        condition = read_condition(config, getattr(loaders["test"].dataset, "modalities", ()))
+        if condition is not None:
+            self._check_condition(condition)
+            condition.degrade(loaders, ood_loaders)
         check_same_data(card, loaders, checkpoint)
         check_auxiliary(card, config, checkpoint)
 
@@ -102,7 +114,7 @@ class TestPipeline:
             if self.save_embeddings:
                 held.enter_context(holding(self.stores))
             stage = held.enter_context(writing_together(self.folder, last=RESULTS))
-            records = self._tested(stage, net, card, loaders, ood_loaders)
+            records = self._tested(stage, net, card, loaders, ood_loaders, condition)
         if not self.quiet:
             self._report(records)
         return records
@@ -114,6 +126,7 @@ class TestPipeline:
         card: CheckpointCard | None,
         loaders: Mapping[str, Any],
         ood_loaders: Mapping[str, Any],
+        condition: TestCondition | None = None,
     ) -> list[ResultRecord]:
         """Extract, score and evaluate; write the files into ``stage``."""
         config = self.config
@@ -133,6 +146,9 @@ class TestPipeline:
         if self.save_embeddings:
             write_npz(self.stores / "head.npz", head.arrays())
 
+        if condition is not None:
+            id_sets, ood_sets = condition.apply(id_sets, ood_sets, loaders, ood_loaders, head)
+
         evaluator = EVALUATORS.get(config["evaluator"]["name"])(_into(config, stage.path))
         evaluator.unseen = _unseen(loaders, ood_loaders, id_sets, ood_sets)
         if self.fit_on not in id_sets:
@@ -149,6 +165,8 @@ class TestPipeline:
             self._skipped,
             self._store_digests,
             self._remarks,
+            condition=None if condition is None else condition.as_record(),
+            csid=tuple(ood_loaders.get(CSID, ())),
         )
         records: list[ResultRecord] = []
         rows: list[dict[str, Any]] = []
@@ -165,11 +183,11 @@ class TestPipeline:
             elif getattr(score, "wants_network", False):  # reads inputs or inner layers
                 score.fit_on = self.fit_on
                 score.setup(net, loaders, ood_loaders)
-                result = evaluator.eval_ood(net, loaders, ood_loaders, score)
+                result = evaluator.eval_ood(net, loaders, ood_loaders, score, self.full_spectrum)
             else:
                 score.batch_size = loaders[self.fit_on].batch_size  # an engine's that works in batches
                 score.fit(id_sets[self.fit_on], id_sets.get("val"), head)
-                result = evaluator.eval_ood(stored_head, *stored, score)
+                result = evaluator.eval_ood(stored_head, *stored, score, self.full_spectrum)
             rows += result.rows()
             records += tested.records(result, self._described(each))
         write_results_csv(stage.path / RESULTS, rows)
@@ -177,6 +195,15 @@ class TestPipeline:
             record.write(stage.path / "records")
         stage.remove(lambda: _previous(self.folder, records))
         return records
+
+    def _check_condition(self, condition: TestCondition) -> None:
+        """Refuse scores that a condition can't reach."""
+        reading = [each.name for each in self.scores if getattr(each.score, "wants_network", False)]
+        if reading and not condition.at_input:
+            raise UserError(
+                f"{', '.join(reading)} read the network's input, and a condition of embeddings doesn't change it: "
+                "leave them out, or give condition.level: input."
+            )
 
     def _search(self, id_sets: Mapping[str, Embeddings], ood_sets: Mapping[str, Any]) -> Search:
         """Return the search on the ID and OOD validation sets, once these are known to hold no test row."""
@@ -205,8 +232,8 @@ class TestPipeline:
         ood_sets: Mapping[str, Any],
         head: LinearHead,
         search: Search | None,
-    ) -> dict[str, tuple[SetScores, dict[str, dict[str, SetScores]]]]:
-        """Return native score → its scores of the ID test set and, by group, of the OOD sets.
+    ) -> dict[str, tuple[SetScores, dict[str, dict[str, SetScores]], dict[str, SetScores]]]:
+        """Return native score → its scores of the ID test set, by group of the OOD sets, and of shifted ID sets.
 
         The evaluator asks the others itself: another engine's, those with an `inference` of their own, and all of
         them where parameters are searched for, where the evaluator has its own `eval_ood`, or where there is no test
@@ -236,7 +263,7 @@ class TestPipeline:
             unknown = {
                 group: {name: scores[f"{group}/{name}"] for name in part} for group, part in groups.items()
             }
-            known[each.name] = (scores[ID_NAME], unknown)
+            known[each.name] = (scores[ID_NAME], unknown, unknown.pop(CSID, {}))
         return known
 
     def _embeddings(self, net: Any, loader: Any, name: str) -> Embeddings:
@@ -246,7 +273,7 @@ class TestPipeline:
             self._remarks[name] = tuple(clip_remarks(loader.dataset))
             return embeddings
         digests = store_digests(self.config, loader.dataset)
-        folder = resolve_inside(self.stores, name)
+        folder = resolve_inside(self.stores, store_name(name, loader.dataset))
         store = extract_to_store(net, loader, folder, digests, name, self.quiet)
         self._skipped[name], self._store_digests[name] = store.skipped, store.digest()
         self._remarks[name] = store.notes
@@ -298,11 +325,12 @@ def _previous(folder: Path, records: Sequence[ResultRecord]) -> Iterator[str]:
         if path.name in present:
             continue
         try:  # a record that this package wrote has names that can be file names
-            postprocessor, ood_set = (file_name(part, "part of a record's name") for part in parts)
+            postprocessor, ood_set, *_ = (file_name(part, "part of a record's name") for part in parts)
         except ValueError:
             warnings.warn(f"{path} is no record of this package's; it is left alone.", stacklevel=2)
             continue
-        yield f"scores/{postprocessor}/{ood_set}.npz"
+        if (postprocessor, ood_set) not in {(record.postprocessor, record.ood_set) for record in records}:
+            yield f"scores/{postprocessor}/{ood_set}.npz"
         if postprocessor not in names:
             yield from (f"scores/{postprocessor}/{ID_NAME}.npz", f"{postprocessor}/ood.csv")
         yield f"records/{path.name}"
@@ -319,7 +347,7 @@ def _unseen(
         return {}
     sets = {ID_NAME: (loaders["test"], id_sets["test"])}
     for group, part in ood_loaders.items():
-        if group != "val":
+        if group in TEST_GROUPS:
             sets |= {name: (loader, ood_sets[group][name]) for name, loader in part.items()}
     recordings = {}
     for name, (loader, embeddings) in sets.items():

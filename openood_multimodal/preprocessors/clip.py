@@ -16,6 +16,9 @@ from ..errors import UserError
 from ..naming import did_you_mean
 from ..registry import PREPROCESSORS, READERS
 from .base import MultimodalPreprocessor
+from .clip_readers import AudioParams, FlowReader
+from .computed_flow import ComputedFlow
+from .conditions import DegradedFrames, InputCondition
 from .readers import Reader, ReaderContext
 from .sources import OpenClip, about, taken
 from .windows import ClipProtocol, Draw, Windows, clip_protocol
@@ -81,6 +84,7 @@ class ClipPreprocessor(MultimodalPreprocessor):
             raise UserError(
                 f"preprocessor.flip_probability is {self.params.flip_probability}; it must be in 0 to 1."
             )
+        self._condition: tuple[InputCondition, tuple[str, ...], int] | None = None
         self._readers: dict[str, Reader] = {}
         for modality, part in section.items():
             if modality not in own:
@@ -109,6 +113,63 @@ class ClipPreprocessor(MultimodalPreprocessor):
         context = ReaderContext(modality, self.training, self.protocol, self.params.flip_probability)
         reader: Reader = component(params, context)
         return reader
+
+    def degrade(
+        self, condition: InputCondition, modalities: Sequence[str], seed: int, files: Iterable[ClipFiles] = ()
+    ) -> None:
+        """Apply a condition to all clips that are read from now on, before anything else is done to them.
+
+        What is drawn at random depends on the seed and a clip's place alone.
+
+        Args:
+            condition: what is done.
+            modalities: that it is done to.
+            seed: of what is drawn.
+            files: of the clips, to be checked for flow that was computed before.
+
+        Raises:
+            UserError: when it isn't one of a modality's kind, or of frames from which stored flow was computed.
+        """
+        flow = [each for each in modalities if isinstance(self.reader(each), FlowReader)]
+        for clip in files if flow and not condition.of_flow else ():
+            for modality in flow:
+                place = clip.modalities.get(modality)
+                if place is not None and not (place.y is None and place.frames is None):
+                    raise UserError(
+                        f"{modality}: this condition changes the frames that flow is computed from, and {place.path} "
+                        "holds flow that was computed before. Make flow of changed videos (openood-mm prepare flow), "
+                        "or name the videos themselves in the manifest's column of flow."
+                    )
+        for modality in modalities:
+            reader = self.reader(modality)
+            sound = isinstance(getattr(reader, "params", None), AudioParams)
+            kind = "frames" if reader.is_frames else "sound" if sound else ""
+            if not kind or not getattr(condition, f"changes_{kind}")():
+                raise UserError(
+                    f"{type(condition).__name__} doesn't change {kind or 'what is read'} of {modality}."
+                )
+        self._condition = condition, tuple(modalities), seed
+
+    def _degraded(self, clip: OpenClip, index: int) -> OpenClip:
+        if self._condition is None:
+            return clip
+        condition, modalities, seed = self._condition
+
+        def draw(stream: str) -> np.random.Generator:
+            return clip_random(seed, 0, index, stream)
+
+        for modality in modalities:
+            if modality in clip.timed:
+                clip.timed[modality].degrade = lambda samples, rate, of=modality: condition.sound(
+                    samples, rate, draw(f"condition.{of}")
+                )
+                continue
+            source = clip.frames[modality]
+            if isinstance(source, ComputedFlow):
+                source.video = DegradedFrames(source.video, condition, modality, draw)
+            else:
+                clip.frames[modality] = DegradedFrames(source, condition, modality, draw)
+        return clip
 
     def readers(self, modalities: Sequence[str]) -> dict[str, Any]:
         """Return modality → its reader."""
@@ -176,7 +237,9 @@ class ClipPreprocessor(MultimodalPreprocessor):
     ) -> ClipLook:
         """Return a clip as the network sees it, before normalisation; see `load_clip`."""
         draw = self._draw(seed, epoch, index)
-        return taken(files, self.readers(modalities), lambda clip: self._looked(clip, draw))
+        return taken(
+            files, self.readers(modalities), lambda clip: self._looked(self._degraded(clip, index), draw)
+        )
 
     def _looked(self, clip: OpenClip, draw: Draw) -> ClipLook:
         samplings = {modality: self.reader(modality).sampling for modality in clip.frames}

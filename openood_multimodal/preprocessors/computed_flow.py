@@ -19,6 +19,7 @@ class ComputedFlow:
         count: one fewer than the video has frames.
         listed: the same.
         is_folder: False.
+        video: what it is computed from.
 
     Args:
         video: RGB frames (a `sources.VideoSource`).
@@ -29,24 +30,24 @@ class ComputedFlow:
     def __init__(self, video: Any) -> None:
         if video.count < 2:
             raise UserError("the video has one frame; optical flow needs two.")
-        self._video = video
+        self.video = video
         self.count = self.listed = video.count - 1
 
     @property
     def renumbered(self) -> bool:
         """As the video's."""
-        return bool(self._video.renumbered)
+        return bool(self.video.renumbered)
 
     def seconds(self, first: int, end: int) -> tuple[float, float]:
         """Return when the first frames of the pairs ``first`` to ``end - 1`` are shown."""
-        span: tuple[float, float] = self._video.seconds(first, end)
+        span: tuple[float, float] = self.video.seconds(first, end)
         return span
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return flow frames by number: uint8 ``[T, H, W, 2]``, x first."""
         numbers, places = np.unique(indices, return_inverse=True)
         needed = np.unique([numbers, numbers + 1])
-        frames = {n: _gray(frame) for n, frame in zip(needed.tolist(), self._video.read(needed), strict=True)}
+        frames = {n: _gray(frame) for n, frame in zip(needed.tolist(), self.video.read(needed), strict=True)}
         estimate = make_estimator("dis")
         flow = [quantise(estimate(frames[n], frames[n + 1])) for n in numbers.tolist()]
         return np.stack(flow)[places]

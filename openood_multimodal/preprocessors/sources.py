@@ -188,13 +188,19 @@ class TimedSource:
 
 
 class AudioSource(TimedSource):
-    """The sound of a file between two instants."""
+    """The sound of a file between two instants; ``degrade`` is what a test-time condition does to it."""
+
+    degrade: Callable[[NDArray[np.float32], int], NDArray[np.float32]] | None = None
 
     def __init__(self, path: Path, start: float, stop: float) -> None:
         super().__init__(path, start, stop, audio_duration)
 
     def read(self, start: float, stop: float, rate: int) -> NDArray[np.float32]:
         """Return the samples between two instants of the file, float32 ``[n]``."""
+        samples = self._samples(start, stop, rate)
+        return samples if self.degrade is None else self.degrade(samples, rate)
+
+    def _samples(self, start: float, stop: float, rate: int) -> NDArray[np.float32]:
         sound = read_sound(self.path, start, stop, rate)
         self.remarks += sound.remarks()
         if not self.padded:

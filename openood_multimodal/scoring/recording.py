@@ -106,8 +106,16 @@ class Recorder:
             "seed": about.seed,
         }
 
-    def records(self, results: Sequence[Result]) -> list[ResultRecord]:
-        """Return one record a score and OOD set."""
+    def records(
+        self, results: Sequence[Result], condition: Mapping[str, Any] | None = None
+    ) -> list[ResultRecord]:
+        """Return one record a score and OOD set.
+
+        Args:
+            results: of every score.
+            condition: a record's field: what was done to the embeddings.  None: what was done to the clips, as the
+                stores say.
+        """
         task, named, checkpoint = self.task, self.named(), _shared_digest(self.task, "checkpoint")
         inputs = _text_digest([[name, digest] for name, digest in _digests(task)])
         settings = {**asdict(self.about), "preset": self.preset, "fit_on": self.fit_on}
@@ -131,6 +139,8 @@ class Recorder:
                         run_id=_text_digest([config, inputs])[:16],
                         id_set=named["benchmark"],
                         ood_set=name,
+                        csid=list(task.csid),
+                        condition=condition or self._condition_of_stores(name),
                         modalities=_modalities(task),
                         protocol=None,
                         synthesis=None,
@@ -163,6 +173,22 @@ class Recorder:
                     )
                 )
         return records
+
+    def _condition_of_stores(self, ood_set: str) -> dict[str, Any] | None:
+        """Return a record's field for test embeddings that were extracted under a condition, None for clean ones."""
+        of_id, of_ood = (each.made_from.get("condition") for each in (self.task.test, self.task.ood[ood_set]))
+        if of_id and of_ood and of_id != of_ood:
+            raise UserError(
+                f"{self.task.test.where} and {self.task.ood[ood_set].where} were extracted under two conditions, "
+                f"{of_id} and {of_ood}; score sets of one."
+            )
+        if not (said := of_id or of_ood):
+            return None
+        condition = json.loads(said)
+        number = condition["severity"] and float(condition["severity"])
+        severity = int(number) if number and number.is_integer() else number
+        applied_to = "both" if of_id and of_ood else "id" if of_id else "ood"
+        return {**condition, "severity": severity, "level": "input", "applied_to": applied_to}
 
     def check_folder(self, folder: str | os.PathLike[str]) -> None:
         """Check that ``folder`` can take the records: it holds none, or those of an earlier run of the same name.

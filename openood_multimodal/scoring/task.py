@@ -36,6 +36,7 @@ class Task:
         slices: modality → columns; empty if unknown.
         shaped: how the features have been shaped already, or None.
         ood_val: name → OOD validation set, for a search for parameters; no metric is computed on it.
+        csid: names of the covariate-shifted ID sets whose rows follow those of the test set in ``test``.
     """
 
     test: InputSet
@@ -46,6 +47,7 @@ class Task:
     slices: Slices
     shaped: str | None
     ood_val: dict[str, InputSet] = field(default_factory=dict)
+    csid: tuple[str, ...] = ()
 
     def sets(self) -> Iterator[InputSet]:
         """Yield all sets."""

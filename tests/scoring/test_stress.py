@@ -1,6 +1,7 @@
 """Test-time conditions on embeddings, and the table of scores under them."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from openood_multimodal import evaluate
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
+from openood_multimodal.reporting.records import load_records
 from openood_multimodal.scoring.conditions import (
     NOISE,
     Columns,
+    Timeline,
     apply_condition,
     default_conditions,
     parse_condition,
@@ -51,6 +54,44 @@ def test_missing(problem, arrays):
     mean = changed(problem, "missing:flow=mean")
     assert mean.features[3, 200:] == pytest.approx(arrays.train[0][:, 200:].mean(axis=0), rel=1e-5)
     assert (sets.features[:, 200:] != 0).any()  # what was given is as it was
+
+
+def test_missing_is_filled_by_the_nearest_training_sample(problem, arrays, monkeypatch):
+    sets, _, _ = problem
+    monkeypatch.setattr("openood_multimodal.linalg.rows.BLOCK_BYTES", 8 * 300 * 7)  # more than one block
+    found = changed(problem, "missing:flow=nearest").features
+    train = arrays.train[0].astype("f8")
+    literal = [
+        int(((train[:, :200] - row[:200]) ** 2).sum(axis=1).argmin()) for row in sets.features.astype("f8")
+    ]
+    assert np.array_equal(found[:, 200:], arrays.train[0][literal, 200:])
+    assert np.array_equal(found[:, :200], sets.features[:, :200])
+    assert len(set(literal)) > 10
+
+
+def test_shift_takes_the_next_clip_of_the_recording(problem):
+    sets, head, columns = problem
+    recordings = [f"r{row // 3}" if row < 30 else "" for row in range(60)]  # ten recordings of three clips
+    starts = np.array([float(-row) for row in range(60)])  # the last row of a recording is its first clip
+    starts[29] = np.nan
+    timeline = Timeline(recordings, starts)
+    condition = parse_condition("shift:flow=1", NAMES)
+    found = apply_condition(condition, sets, head, columns, 0, "id", timeline)
+    partner = rows_of(found.features[:, 200:], sets.features[:, 200:])
+    expected = np.arange(60)
+    for row in range(60):
+        if row < 27:
+            expected[row] = row - 1 if row % 3 else row
+    expected[28] = 27
+    assert np.array_equal(partner, expected)
+    assert np.array_equal(found.features[:, :200], sets.features[:, :200])
+    assert timeline.unmoved(1, "") == 60 - 19
+    back = apply_condition(parse_condition("shift:flow=-2", NAMES), sets, head, columns, 0, "id", timeline)
+    assert rows_of(back.features[:, 200:], sets.features[:, 200:])[0] == 2
+    with pytest.raises(UserError, match="no clip has another one 3 later"):
+        apply_condition(parse_condition("shift:flow=3", NAMES), sets, head, columns, 0, "id", timeline)
+    with pytest.raises(UserError, match="which clips follow one another"):
+        apply_condition(condition, sets, head, columns, 0, "id")
 
 
 @pytest.mark.parametrize("severity", NOISE)
@@ -111,8 +152,11 @@ def test_the_seed_decides(problem):
         ("noise:video=6", "severity must be a whole number from 1 to 5"),
         ("noise:video", "severity must be"),
         ("noise:video=0", "severity must be"),
-        ("missing:video=man", "'man' is none of zero, mean. Did you mean 'mean'"),
-        ("blur:video", "no condition 'blur'"),
+        ("missing:video=man", "'man' is none of zero, mean, nearest. Did you mean 'mean'"),
+        ("shift:video", "by how many clips"),
+        ("shift:video=0", "by how many clips"),
+        ("shift:video+flow=1", "leave at least one"),
+        ("blur:video=2", "no condition 'blur' at the embedding level; .* is a condition of the input level"),
         ("missing", "a condition is written"),
     ],
 )
@@ -175,6 +219,8 @@ def test_default_conditions(arrays):
         ({"conditions": []}, "there is no condition"),
         ({"postprocessors": "all"}, "name the scores"),
         ({"postprocessors": "discrepancy"}, "modality"),
+        ({"conditions": ["shift:flow=1"]}, "manifests of test, near, other"),
+        ({"manifests": {"nera": "x.csv"}}, "no set 'nera'.*'near'"),
     ],
 )
 def test_bad_input(arrays, more, said):
@@ -204,5 +250,16 @@ def test_the_command(arrays, tmp_path, capsys, monkeypatch):
     before = (tmp_path / "out" / "stress.csv").read_bytes()
     assert main([*words, "--conditions", "missing:flow", "noise:video=3"]) == 0
     assert (tmp_path / "out" / "stress.csv").read_bytes() == before
+    records = load_records(tmp_path / "out" / "records")
+    assert len(records) == 3 * 2 * 2
+    conditions = {json.dumps(each.condition) for each in records if each.condition}
+    shared = {"level": "embedding", "applied_to": "both", "seed": 0}
+    assert conditions == {
+        json.dumps({"kind": "missing", "modalities": ["flow"], "severity": "zero", **shared}),
+        json.dumps({"kind": "noise", "modalities": ["video"], "severity": 3, **shared}),
+    }
+    assert sum(each.condition is None for each in records) == 4
+    assert main([*words, "--conditions", "noise:flow=1", "--method", "mine"]) == 2  # another run's records
+    assert "is a record of another run, whose training" in capsys.readouterr().err
     assert main([*words, "--conditions", "missing:audio"]) == 2
     assert "there is no modality 'audio'; there are video, flow." in capsys.readouterr().err

@@ -1,0 +1,116 @@
+"""Conditions and covariate-shifted ID sets in test and extraction configs."""
+
+import numpy as np
+import pytest
+
+from openood_multimodal.embeddings.store import EmbeddingStore
+from openood_multimodal.errors import UserError
+from openood_multimodal.files import atomic
+from openood_multimodal.pipelines import ExtractPipeline, TestPipeline
+from openood_multimodal.reporting.records import load_records
+from openood_multimodal.scoring.table import evaluate
+
+FEW = (
+    *("--pipeline.name", "multimodal_extract", "--dataset.split_names", "val", "test"),
+    *("--ood_dataset.split_names", "nearood", "--ood_dataset.batch_size", "3"),
+    *("--dataset.val.batch_size", "3", "--dataset.test.batch_size", "3"),
+)
+
+
+class KilledError(BaseException):
+    """Nothing in the package may catch it."""
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def input_level(name, *more):
+    return "--condition.name", name, "--condition.level", "input", *more
+
+
+def extract(clips, checkpoint, *more):
+    return ExtractPipeline(clips.config(clips.test(checkpoint, *FEW, *more))).run()
+
+
+def test_input_conditions_are_extracted_into_stores_of_their_own(
+    clips, trained_on_clips, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(atomic.os, "fsync", lambda descriptor: None)
+    clean = extract(clips, trained_on_clips)
+    folder = extract(clips, trained_on_clips, *input_level("black:video"))
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        *("val", "test", "moving_shapes_near", "test@black~video~0", "moving_shapes_near@black~video~0")
+    }
+    before, after = (
+        EmbeddingStore.open(folder / name).embeddings() for name in ("test", "test@black~video~0")
+    )
+    start, stop = before.slices["video"]
+    assert not np.array_equal(before.features[:, start:stop], after.features[:, start:stop])
+    others = np.r_[0:start, stop : before.dim]
+    assert np.array_equal(before.features[:, others], after.features[:, others])
+    noisy = input_level("noise:video=5", "--condition.applied_to", "ood")
+    expected = files(extract(type(clips)(clips.data, tmp_path / "whole"), trained_on_clips, *noisy))
+    assert sorted({name.split("/")[0] for name in expected} - {"head.npz"}) == [
+        *("moving_shapes_near@noise~video~5~0", "test", "val")
+    ]
+    victim, write, left = type(clips)(clips.data, tmp_path / "killed"), EmbeddingStore.write, [7]
+
+    def killed(self, *values):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KilledError
+        write(self, *values)
+
+    monkeypatch.setattr(EmbeddingStore, "write", killed)
+    with pytest.raises(KilledError):
+        extract(victim, trained_on_clips, *noisy)
+    assert files(extract(victim, trained_on_clips, *noisy)) == expected
+    # scored from the stores, the record says so
+    test, ood = clean / "test", folder / "moving_shapes_near@black~video~0"
+    evaluate(
+        None, test, {"near": ood}, folder / "head.npz", postprocessors="msp", records=tmp_path / "records"
+    )
+    (record,) = load_records(tmp_path / "records")
+    assert record.condition == {
+        **{"kind": "black", "modalities": ["video"], "severity": None, "level": "input", "applied_to": "ood"},
+        "seed": 0,
+    }
+
+
+def test_conditions_in_a_test_config(clips, trained_on_clips):
+    def run(*more):
+        words = clips.test(trained_on_clips, "--postprocessors", "msp", *more)
+        TestPipeline(clips.config(words)).run()
+        (record,) = load_records(clips.folder / "test")
+        return record
+
+    clean = run()
+    assert clean.condition is None
+    missing = run("--condition.name", "missing:flow=mean", "--condition.applied_to", "id")
+    shared = {"modalities": ["flow"], "applied_to": "id", "seed": 0}
+    assert missing.condition == {**shared, "kind": "missing", "severity": "mean", "level": "embedding"}
+    assert missing.run_id != clean.run_id
+    still = run(*input_level("black:flow", "--condition.applied_to", "id"))
+    assert still.condition == {**shared, "kind": "black", "severity": None, "level": "input"}
+    assert still.digests["store"] == clean.digests["store"]  # of the OOD set, which is clean
+    assert len({each.digests["scores"] for each in (clean, missing, still)}) == 3
+    for words, said in (
+        (("--condition.name", "missing:vidoe"), "no modality 'vidoe'"),
+        (("--condition.name", "noise:flow=6"), "whole number from 1 to 5"),
+        (("--condition.name", "blur:video=99", "--condition.level", "input"), "from 0.1 to 64"),
+        (
+            ("--condition.name", "silence:video", "--condition.level", "input"),
+            "doesn't change frames of video",
+        ),
+        (
+            ("--condition.name", "blur:flow=9", "--condition.level", "input"),
+            "holds flow that was computed before",
+        ),
+        (("--condition.name", "black:video+flow", "--condition.level", "input"), "all modalities"),
+        (("--condition.applied_to", "all", "--condition.name", "missing:flow"), "condition.applied_to"),
+        (("--condition.seed", "-1", "--condition.name", "missing:flow"), "condition.seed is -1"),
+        (("--evaluator.ood_scheme", "fsood"), "add the group csid"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run(*words)
