@@ -64,7 +64,7 @@ def test_without_records_it_builds_from_the_published_results(capsys, tmp_path):
     code, out, err = run(capsys, "build")
     assert (code, err) == (0, "")
     assert "hmdb51_25_26: 90 rows from 90 published results: leaderboard/hmdb51_25_26.csv" in out
-    assert len(names(tmp_path / "leaderboard")) == 13
+    assert len(names(tmp_path / "leaderboard")) == 14  # six boards, the page, the index
 
 
 def test_records_in_the_usual_folder_are_taken_without_being_named(capsys, tmp_path):
@@ -83,11 +83,16 @@ def test_choices(capsys, tmp_path):
     record(run_id="r1", seed=1).write(tmp_path / "b")
     code, _, _ = run(capsys, "build", "--records", "a", "--records", "b", "--no-published", "--out", "out")
     assert code == 0
-    assert names(tmp_path / "out") == ["htad_4_3.csv", "htad_4_3.md", "leaderboard.json"]
+    assert names(tmp_path / "out") == ["htad_4_3.csv", "htad_4_3.md", "index.html", "leaderboard.json"]
     assert "50.00 ± 0.00" in (tmp_path / "out" / "htad_4_3.md").read_text(encoding="utf-8")
     code, _, _ = run(capsys, "build", "--benchmark", "ucf101_50_51", "--out", "two")
     assert code == 0
-    assert names(tmp_path / "two") == ["leaderboard.json", "ucf101_50_51.csv", "ucf101_50_51.md"]
+    assert names(tmp_path / "two") == [
+        "index.html",
+        "leaderboard.json",
+        "ucf101_50_51.csv",
+        "ucf101_50_51.md",
+    ]
 
 
 def test_synthetic_data_is_said_to_be_left_out(capsys, tmp_path):
@@ -137,7 +142,7 @@ def test_a_bad_record_is_refused_by_name_and_nothing_is_written(capsys, tmp_path
     record(run_id="good", seed=1).write(tmp_path / "r" / "good")
     run(capsys, "build", "--records", "r", "--no-published")
     before = {path: path.read_bytes() for path in (tmp_path / "leaderboard").iterdir()}
-    assert len(before) == 3
+    assert len(before) == 4
     record(run_id="later", seed=2).write(tmp_path / "r" / "later")
     (tmp_path / "r" / "bad.record.json").write_text(text, encoding="utf-8")
     code, _, err = run(capsys, "build", "--records", "r", "--no-published")

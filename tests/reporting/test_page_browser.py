@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_page import records
+from test_leaderboard_page import records
 
 from openood_multimodal import escapes
 from openood_multimodal.reporting.leaderboard import make_boards
