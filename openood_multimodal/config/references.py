@@ -10,6 +10,7 @@ each is resolved before it is used, so the order does not matter.
 from __future__ import annotations
 
 import copy
+import difflib
 import logging
 import re
 from collections.abc import Callable
@@ -130,10 +131,11 @@ class _Resolver:
         except KeyError as error:
             if isinstance(error, UserError):
                 raise
-            known = (name for name, _ in self.config.leaves() if name != path)
-            raise UserError(
-                f"{path}{self._by(path)} is {text!r}, but nothing sets '{key}'.{nearest_name(key, known)}"
-            ) from None
+            hint = nearest_name(key, (name for name, _ in self.config.leaves() if name != path))
+            alike = difflib.get_close_matches(key, self.config, n=1)
+            if "." not in key and "pipeline" not in self.config and not alike:
+                hint = " Configs of pipelines do: name one, too, e.g. pipelines/train/a2d.yml."
+            raise UserError(f"{path}{self._by(path)} is {text!r}, but nothing sets '{key}'.{hint}") from None
 
     def _by(self, path: str) -> str:
         source = self.config.source_of(path)

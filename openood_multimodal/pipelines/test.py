@@ -100,7 +100,8 @@ class TestPipeline:
                 "evaluator.ood_scheme is fsood, and ood_dataset has no covariate-shifted ID sets: add the group csid "
                 "to ood_dataset.split_names (docs/conditions.md)."
             )
-        condition = read_condition(config, getattr(loaders["test"].dataset, "modalities", ()))
+        sets = [each.dataset for each in loaders.values()]  # all have the same modalities
+        condition = read_condition(config, getattr(sets[0], "modalities", ()) if sets else ())
         if condition is not None:
             self._check_condition(condition)
             condition.degrade(loaders, ood_loaders)

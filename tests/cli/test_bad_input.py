@@ -101,7 +101,10 @@ def test_config_file(tiny, cli, case):
     ("words", "message"),
     [
         (["--config", "datasets/htad/htad43.yml"], "Did you mean 'datasets/htad/htad_4_3.yml'?"),
-        (["--config", "datasets/synthetic/synthetic_far.yml"], "nothing sets 'num_workers'"),
+        (
+            ["--config", "datasets/synthetic/synthetic_far.yml"],
+            "nothing sets 'num_workers'. Configs of pipelines do",
+        ),
         (["--config", "pipelines/train/a2d.yml"], "nothing sets"),
         (["--config", "networks/mlp_fusion.txt"], "ends in .yml"),
     ],
