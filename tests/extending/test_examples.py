@@ -65,7 +65,15 @@ def test_every_kind_that_the_page_lists_has_an_example():
     parser = configparser.ConfigParser()
     parser.read(SOURCE / "setup.cfg")
     kinds = {key.removeprefix("openood_multimodal.") for key in parser["options.entry_points"]}
-    smaller = {"protocols", "clip_protocols", "flow_methods", "layouts", "clip_layouts", "engines"}
+    smaller = {
+        "protocols",
+        "clip_protocols",
+        "flow_methods",
+        "layouts",
+        "clip_layouts",
+        "engines",
+        "conditions",
+    }
     assert kinds == set(ALL) - smaller
     assert all(f"`{kind}`" in PAGE.read_text() for kind in smaller)
 
