@@ -22,6 +22,7 @@ from ..networks.build import bare_network
 from ..pipelines.card import card_path, check_auxiliary, check_same_data
 from ..pipelines.checks import check_trained
 from ..registry import DATASETS, EVALUATORS, NETWORKS, PIPELINES, PREPROCESSORS, TRAINERS
+from ..scoring.conditions import CLEAN
 from ..vocabulary import EVALUATOR_GROUPS, ID_SETS, TEST_GROUPS
 from .names import at
 from .several_inputs import BELOW_WIDTH
@@ -233,6 +234,12 @@ def _check_test(config: Config) -> None:
                 f"the evaluator '{evaluator}' needs ood_dataset.{group}, and the benchmark has "
                 f"{', '.join(splits)} only."
             )
+    condition = config.get("condition.name")
+    if condition not in (None, "", CLEAN):
+        raise UserError(
+            f"condition.name is '{condition}', and OpenOOD's test_ood tests samples as they are; set --pipeline.name "
+            "multimodal_test."
+        )
     if config["evaluator.ood_scheme"] == "fsood" and not _sets(config, "csid"):
         raise UserError("evaluator.ood_scheme is fsood, and ood_dataset has no csid sets; set it to ood.")
     _check_search(config, splits)

@@ -242,6 +242,18 @@ def test_a_search_needs_something_to_search(registered, table_config, run_openoo
         run_openood(table_config("test", folder="aps", postprocessor=section))
 
 
+def test_conditions_are_not_left_out_silently(registered, table_config):
+    from openood_multimodal.plugin import preflight
+
+    config = table_config("test", postprocessor={"name": "msp"})
+    for name in (None, "clean"):
+        preflight.check({**config, "condition": {"name": name}}, own_pipelines=["test_ood"])
+    with pytest.raises(
+        UserError, match=r"'missing:x', and OpenOOD's test_ood.*--pipeline.name multimodal_test"
+    ):
+        preflight.check({**config, "condition": {"name": "missing:x"}}, own_pipelines=["test_ood"])
+
+
 def test_the_width_check_draws_no_random_numbers(registered, table_config):
     from openood_multimodal.plugin import preflight
 
