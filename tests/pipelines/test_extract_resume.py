@@ -134,9 +134,14 @@ def test_what_is_there_is_not_read_again(clips, trained_on_clips, kill_at, monke
     assert read == []
 
 
-def test_a_process_is_killed(clips, trained_on_clips, environment):
+@pytest.mark.parametrize(
+    "condition",
+    [(), ("--condition.name", "noise:video=5", "--condition.level", "input")],
+    ids=["clean", "noise"],
+)
+def test_a_process_is_killed(clips, trained_on_clips, environment, condition):
     """SIGKILL, at a random moment after the first rows; a process with workers goes on."""
-    expected = files(extract(clips, trained_on_clips))
+    expected = files(extract(clips, trained_on_clips, *condition))
     slow = (
         "import time\n"
         "from openood_multimodal.embeddings.store import EmbeddingStore\n"
@@ -150,7 +155,7 @@ def test_a_process_is_killed(clips, trained_on_clips, environment):
     draws = random.Random(3)
     for number in range(2):
         victim = type(clips)(clips.data, clips.folder / f"process_{number}")
-        words = ["run", *victim.test(trained_on_clips, *FEW)]
+        words = ["run", *victim.test(trained_on_clips, *FEW, *condition)]
         process = subprocess.Popen(
             [sys.executable, "-c", f"{slow}main({words!r})"],
             env=environment,
@@ -167,7 +172,7 @@ def test_a_process_is_killed(clips, trained_on_clips, environment):
         _, err = process.communicate(timeout=30)
         assert process.returncode == -signal.SIGKILL, err.decode()[-2000:]
         assert not (stores / "head.npz").exists()
-        assert files(extract(victim, trained_on_clips, "--num_workers", str(number))) == expected
+        assert files(extract(victim, trained_on_clips, *condition, "--num_workers", str(number))) == expected
 
 
 def test_workers_change_nothing(clips, trained_on_clips):
