@@ -49,11 +49,12 @@ def test_old_file_stays_and_nothing_else_when_writing_fails(tmp_path, monkeypatc
     target.write_bytes(b"old")
 
     def fail(*_):
-        raise error
+        raise type(error)(*error.args)
 
     monkeypatch.setattr(atomic.os, call, fail)
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error)) as caught:
         WRITERS[kind](target)
+    assert getattr(caught.value, "filename", str(target)) == str(target)  # the message names it
     assert target.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
 
