@@ -1,5 +1,6 @@
 # make demo   trains and tests on real tables, then on generated clips, in stages (CPU), prints the leaderboard
 # make test   runs the tests
+# make docs   builds the documentation as a site, in site/
 # make test-openood OPENOOD_ROOT=...   runs those of the plugin against an OpenOOD checkout
 # All set up .venv themselves. On Linux, plain torch brings gigabytes of CUDA; for CPU wheels:
 #   make demo TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-full test test-openood test-fast lint format types audit check install clean docs-table
+.PHONY: demo demo-full test test-openood test-fast lint format types audit check install clean docs docs-table
 
 install: $(STAMP)
 
@@ -73,6 +74,15 @@ audit: $(STAMP)
 
 check: lint types test
 
+# every link and anchor is checked and every notebook runs; a warning fails the build
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open site/index.html, or for the search: $(BIN)/python -m http.server --directory site"
+
+$(VENV)/.docs: $(STAMP)
+	@$(PIP) --editable ".[docs]"
+	@touch $@
+
 # the tables of docs/results.md (20 partitions) and docs/results-scores.md
 docs-table: $(STAMP)
 	$(BIN)/openood-mm benchmark --suite docs --workers $(WORKERS) --output-dir results/docs
@@ -86,4 +96,4 @@ docs-table: $(STAMP)
 	$(BIN)/python scripts/update_score_results_page.py results/scores
 
 clean:
-	rm -rf $(VENV) $(OPENOOD_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OPENOOD_VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
