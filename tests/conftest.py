@@ -39,6 +39,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = REPOSITORY / "scripts"
 sys.path += [
+    str(REPOSITORY),  # benchmarks
     str(SCRIPTS),
     str(SCRIPTS / "openood_pages"),
 ]  # no packages: tests import what they test by its name

@@ -1,7 +1,8 @@
 """One score by one implementation, behind two calls: ``fit`` and ``score``.
 
-OpenOOD's and pytorch-ood's classes are used as they are, with the parameters of this package's preset
-``openood``: K = 50, ViM's dimension, GEN's M = 100 and γ = 0.1, the 90th percentile for ReAct and ASH-B.
+OpenOOD's and pytorch-ood's classes (the latter in `pytorch_ood_detectors`) are used as they are, with the parameters of
+this package's preset ``openood``: K = 50, ViM's dimension, GEN's M = 100 and γ = 0.1, the 90th percentile for ReAct
+and ASH-B.
 """
 
 from __future__ import annotations
@@ -14,8 +15,22 @@ from numpy.typing import NDArray
 
 from openood_multimodal.arrays import Embeddings, LinearHead
 
+from .pytorch_ood_detectors import DETECTORS
+
 SCORES = ("msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim")
 OPENOOD_BATCH = 200  # of OpenOOD's own data configs; its MDS multiplies batch by batch
+PYTORCH_OOD_BATCH = 200  # rows that DICE and the detectors by gradient get at once: they make [B, C, D]
+
+
+def sized(score: str, neighbours: int, dim: int) -> dict[str, Any]:
+    """Return the parameters of a score that follow from a problem's size."""
+    found: dict[str, dict[str, Any]] = {
+        "knn": {"K": neighbours},
+        "nnguide": {"K": neighbours, "alpha": 1.0},  # pytorch-ood's bank is all training rows
+        "residual": {"dim": dim},
+        "vim": {"dim": dim},
+    }
+    return found.get(score, {})
 
 
 class Problem(NamedTuple):
@@ -30,7 +45,7 @@ class Problem(NamedTuple):
 
     def parameters(self, score: str) -> dict[str, Any]:
         """Return the parameters of a score that follow from the problem's size."""
-        return {"knn": {"K": self.neighbours}, "vim": {"dim": self.vim_dim}}.get(score, {})
+        return sized(score, self.neighbours, self.vim_dim)
 
     def small(self) -> Problem:
         """Return a few rows and columns of it, to load libraries and start threads before anything is timed."""
@@ -107,45 +122,44 @@ class PytorchOOD:
         import torch
         from pytorch_ood import detector  # type: ignore[import-not-found]
 
-        self.torch = torch
-        self.weight, self.bias = (torch.from_numpy(each) for each in (problem.head.weight, problem.head.bias))
-        make: dict[str, Callable[[], Any]] = {
-            "msp": lambda: detector.MaxSoftmax(None),
-            "ebo": lambda: detector.EnergyBased(None),
-            "mls": lambda: detector.MaxLogit(None),
-            "gen": lambda: detector.GEN(None, gamma=0.1, M=100),
-            "mds": lambda: detector.Mahalanobis(None),
-            "knn": lambda: detector.KNN(None, k=problem.neighbours),
-            "vim": lambda: detector.ViM(None, d=problem.vim_dim, w=self.weight, b=self.bias),
-            "react": lambda: detector.ReAct(None, self._head, percentile=0.9),
-            "ash": lambda: detector.ASH(None, self._head, variant="ash-b", percentile=0.9),
-        }
-        self.name = score
-        self.inner = make[score]()
-
-    def _head(self, features: Any) -> Any:
-        return features.flatten(1) @ self.weight.T + self.bias
+        self.torch, self.name, self.kind = torch, score, DETECTORS[score]
+        weight, bias = (torch.from_numpy(each.copy()) for each in (problem.head.weight, problem.head.bias))
+        self.head = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+        self.head.load_state_dict({"weight": weight, "bias": bias})
+        self.inner = self.kind.make(detector, problem, self.head)
 
     def fit(self, problem: Problem) -> None:
-        each = problem.val if self.name == "react" else problem.train
-        features, labels = self.torch.from_numpy(each.features), self.torch.from_numpy(each.labels)
-        if self.name in ("mds", "knn", "vim"):
+        if not self.kind.fit:
+            return
+        each = problem.train if self.kind.fit == "train" else problem.val
+        features, labels = self.torch.tensor(each.features), self.torch.tensor(each.labels)
+        if self.kind.reads == "logits":
+            with self.torch.no_grad():
+                features = self.head(features)
+            self.inner.fit_logits(features, labels)
+        elif self.kind.reads == "features":
             self.inner.fit_features(features, labels)
-        elif self.name == "react":
+        elif self.kind.reads == "maps":
             self.inner.fit_feature_maps(features, labels)
+        else:
+            self.inner.fit([(features.requires_grad_(), labels)])
 
     def score(self, problem: Problem) -> Scored:
-        features = self.torch.from_numpy(problem.test.features)
+        features = self.torch.tensor(problem.test.features)
+        batch = PYTORCH_OOD_BATCH if self.name in ("dice", "gradnorm") else len(features)
+        found = self.torch.cat([self._outlier(part) for part in features.split(batch)])
+        return Scored(-found.detach().numpy())
+
+    def _outlier(self, features: Any) -> Any:
+        if self.kind.reads == "input":
+            return self.inner.predict(features.clone().requires_grad_())
         with self.torch.no_grad():
-            if self.name in ("mds", "knn", "vim"):
-                outlier = self.inner.predict_features(features)
-            elif self.name == "react":
-                outlier = self.inner.predict_feature_maps(features)
-            elif self.name == "ash":
-                outlier = self.inner.predict_feature_maps(features[:, :, None, None])
-            else:
-                outlier = self.inner.predict_logits(self._head(features))
-        return Scored(-outlier.numpy())
+            if self.kind.reads == "logits":
+                return self.inner.predict_logits(self.head(features))
+            if self.kind.reads == "features":
+                return self.inner.predict_features(features)
+            shaped = self.name in ("react", "vra")  # these shape vectors just as maps
+            return self.inner.predict_feature_maps(features if shaped else features[:, :, None, None])
 
 
 class Faiss:

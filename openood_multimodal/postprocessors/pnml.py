@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class PNML(Postprocessor):
     """Minus the regret log Σ_c p_c / (p_c + (1 - p_c) p_c^κ) of a single layer that learns the sample too.
 
-    κ = g / (1 + g), g = x̂ᵀ (X̂ᵀX̂)⁺ x̂ with unit rows x̂ and the training rows' X̂; p = softmax(z).  A sample outside
-    the training rows' span has the g of its part inside.
+    κ = g / (1 + g), g = x̂ᵀ (X̂ᵀX̂)⁺ x̂ with unit rows x̂ and the training rows' X̂; p = softmax(W x̂ + b), the head's
+    of the unit row, as in the authors' code.  A sample outside the training rows' span has the g of its part inside.
     """
 
     name = "pnml"
@@ -38,6 +38,7 @@ class PNML(Postprocessor):
         url="https://arxiv.org/abs/2110.09246",
     )
     needs = frozenset({"train"})
+    needs_head = True
 
     def learn(self, shared: Shared) -> None:
         """Take the second moment of the training rows, divided by their norms."""
@@ -48,10 +49,11 @@ class PNML(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the logarithm of each row's regret."""
-        mapped = unit_rows(rows.features, rows.norms) @ self._map
+        unit = unit_rows(rows.features, rows.norms)
+        mapped = unit @ self._map
         leverage = np.einsum("ij,ij->i", mapped, mapped)
         power = (leverage / (1.0 + leverage))[:, None]
-        log_p = log_softmax(rows.logits)
+        log_p = log_softmax(rows.head_logits(unit))
         # p / (p + (1 - p) p^κ) = 1 / (1 + (1 - p) p^(κ - 1))
         with np.errstate(divide="ignore"):
             others = np.log(-np.expm1(np.minimum(log_p, 0.0))) + (power - 1.0) * log_p

@@ -37,6 +37,8 @@ class Case(NamedTuple):
     neighbours: int = 10
     head_scale: float = 1.0
     offset: float = 0.0  # added to every feature
+    decay: float | None = None  # noise with variances k^-decay, by columns; None: correlated noise
+    ties: bool = False  # features are rounded to halves, and every row is there twice
 
 
 CASES = (
@@ -50,6 +52,14 @@ CASES = (
 )
 """D = 4352 is the width of a SlowFast (2304) and a SlowOnly (2048) together.  Where predictions are sure, float32
 probabilities saturate at 1; where activations are large beside their spread, means and differences lose digits."""
+
+SCORE_CASES = (
+    *(case for case in CASES if case.dim < 1000),
+    Case("isotropic_spectrum", 600, 48, 4, 16, decay=0.0),
+    Case("decaying_spectrum", 600, 48, 4, 16, decay=2.0),
+    Case("ties", 600, 48, 4, 16, ties=True),
+)
+"""What the tests hold every score to that another package has, too."""
 
 
 class Comparison(NamedTuple):
@@ -103,9 +113,16 @@ def make_problem(case: Case) -> Problem:
     centres = 0.8 * rng.standard_normal((classes, dim)) + 0.2
 
     def draw(middle: Floats, spread: float) -> NDArray[np.float32]:
-        noise = spread * rng.standard_normal((len(middle), inner)) @ mixing
-        noise += 0.1 * rng.standard_normal(middle.shape)
+        if case.decay is None:
+            noise = spread * rng.standard_normal((len(middle), inner)) @ mixing
+            noise += 0.1 * rng.standard_normal(middle.shape)
+        else:
+            noise = spread * rng.standard_normal(middle.shape) * np.arange(1.0, dim + 1) ** (-case.decay / 2)
         features = (np.maximum(middle + noise, 0.0) + case.offset).astype(np.float32)
+        if case.ties:
+            features = np.round(2 * features) / 2
+            row = np.arange(len(features))
+            features = features[row - classes * (row // classes % 2)]
         features.setflags(write=False)
         return features
 

@@ -6,7 +6,6 @@ its own.
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,14 @@ import pages  # scripts/openood_pages
 import parity
 import pytest
 
-from openood_multimodal.arrays import LinearHead
 from openood_multimodal.errors import UserError
-from openood_multimodal.evaluators.metrics import compute_ood_metrics
 from openood_multimodal.plugin.adapters import OpenOODPostprocessor
 from openood_multimodal.plugin.host import find_openood
-from openood_multimodal.registry import POSTPROCESSORS
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "postprocessors"))
-from literal_scores import LITERAL, Problem
+from score_parity import figures
 
-CASES = tuple(case.name for case in parity.CASES if case.dim < 1000)
+CASES = tuple(case.name for case in parity.SCORE_CASES)
 PARAMETERS: dict[str, dict[str, Any]] = {"residual": {"dim": 16}, "nnguide": {"K": 20, "alpha": 1.0}}
 SCORES = (
     *("dice", "fdbd", "gradnorm", "klm", "nci", "nnguide", "odin", "relation", "residual", "rmds", "scale"),
@@ -39,29 +35,16 @@ DIFFERENT = {
 
 def _measure() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for case in parity.CASES:
-        if case.name not in CASES:
-            continue
-        problem = parity.make_problem(case)
-        sets = (replace(each, features=each.features.astype(float)) for each in problem[:3])
-        exact = Problem(*sets, LinearHead(problem.head.weight.astype(float), problem.head.bias.astype(float)))
+    for case in parity.SCORE_CASES:
         for name in SCORES:
             parameters = PARAMETERS.get(name, {})
-            # OpenOOD's residual takes what it calls training features from the validation set
-            val = problem.train if name == "residual" else problem.val
-            native = POSTPROCESSORS.get(name)(**parameters).fit(problem.train, problem.val, problem.head)
-            theirs = OpenOODPostprocessor(name, parameters).fit(problem.train, val, problem.head)
-            ours = native.score(problem.test)
-            literal = LITERAL[name](exact, **parameters)
-            figures = []
-            for conf in (ours.conf, theirs.score(problem.test).conf, literal):
-                half = parity.TEST_ROWS
-                labels = problem.test.labels[:half]
-                metrics = compute_ood_metrics(
-                    conf[:half], conf[half:], ours.pred[:half], labels, intervals=False
-                )
-                figures.append([metrics["AUROC"].value, metrics["FPR@95"].value])
-            found[f"{name} {case.name}"] = figures
+
+            def theirs(p: parity.Problem, name: str = name, parameters: dict[str, Any] = parameters) -> Any:
+                # OpenOOD's residual takes what it calls training features from the validation set
+                val = p.train if name == "residual" else p.val
+                return OpenOODPostprocessor(name, parameters).fit(p.train, val, p.head).score(p.test).conf
+
+            found[f"{name} {case.name}"] = figures(case, name, parameters, theirs)
     return found
 
 

@@ -392,8 +392,8 @@ def pnml(p: Problem) -> np.ndarray:
     train = unit(p.train.features)
     precision = inverse(train) / len(train)
     found = []
-    for x, row in zip(unit(p.test.features), logits_of(p.test.features, p.head), strict=True):
-        q, g = softmax(row), x @ precision @ x
+    for x in unit(p.test.features):
+        q, g = softmax(logits_of(x[None], p.head)[0]), x @ precision @ x
         found.append(-np.log(np.sum(q / (q + (1 - q) * q ** (g / (1 + g))))))
     return np.array(found)
 
