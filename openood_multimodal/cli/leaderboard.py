@@ -11,6 +11,7 @@ from ..files.names import listed
 from .main import subparser
 
 RECORDS = "leaderboard/records"
+SUBMISSIONS = Path("leaderboard/submissions")
 
 EXAMPLES = """  # the published results alone, or with leaderboard/records if that folder is there
   openood-mm leaderboard build
@@ -22,14 +23,20 @@ EXAMPLES = """  # the published results alone, or with leaderboard/records if th
   openood-mm leaderboard show hmdb51_25_26
   openood-mm leaderboard show htad_4_3 --records results/demo
 
+  # a folder that others can verify, and its verification
+  openood-mm leaderboard submit results/mine/test --to submission
+  openood-mm leaderboard verify submission
+
   # rows for OpenOOD's own leaderboard, from runs of several seeds
   openood-mm leaderboard openood htad_4_3 --records results --out htad_4_3.csv
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Build all leaderboards, print one, or write rows for OpenOOD's."""
+    """Build all leaderboards, print one, submit or verify results, or write rows for OpenOOD's."""
     options = _parser().parse_args(list(argv))
+    if options.action in ("submit", "verify"):
+        return _submit(options) if options.action == "submit" else _verify(options)
 
     from ..reporting.leaderboard import build, choose, collect, make_boards
 
@@ -48,7 +55,10 @@ def main(argv: Sequence[str]) -> int:
         boards = choose(made, [options.name])
         print(boards[options.name].markdown(), end="")
         return 0
-    built = build(options.out, folders, options.benchmark, options.published)
+    from ..pipelines.verify_results import tier_of
+
+    verified = tier_of if options.verify else None
+    built = build(options.out, folders, options.benchmark, options.published, verified)
     for board in built.boards.values():
         results = " and ".join(f"{n} {source}" for source, n in sorted(board.counts.items()))
         paths = ", ".join(str(Path(options.out) / name) for name in board.files())
@@ -62,6 +72,32 @@ def main(argv: Sequence[str]) -> int:
     if built.synthetic:
         print(f"left out: {built.synthetic} record{'s' if built.synthetic > 1 else ''} of synthetic data")
     return 0
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from ..pipelines.submission import submit
+    from ..reporting.verification import count_tiers
+
+    target = options.to or SUBMISSIONS / Path(options.run).resolve().name
+    found = submit(options.run, target, options.embeddings)
+    print(f"{target}: {count_tiers(found)}")
+    for remark in sorted({remark for each in found for remark in each.remarks}):
+        print(f"  {remark}")
+    print(f"Anybody can verify it: openood-mm leaderboard verify {target}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from ..files.atomic import write_text
+    from ..pipelines.submission import verify_folder
+    from ..reporting.verification import report
+
+    found = [each for folder in options.folder for each in verify_folder(folder)]
+    page = report(found)
+    if options.report:
+        write_text(options.report, page)
+    print(page, end="")
+    return 1 if any(each.reason for each in found) else 0
 
 
 def _openood_rows(options: argparse.Namespace, folders: Sequence[str]) -> int:
@@ -103,6 +139,30 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument(
         "--benchmark", nargs="+", metavar="NAME", help="only these; the other files stay as they are"
     )
+    making.add_argument(
+        "--verify",
+        action="store_true",
+        help="derive every result again from what is beside its record, for the column tier; a refused one is an error",
+    )
+    submitting = actions.add_parser(
+        "submit",
+        allow_abbrev=False,
+        help="write a submission: records, scores, split, config, SHA-256 of all files",
+    )
+    submitting.add_argument("run", metavar="RUN", help="folder of a test, of score --out, or of several")
+    submitting.add_argument(
+        "--to", metavar="DIR", help=f"a new folder (default: {SUBMISSIONS}/<name of RUN>)"
+    )
+    submitting.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="with embeddings and head, from which scores can be computed again",
+    )
+    verifying = actions.add_parser(
+        "verify", allow_abbrev=False, help="derive submitted results again; exit code 1 where one is refused"
+    )
+    verifying.add_argument("folder", nargs="+", metavar="DIR", help="submissions or runs, at any depth")
+    verifying.add_argument("--report", metavar="FILE", help="write the report (Markdown) there, too")
     showing = actions.add_parser("show", parents=[shared], allow_abbrev=False, help="print one leaderboard")
     showing.add_argument("name", metavar="NAME", help="of the benchmark")
     showing.add_argument(

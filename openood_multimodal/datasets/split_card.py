@@ -21,7 +21,7 @@ from ..files import holding, read_json
 from ..files.atomic import write_json
 from ..files.folders import writing_together
 from ..files.paths import remove, resolve_inside
-from ..vocabulary import GROUP_OF_FILE, ID_SETS
+from ..vocabulary import CSID, GROUP_OF_FILE, ID_SETS
 from .benchmark_files import check_track
 from .clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
 from .manifest import Manifest
@@ -29,7 +29,7 @@ from .manifest import Manifest
 SCHEMA_VERSION = 1
 FILE_NAME = "split.json"
 
-_KEY = re.compile(rf"(?:{'|'.join(ID_SETS)})|(?:{'|'.join(GROUP_OF_FILE)})_[A-Za-z0-9_-]+")
+_KEY = re.compile(rf"(?:{'|'.join(ID_SETS)})|(?:{'|'.join((*GROUP_OF_FILE, CSID))})_[^\x00-\x1f/\\]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 

@@ -34,6 +34,7 @@ LIMITS: dict[str, Limit] = {
     "csv_columns": Limit(20_000, "columns of a CSV file"),
     "json_bytes": Limit(32 * 2**20, "size of a JSON file (records, cards, indexes, stores' meta.json)"),
     "yaml_bytes": Limit(512 * 2**10, "size of a YAML file (configs, benchmarks, suites)"),
+    "submission_bytes": Limit(4 * 2**30, "size of one file of a submission to a leaderboard"),
     "tree_values": Limit(2_000_000, "values in a JSON file or in what a checkpoint holds beside its tensors"),
     "yaml_values": Limit(
         200_000, "values in a YAML file, those that anchors and merges repeat counted each time"

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.skipped import SkippedClip, skip_note
+from ..datasets.split_card import SplitCard, entry_of
 from ..evaluators.outputs import OODResult
 from ..evaluators.recordings import MIN_CLIPS
 from ..files import file_sha256, text_sha256
+from ..files.paths import resolve_inside
 from ..networks.build import network_names
 from ..reporting.records import ResultRecord
 from ..reporting.schema import SEARCHED_NOTE
@@ -142,6 +144,26 @@ class TestedRun:
             for group, sets in result.items()
             for name, metrics in sets.items()
         ]
+
+    def write_split(self, folder: Path) -> None:
+        """Write the manifests of all sets and a split card into ``folder``; nothing where a set has no manifest."""
+        sets = dict(self.datasets)
+        for group, part in self.ood_datasets.items():
+            sets |= {f"{group}_{name}": each for name, each in part.items()}
+        if not all(hasattr(each, "manifest") for each in sets.values()):
+            return
+        test = self.datasets["test"]
+        data: dict[str, Any] = {"benchmark": None, "benchmark_version": None, "track": "demo"}
+        data |= getattr(test, "provenance", {})
+        kept = ("benchmark", "benchmark_version", "track", "synthetic", "modified", "seed")
+        card = SplitCard(
+            class_names=list(test.class_names),
+            splits={name: entry_of(each.manifest, f"{name}.csv") for name, each in sets.items()},
+            **{key: data[key] for key in kept if key in data},
+        )
+        card.write(folder)
+        for name, each in sets.items():
+            each.manifest.write(resolve_inside(folder, card.splits[name].manifest))
 
     def _split_digest(self, group: str, name: str) -> str | None:
         sets = {**self.datasets, "ood": self.ood_datasets[group][name]}

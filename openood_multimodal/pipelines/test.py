@@ -43,6 +43,7 @@ from .conditions import TestCondition, read_condition, store_name
 from .device import choose_device, set_determinism
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .recording import Scored, TestedRun, print_results
+from .verify_split import SPLIT
 
 RESULTS = "results.csv"
 
@@ -64,6 +65,7 @@ class TestPipeline:
         self.folder = Path(config["output_dir"])
         recorder = config.get("recorder") or {}
         self.quiet = bool(recorder.get("quiet", False))
+        self.save_scores = bool(recorder.get("save_scores", True))
         self.save_embeddings = bool(recorder.get("save_embeddings", True))
         self.stores = Path(recorder.get("embeddings") or self.folder / "embeddings")
         self.fit_on = str(config.get("fit_on") or "train")
@@ -194,6 +196,8 @@ class TestPipeline:
         write_results_csv(stage.path / RESULTS, rows)
         for record in records:
             record.write(stage.path / "records")
+        if self.save_scores:
+            tested.write_split(stage.path / SPLIT)
         stage.remove(lambda: _previous(self.folder, records))
         return records
 
@@ -335,6 +339,7 @@ def _previous(folder: Path, records: Sequence[ResultRecord]) -> Iterator[str]:
         if postprocessor not in names:
             yield from (f"scores/{postprocessor}/{ID_NAME}.npz", f"{postprocessor}/ood.csv")
         yield f"records/{path.name}"
+    yield from (f"{SPLIT}/{path.name}" for path in listed(folder / SPLIT))
 
 
 def _unseen(
