@@ -146,6 +146,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return TrainPipeline(tiny.config(tiny.train("a2d_npmix", "--recorder.state_interval", "1"))).run().folder
 
 
+@pytest.fixture(scope="session")
+def tested(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished test of `trained`, near OOD, with msp and knn; copy it before changing it."""
+    from openood_multimodal.pipelines import TestPipeline
+
+    tiny = Tiny(tmp_path_factory.mktemp("tested"))
+    words = tiny.test("--postprocessors", "msp,knn", checkpoint=trained / "best.ckpt")
+    TestPipeline(tiny.config(words)).run()
+    return tiny.folder / "test"
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
     """Of a subprocess that imports this checkout."""

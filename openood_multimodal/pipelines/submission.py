@@ -44,7 +44,7 @@ def submit(
     source, target = Path(run), Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} is not an empty folder; name a new one for the submission.")
-    found = verify_folder(source)
+    found = verify_folder(source, embeddings)
     if refused := next((each for each in found if each.reason), None):
         raise UserError(f"{refused.path} can't be submitted ({refused.reason}): {refused.message}.")
     files: dict[str, Path] = {}
@@ -87,11 +87,12 @@ def _files(path: Path, record: ResultRecord, embeddings: bool) -> Iterator[tuple
         yield home / "embeddings" / each.relative_to(folder), each
 
 
-def verify_folder(folder: str | os.PathLike[str]) -> list[Verified]:
+def verify_folder(folder: str | os.PathLike[str], embeddings: bool = True) -> list[Verified]:
     """Derive every result below ``folder`` again, and compare the files of submissions with their ``SHA256SUMS``.
 
     Args:
         folder: a submission, a run's folder, or one that holds such folders.
+        embeddings: as in `verify_record`.
 
     Raises:
         UserError: when there is no such folder, or no record below it.
@@ -104,7 +105,7 @@ def verify_folder(folder: str | os.PathLike[str]) -> list[Verified]:
     if not records and not found:
         raise UserError(f"{root}: there is no *{SUFFIX} below it, so nothing could be verified.")
     unsafe = {each.path for each in found if each.reason == "unsafe"}
-    return found + [verify_record(path) for path in records if path not in unsafe]
+    return found + [verify_record(path, embeddings=embeddings) for path in records if path not in unsafe]
 
 
 def _check_files(sums: Path) -> Iterator[Verified]:

@@ -57,6 +57,7 @@ class SuiteRun(Run):
         output: folder of the suite's outputs.
         keep_checkpoints: whether the trained networks are kept.
         keep_embeddings: whether the embedding stores are kept; those that several evaluators share always are.
+        keep_scores: whether every sample's scores and the split are kept, from which others can verify the results.
     """
 
     benchmark: str
@@ -73,6 +74,7 @@ class SuiteRun(Run):
     output: str = ""
     keep_checkpoints: bool = False
     keep_embeddings: bool = False
+    keep_scores: bool = False
 
     replaces_other_settings: ClassVar[bool] = True
 
@@ -107,8 +109,10 @@ class SuiteRun(Run):
         return self.folder / "embeddings"
 
     def is_done(self) -> bool:
-        """Whether the folder holds the finished records of these settings, and the stores that are to be kept."""
-        return super().is_done() and (not self.keep_embeddings or (self.embeddings / "head.npz").is_file())
+        """Whether the folder holds the finished records of these settings, and what is to be kept beside them."""
+        kept = [self.embeddings / "head.npz"] if self.keep_embeddings else []
+        kept += [self.folder / test / "scores" for test in self.tests] if self.keep_scores else []
+        return super().is_done() and all(path.exists() for path in kept)
 
     @property
     def _cell(self) -> Path:
@@ -137,7 +141,7 @@ class SuiteRun(Run):
         chosen = {name: args for name, args in self.postprocessor_args.items() if name in self.postprocessors}
         keep = len(self.evaluators) > 1 or self.keep_embeddings
         recorder = {
-            **{"quiet": True, "save_scores": False, "save_csv": True, "save_embeddings": keep},
+            **{"quiet": True, "save_csv": True, "save_scores": self.keep_scores, "save_embeddings": keep},
             "embeddings": str(self.embeddings) if keep else "",
         }
         return [
@@ -166,7 +170,8 @@ class SuiteRun(Run):
     def about(self) -> dict[str, Any]:
         """Return the fields, but for those that don't decide the results."""
         fields = asdict(self)
-        del fields["output"], fields["keep_checkpoints"], fields["keep_embeddings"]
+        for name in ("output", "keep_checkpoints", "keep_embeddings", "keep_scores"):
+            del fields[name]
         fields["settings"] = fields.pop("overrides")  # as marks have always called them
         if not self.variant:  # nor in the marks of runs made before there were variants
             del fields["variant"]
@@ -251,6 +256,7 @@ class Suite:
     preset: str = "openood"
     settings: Mapping[str, Any] = field(default_factory=dict)
     keep_embeddings: bool = False
+    keep_scores: bool = False
     description: str = ""
 
     def runs_of(self, entry: SuiteEntry, output: str, keep_checkpoints: bool) -> list[SuiteRun]:
@@ -276,6 +282,7 @@ class Suite:
                 output=output,
                 keep_checkpoints=keep_checkpoints,
                 keep_embeddings=plan.keep_embeddings,
+                keep_scores=plan.keep_scores,
             )
             for partition in range(plan.partitions)
             for seed in range(plan.seeds)

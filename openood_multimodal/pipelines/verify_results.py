@@ -43,12 +43,13 @@ MAX_RESAMPLES = 100_000
 OTHER_CONVENTION = {"FPR@95": "FPR@95_ID_TPR", "FPR@95_ID_TPR": "FPR@95"}
 
 
-def verify_record(path: Path, record: ResultRecord | None = None) -> Verified:
+def verify_record(path: Path, record: ResultRecord | None = None, embeddings: bool = True) -> Verified:
     """Derive one result again, from what is beside its record: scores, split, config, embeddings.
 
     Args:
         path: of the record, in the run's folder or in ``records/`` in it.
         record: what ``path`` holds, if it has been read.
+        embeddings: whether scores are computed again where embeddings are there.
     """
     try:
         record = read_record(path) if record is None else record
@@ -56,7 +57,7 @@ def verify_record(path: Path, record: ResultRecord | None = None) -> Verified:
         return Verified(path, None, "self-reported", "record", str(error))
     if record.source == "published":
         return Verified(path, record, "published")
-    check = _Check(record, path.parent.parent if path.parent.name == "records" else path.parent)
+    check = _Check(record, path.parent.parent if path.parent.name == "records" else path.parent, embeddings)
     try:
         if path.name != record.file_name:
             raise RefusedError("record", f"the file of this result must be called {record.file_name}")
@@ -87,12 +88,14 @@ class _Check:
     Attributes:
         record: the record.
         home: the run's folder.
+        embeddings: whether scores are computed again.
         remarks: what could not be checked.
         reading: the reason of a refusal, should what is read now be unreadable.
     """
 
     record: ResultRecord
     home: Path
+    embeddings: bool = True
     remarks: list[str] = field(default_factory=list)
     reading: str = "scores"
 
@@ -234,7 +237,7 @@ class _Check:
     ) -> bool:
         """Whether embeddings are there, and the scores follow from them."""
         record, folder = self.record, self.home / "embeddings"
-        if not (folder / "head.npz").is_file():
+        if not self.embeddings or not (folder / "head.npz").is_file():
             return False
         if record.engine["name"] != NATIVE or record.condition or record.csid or split is None:
             self.remarks.append(

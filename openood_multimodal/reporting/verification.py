@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..escapes import markdown
+from ..escapes import markdown, one_line
 from ..vocabulary import TIERS
 from .records import ResultRecord
 
@@ -104,7 +104,8 @@ def report(found: Sequence[Verified]) -> str:
 
 
 def _path(path: Path) -> str:
-    return markdown(path.as_posix())
+    text = one_line(path.as_posix()).replace("`", "'").replace("|", "\\|")
+    return f"`{text}`"
 
 
 def _percent(metric: dict[str, float | None]) -> str:

@@ -432,3 +432,17 @@ def test_a_suite_may_keep_embeddings(tmp_path):
     (kept.embeddings).mkdir()
     (kept.embeddings / "head.npz").write_bytes(b"")
     assert kept.is_done()
+
+
+def test_a_suite_may_keep_scores(tmp_path):
+    suite = {"runs": [{"benchmark": "htad/htad_4_3", "trainings": ["a2d"]}], "partitions": 1, "seeds": 1}
+    (plain,) = plan_suite(suite, tmp_path)
+    (kept,) = plan_suite({**suite, "keep_scores": True}, tmp_path)
+    assert kept.digest() == plain.digest()
+    recorders = [each.test_commands()[0].config()["recorder"] for each in (plain, kept)]
+    assert [each["save_scores"] for each in recorders] == [False, True]
+    write_json(plain.folder / "done.json", {"digest": plain.digest()})
+    assert plain.is_done()
+    assert not kept.is_done()
+    (kept.folder / "test" / "scores").mkdir(parents=True)
+    assert kept.is_done()

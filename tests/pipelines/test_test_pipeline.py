@@ -48,8 +48,10 @@ STORE = (
 )
 def test_files_of_a_test(tiny, trained, evaluator, ood):
     records = run(tiny, trained, evaluator=evaluator)
-    scores = ("msp", "ebo", "mls")
-    expected = {"config.yml", "results.csv", "embeddings/head.npz"}
+    scores, group = ("msp", "ebo", "mls"), evaluator.replace("_", "")
+    sets = ("train", "val", "test", *(f"{group}_{name}" for name in ood))
+    expected = {"split/split.json", *(f"split/{name}.csv" for name in sets)}
+    expected |= {"config.yml", "results.csv", "embeddings/head.npz"}
     expected |= {f"{score}/ood.csv" for score in scores}
     expected |= {f"scores/{score}/{name}.npz" for score in scores for name in ("id", *ood)}
     expected |= {f"records/{score}@{name}.record.json" for score in scores for name in ood}
@@ -60,7 +62,6 @@ def test_files_of_a_test(tiny, trained, evaluator, ood):
     assert [(r.postprocessor, r.ood_set) for r in records] == [(s, o) for s in scores for o in ood]
     lines = (tiny.folder / "test" / "results.csv").read_text().splitlines()
     assert lines[0] == "postprocessor,dataset,FPR@95,AUROC,AUPR_IN,AUPR_OUT,ACC"
-    group = {"near_ood": "nearood", "far_ood": "farood"}[evaluator]
     assert [line.split(",")[:2] for line in lines[1:]] == [[s, o] for s in scores for o in [*ood, group]]
 
 
