@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-full test test-openood test-fast lint format types audit check install clean docs docs-table
+.PHONY: demo demo-full test test-openood test-fast lint format types audit check install clean docs docs-table verify-submissions
 
 install: $(STAMP)
 
@@ -94,6 +94,12 @@ docs-table: $(STAMP)
 	$(BIN)/openood-mm benchmark --suite scores --workers $(WORKERS) --output-dir results/scores/tables
 	$(BIN)/openood-mm benchmark --suite scores_clips --workers $(WORKERS) --output-dir results/scores/clips
 	$(BIN)/python scripts/update_score_results_page.py results/scores
+
+# the submissions that differ from BASE, as .github/workflows/submissions.yml verifies those of a pull request
+BASE ?= origin/main
+
+verify-submissions: $(STAMP)
+	$(BIN)/python scripts/verify_submissions.py $(BASE)
 
 clean:
 	rm -rf $(VENV) $(OPENOOD_VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -11,9 +11,9 @@ from ..files.names import listed
 from .main import subparser
 
 RECORDS = "leaderboard/records"
-SUBMISSIONS = Path("leaderboard/submissions")
+SUBMISSIONS = "leaderboard/submissions"
 
-EXAMPLES = """  # the published results alone, or with leaderboard/records if that folder is there
+EXAMPLES = """  # the published results, with leaderboard/records and leaderboard/submissions if these folders are there
   openood-mm leaderboard build
 
   # your own runs beside them
@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
 
     from ..reporting.leaderboard import build, choose, collect, make_boards
 
-    default = [RECORDS] if listed(RECORDS, "*.record.json", recursive=True) else []
-    folders = options.records or default
+    default = (RECORDS, SUBMISSIONS)
+    folders = options.records or [each for each in default if listed(each, "*.record.json", recursive=True)]
     if options.action == "openood":
         return _openood_rows(options, folders)
     if options.action == "show":
@@ -78,7 +78,7 @@ def _submit(options: argparse.Namespace) -> int:
     from ..pipelines.submission import submit
     from ..reporting.verification import count_tiers
 
-    target = options.to or SUBMISSIONS / Path(options.run).resolve().name
+    target = options.to or f"{SUBMISSIONS}/{Path(options.run).resolve().name}"
     found = submit(options.run, target, options.embeddings)
     print(f"{target}: {count_tiers(found)}")
     for remark in sorted({remark for each in found for remark in each.remarks}):
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="DIR",
-        help=f"folders with *.record.json, at any depth (default: {RECORDS}, if it is there)",
+        help=f"folders with *.record.json, at any depth (default: {RECORDS} and {SUBMISSIONS}, if they are there)",
     )
     shared = argparse.ArgumentParser(add_help=False, parents=[sources])
     shared.add_argument(

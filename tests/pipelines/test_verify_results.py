@@ -448,3 +448,35 @@ def test_a_leaderboard_of_verified_results(tested, folder, tmp_path, cli):
     edit(folder, better)
     done = cli([*words, "--verify"])
     assert (done.code, "is refused (metric): AUROC is" in done.err) == (2, True)
+
+
+def test_changed_submissions_of_a_pull_request(folder, tmp_path, capsys, monkeypatch):
+    import verify_submissions
+
+    repository = tmp_path / "repository"
+
+    def git(*words):
+        named = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *named, *words], cwd=repository, check=True, capture_output=True)
+
+    submissions = repository / "leaderboard" / "submissions"
+    shutil.copytree(folder, submissions / "old")
+    git("init", "--quiet", "--initial-branch", "main")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "one")
+    git("checkout", "--quiet", "-b", "proposed")
+    monkeypatch.chdir(tmp_path)
+    assert verify_submissions.main(["main", "--in", str(repository)]) == 0
+    assert "No submission" in capsys.readouterr().out
+    edit(folder, swap_conventions)
+    shutil.copytree(folder, submissions / "new")
+    (submissions / "README.md").write_text("how to submit\n")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "two")
+    assert verify_submissions.main(["main", "--in", str(repository)]) == 1
+    out = capsys.readouterr().out
+    assert ("submissions/new/records" in out, "submissions/old" in out, "**1 refused**" in out) == (
+        True,
+        False,
+        True,
+    )
