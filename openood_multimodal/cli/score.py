@@ -51,7 +51,7 @@ EXAMPLES = """  # all nine scores on three OOD sets
 
   # no OOD validation set: on outliers that NP-Mix makes of the training embeddings
   openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
-      --postprocessors knn,react --search npmix --out results/npmix
+      --postprocessors knn,react --search npmix --search-seed 1 --out results/npmix
 
   # a million rows from embedding stores, on a GPU
   openood-mm score --train stores/train --test stores/test --ood ucf=stores/ucf --head head.npz \\
@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     from ..scoring.more_tables import blocks, check_kinds, more_tables
     from ..scoring.recording import About, Recorder
     from ..scoring.run import described, rank_correlation, run_jobs
-    from ..scoring.search import Validation
+    from ..scoring.search import NPMIX, Validation
     from ..scoring.table import Sources, prepare
 
     computing = ScoringSettings(options.threads, options.device, options.chunk_rows, options.precision)
@@ -98,7 +98,14 @@ def main(argv: Sequence[str]) -> int:
     )
     parameters = read_settings(options.set)
     names = ALL if options.all else options.postprocessors
-    search = partial(Validation, kind=options.search, criterion=options.search_criterion)
+    if options.search_seed is not None and options.search != NPMIX:
+        raise UserError("--search-seed draws the outliers of --search npmix; give both, or leave it out.")
+    search = partial(
+        Validation,
+        kind=options.search,
+        criterion=options.search_criterion,
+        seed=options.search_seed or 0,
+    )
     task, jobs, left_out, validation = prepare(
         sources,
         names,
@@ -223,6 +230,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=CRITERIA,
         default="AUROC",
         help="what --search goes by (default: AUROC)",
+    )
+    parser.add_argument(
+        "--search-seed", type=int, metavar="N", help="of the outliers of --search npmix (default: 0)"
     )
     add_computing(parser)
     add_chunk_rows(parser)

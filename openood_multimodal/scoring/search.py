@@ -47,6 +47,8 @@ class Validation:
         ):
             if value not in known:
                 raise UserError(f"{what} is '{value}'.{did_you_mean(str(value), known)}")
+        if self.seed < 0:
+            raise UserError(f"the seed of a search must be at least 0, got {self.seed}.")
 
     def settings(self) -> dict[str, Any]:
         """Return what tells this search from another one."""
@@ -128,7 +130,11 @@ class Validation:
         """Return what a record says of the search: criterion, sets, grid and choice."""
         begin = SEARCHED_NOTE
         if (self.kind, self.criterion) != (VALIDATION, "AUROC"):
-            where = "the validation OOD set" if self.kind == VALIDATION else "outliers synthesised by NP-Mix"
+            where = (
+                "the validation OOD set"
+                if self.kind == VALIDATION
+                else f"outliers synthesised by NP-Mix (seed {self.seed})"
+            )
             begin = f"parameters chosen by {self.criterion} on {where}"
         tied = f"; {found.tied} settings tie, the first is taken" if found.tied > 1 else ""
         grid = "; ".join(f"{name} of {values}" for name, values in found.grid.items())

@@ -273,17 +273,23 @@ def test_what_is_refused(sets: dict[str, Any], change: Any, message: str) -> Non
         evaluate(**given, postprocessors=["gen"] if given["train"] is None else ["knn"])
 
 
-def test_the_command_and_its_records(
-    sets: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def words(sets: dict[str, Any], tmp_path: Path) -> list[str]:
     for name in ("train", "val", "test"):
         np.savez(tmp_path / f"{name}.npz", features=sets[name][0], labels=sets[name][1])
     np.savez(tmp_path / "near.npz", features=sets["ood"]["near"])
     np.savez(tmp_path / "noise.npz", features=sets["ood_val"]["noise"])
     np.savez(tmp_path / "head.npz", weight=sets["head"][0], bias=sets["head"][1])
-    words = ["score", "--ood", f"near={tmp_path / 'near.npz'}", "--postprocessors", "msp,knn,react"]
+    words = ["score", "--ood", f"near={tmp_path / 'near.npz'}"]
     for name in ("train", "val", "test", "head"):
         words += [f"--{name}", str(tmp_path / f"{name}.npz")]
+    return words
+
+
+def test_the_command_and_its_records(
+    sets: dict[str, Any], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words += ["--postprocessors", "msp,knn,react"]
     out = tmp_path / "out"
     search = ["--search", "--ood-val", f"noise={tmp_path / 'noise.npz'}"]
     assert main([*words, *search, "--set", "react.percentile=70", "--out", str(out)]) == 0
@@ -308,3 +314,31 @@ def test_the_command_and_its_records(
     other = {each.postprocessor: each for each in load_records(plain)}["knn"]
     assert (other.parameters_from, other.metrics) == ("given", records["knn"].metrics)
     assert other.run_id != records["knn"].run_id
+
+
+def test_the_command_seeds_np_mix(
+    sets: dict[str, Any], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words += ["--postprocessors", "react", "--out", str(tmp_path / "out")]
+    found = []
+    for seed in ([], ["--search-seed", "0"], ["--search-seed", "3", "--seed", "9"]):
+        assert main([*words, "--search", "npmix", *seed]) == 0
+        found.append(json.loads((tmp_path / "out" / "metrics.json").read_text())["_meta"]["search"])
+    assert found[0] == found[1]
+    assert (found[0]["search_seed"], found[2]["search_seed"]) == (0, 3)
+    assert found[2]["scores"]["react"]["tried"] != found[0]["scores"]["react"]["tried"]
+    del sets["ood_val"]
+    table = evaluate(**{**sets, "search": "npmix"}, postprocessors="react", seed=3)
+    assert table.attrs["search"]["scores"] == found[2]["scores"]
+    (record,) = load_records(tmp_path / "out")
+    assert record.seed == 9  # the training's
+    assert any("synthesised by NP-Mix (seed 3)" in note for note in record.notes)
+    capsys.readouterr()
+    noise = ["--ood-val", f"noise={tmp_path / 'noise.npz'}"]
+    for more, message in (
+        (["--search-seed", "1"], "--search-seed draws the outliers of --search npmix"),
+        (["--search", *noise, "--search-seed", "1"], "--search-seed draws the outliers of --search npmix"),
+        (["--search", "npmix", "--search-seed", "-1"], "seed of a search must be at least 0, got -1"),
+    ):
+        assert main([*words, *more]) == 2
+        assert message in capsys.readouterr().err
