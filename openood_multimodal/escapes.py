@@ -25,7 +25,7 @@ _LEADING = re.compile(r"^(\d*)(?=#{1,6}(?:\s|$)|[+\-](?:\s|$)|([=\-])\2*\s*$|(?<
 _AUTOLINK = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp)(?=:)|\b(www)(?=\.)|(?<=[\w.+-])(@)(?=[\w-]+\.\w)")
 _FORMULA = re.compile(r"^[\s'\"]*[=+\-@]")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|nan)|-")
-_LATEX = {
+LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
@@ -80,7 +80,7 @@ def csv_cell(text: str) -> str:
 
 def latex(text: str) -> str:
     """Return ``text`` for a cell or a line of LaTeX, outside of mathematics."""
-    return "".join(_LATEX.get(character, character) for character in one_line(text))
+    return "".join(LATEX.get(character, character) for character in one_line(text))
 
 
 class _Terminal(io.TextIOBase):

@@ -107,6 +107,10 @@ class Registry:
             self._loaded[name] = (entry, component)
         return component
 
+    def built_in(self, name: str) -> Any:
+        """Return this package's own component called ``name``, whatever else is installed or registered, or None."""
+        return self._built_in[name].load() if name in self._built_in else None
+
     def names(self) -> list[str]:
         """Return all known names, sorted.  Nothing is imported."""
         with self._lock:

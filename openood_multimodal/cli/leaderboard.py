@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files.names import listed
 from .main import subparser
 
+if TYPE_CHECKING:
+    from ..reporting.leaderboard import Board
+
 RECORDS = "leaderboard/records"
 SUBMISSIONS = "leaderboard/submissions"
+FORMATS = ("csv", "jsonl", "latex", "bibtex", "openood", "openood-links")
 
 EXAMPLES = """  # the published results, with leaderboard/records and leaderboard/submissions if these folders are there
   openood-mm leaderboard build
@@ -27,13 +32,16 @@ EXAMPLES = """  # the published results, with leaderboard/records and leaderboar
   openood-mm leaderboard submit results/mine/test --to submission
   openood-mm leaderboard verify submission
 
-  # rows for OpenOOD's own leaderboard, from runs of several seeds
-  openood-mm leaderboard openood htad_4_3 --records results --out htad_4_3.csv
+  # tables for a paper, and what to cite; rows as JSON Lines; rows for OpenOOD's own leaderboard
+  openood-mm leaderboard export hmdb51_25_26 --format latex --where postprocessor=knn postprocessor=vim
+  openood-mm leaderboard export hmdb51_25_26 --format bibtex --out methods.bib
+  openood-mm leaderboard export --format jsonl --columns all --out rows.jsonl
+  openood-mm leaderboard export htad_4_3 --format openood --records results --out htad_4_3.csv
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Build all leaderboards, print one, submit or verify results, or write rows for OpenOOD's."""
+    """Build all leaderboards, print one, submit or verify results, or export rows."""
     options = _parser().parse_args(list(argv))
     if options.action in ("submit", "verify"):
         return _submit(options) if options.action == "submit" else _verify(options)
@@ -42,18 +50,21 @@ def main(argv: Sequence[str]) -> int:
 
     default = (RECORDS, SUBMISSIONS)
     folders = options.records or [each for each in default if listed(each, "*.record.json", recursive=True)]
-    if options.action == "openood":
+    if options.action in ("openood", "export") and options.format.startswith("openood"):
         return _openood_rows(options, folders)
-    if options.action == "show":
+    if options.action in ("show", "export"):
         collected = collect(folders, options.published, options.synthetic)
         made = make_boards(collected.records)
-        if options.name not in made and collected.synthetic:
-            raise UserError(
-                f"no record of measured data is of the benchmark '{options.name}'; {collected.synthetic} of generated "
-                "data are left out (--synthetic counts them, to try a table: they are no results)."
-            )
-        boards = choose(made, [options.name])
-        print(boards[options.name].markdown(), end="")
+        for name in options.names:
+            if name not in made and collected.synthetic:
+                raise UserError(
+                    f"no record of measured data is of the benchmark '{name}'; {collected.synthetic} of generated "
+                    "data are left out (--synthetic counts them, to try a table: they are no results)."
+                )
+        boards = choose(made, options.names)
+        if options.action == "export":
+            return _export(options, list(boards.values()))
+        print(boards[options.names[0]].markdown(), end="")
         return 0
     from ..pipelines.verify_results import tier_of
 
@@ -100,17 +111,43 @@ def _verify(options: argparse.Namespace) -> int:
     return 1 if any(each.reason for each in found) else 0
 
 
-def _openood_rows(options: argparse.Namespace, folders: Sequence[str]) -> int:
-    from ..files.atomic import write_text
-    from ..reporting.leaderboard import collect
-    from ..reporting.openood_rows import openood_rows, rows_csv
+def _export(options: argparse.Namespace, boards: Sequence[Board]) -> int:
+    from ..reporting.exports import FORMATS, select
 
-    rows = openood_rows(collect(folders, published=False).records, options.name)
-    if options.out is None:
-        print(rows_csv(rows), end="")
+    where: dict[str, list[str]] = {}
+    for word in options.where:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"--where takes FIELD=VALUE, e.g. postprocessor=knn; this is '{word}'.")
+        where.setdefault(name, []).append(value)
+    selected = select(boards, where, options.sort, options.columns)
+    rows = sum(len(each.rows) for each in selected)
+    return _give(FORMATS[options.format](selected), rows, options.out)
+
+
+def _openood_rows(options: argparse.Namespace, folders: Sequence[str]) -> int:
+    from ..reporting.leaderboard import collect
+    from ..reporting.openood_rows import links_csv, openood_rows, rows_csv
+
+    given = [f"--{name}" for name in ("where", "sort", "columns") if getattr(options, name, None)]
+    if given or len(options.names) != 1:
+        raise UserError(
+            f"--format {options.format} takes the name of one benchmark"
+            + (f", and not {' or '.join(given)}: OpenOOD's columns are fixed." if given else ".")
+        )
+    synthetic = getattr(options, "synthetic", False)
+    rows = openood_rows(collect(folders, published=False, synthetic=synthetic).records, options.names[0])
+    return _give((links_csv if options.format == "openood-links" else rows_csv)(rows), len(rows), options.out)
+
+
+def _give(text: str, rows: int, out: str | None) -> int:
+    from ..files.atomic import write_text
+
+    if out is None:
+        print(text, end="")
         return 0
-    write_text(options.out, rows_csv(rows))
-    print(f"{options.out}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
+    write_text(out, text)
+    print(f"{out}: {rows} row{'s' if rows > 1 else ''}")
     return 0
 
 
@@ -164,15 +201,44 @@ def _parser() -> argparse.ArgumentParser:
     verifying.add_argument("folder", nargs="+", metavar="DIR", help="submissions or runs, at any depth")
     verifying.add_argument("--report", metavar="FILE", help="write the report (Markdown) there, too")
     showing = actions.add_parser("show", parents=[shared], allow_abbrev=False, help="print one leaderboard")
-    showing.add_argument("name", metavar="NAME", help="of the benchmark")
-    showing.add_argument(
-        "--synthetic",
-        action="store_true",
-        help="also count records of generated data, to try a table (they are no results)",
+    showing.add_argument("names", nargs=1, metavar="NAME", help="of the benchmark")
+    exporting = actions.add_parser(
+        "export",
+        parents=[shared],
+        allow_abbrev=False,
+        help="rows for a paper, a program or OpenOOD's leaderboard",
+    )
+    exporting.add_argument("names", nargs="*", metavar="NAME", help="of benchmarks (default: all)")
+    exporting.add_argument(
+        "--format",
+        required=True,
+        choices=FORMATS,
+        help="csv, jsonl, latex (booktabs), bibtex (papers of the methods), openood (rows of its leaderboard), "
+        "openood-links (the papers' links beside them)",
+    )
+    exporting.add_argument(
+        "--where",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="only rows with this value; the same field again: or with that one",
+    )
+    exporting.add_argument("--sort", metavar="METRIC", help="orders and ranks the rows (default: AUROC)")
+    exporting.add_argument(
+        "--columns", nargs="+", metavar="NAME", help="these, or all (default: those that the page shows)"
     )
     rows = actions.add_parser(
-        "openood", parents=[sources], allow_abbrev=False, help="rows for OpenOOD's own leaderboard, as CSV"
+        "openood", parents=[sources], allow_abbrev=False, help="the same as export --format openood"
     )
-    rows.add_argument("name", metavar="NAME", help="of the benchmark")
-    rows.add_argument("--out", metavar="FILE", help="where they go (default: the terminal)")
+    rows.add_argument("names", nargs=1, metavar="NAME", help="of the benchmark")
+    rows.set_defaults(format="openood")
+    for each in (exporting, rows):
+        each.add_argument("--out", metavar="FILE", help="where they go (default: the terminal)")
+    for each in (showing, exporting):
+        each.add_argument(
+            "--synthetic",
+            action="store_true",
+            help="also count records of generated data, to try a table (they are no results)",
+        )
     return parser

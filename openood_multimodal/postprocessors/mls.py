@@ -16,7 +16,7 @@ class MLS(Postprocessor):
     name = "mls"
     info = ScoreInfo(
         title="Scaling Out-of-Distribution Detection for Real-World Settings",
-        authors="Dan Hendrycks, Steven Basart, Mantas Mazeika, Andy Zou, Joseph Kwon, "
+        authors="Dan Hendrycks, Steven Basart, Mantas Mazeika, Andy Zou, Joe Kwon, "
         "Mohammadreza Mostajabi, Jacob Steinhardt, Dawn Song",
         venue="ICML",
         year=2022,

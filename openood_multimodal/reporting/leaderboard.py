@@ -22,7 +22,7 @@ from ..vocabulary import APART, AVERAGE, METRICS, PAPER_METRICS, TIERS
 from .aggregate import METHOD, content_of, method_of
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
-from .leaderboard_rows import Row, rows_of
+from .leaderboard_rows import Row, decimals, rows_of
 from .page import PAGE, page
 from .published import published_records
 from .records import ResultRecord, read_records
@@ -311,7 +311,7 @@ def _cells(benchmark: str, row: Row) -> dict[str, str]:
         "ood_set": row.ood_set,
         "rank": _whole(row.rank),
         "rank_all": _whole(row.rank_all),
-        "average_rank": _decimal(row.average_rank),
+        "average_rank": decimals(row.average_rank),
         "std_over": row.std_over,
         "n_partitions": str(len(row.partitions)) if ours else "",
         "n_seeds": str(row.n_seeds) if ours else "",
@@ -325,20 +325,16 @@ def _cells(benchmark: str, row: Row) -> dict[str, str]:
         ),
     }
     for name in METRICS:
-        cells[name] = _decimal(row.means.get(name))
-        cells[f"{name}_std"] = _decimal(row.stds.get(name))
+        cells[name] = decimals(row.means.get(name))
+        cells[f"{name}_std"] = decimals(row.stds.get(name))
     for name in ("AUROC", "FPR@95"):
         low, high = row.intervals.get(name, (None, None))
-        cells[f"{name}_ci_low"], cells[f"{name}_ci_high"] = _decimal(low), _decimal(high)
+        cells[f"{name}_ci_low"], cells[f"{name}_ci_high"] = decimals(low), decimals(high)
     return cells
 
 
 def _whole(value: int | None) -> str:
     return "" if value is None else str(value)
-
-
-def _decimal(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
 
 
 def _range(values: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from ..escapes import markdown as text
 from ..vocabulary import APART, AVERAGE, TABLE_METRICS
 from .aggregate import Method
-from .leaderboard_rows import Row
+from .leaderboard_rows import Row, decimals
 from .methods import TITLES as SCORES
 from .methods import TRAININGS, linked, references
 
@@ -155,7 +155,7 @@ def _several(rows: Sequence[Row], sets: Sequence[str]) -> list[str]:
                 for name in sets
             }
             if metric == "AUROC":
-                line["mean rank"] = "" if first.average_rank is None else f"{first.average_rank:.2f}"
+                line["mean rank"] = decimals(first.average_rank)
                 line[TITLES["ACC"]] = figure(first, "ACC", best["ACC", first.ood_set])
             lines.append(line | _origin(first))
         tables += [f"{TITLES[metric]}", _table(lines)]
@@ -206,15 +206,15 @@ def figure(row: Row, metric: str, best: str = "") -> str:
     """Return ``"93.10 ± 0.42"``, bold where the mean is ``best``; ``""`` where there is none."""
     if metric not in row.means:
         return ""
-    mean = f"{row.means[metric]:.2f}"
-    shown = f"{mean} ± {row.stds[metric]:.2f}" if metric in row.stds else mean
+    mean = decimals(row.means[metric])
+    shown = f"{mean} ± {decimals(row.stds[metric])}" if metric in row.stds else mean
     return f"**{shown}**" if mean == best else shown
 
 
 def _best(rows: Iterable[Row], metric: str) -> str:
     values = [row.means[metric] for row in rows if metric in row.means]
     pick: Callable[[list[float]], float] = min if metric == "FPR@95" else max
-    return f"{pick(values):.2f}" if values else ""
+    return decimals(pick(values)) if values else ""
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

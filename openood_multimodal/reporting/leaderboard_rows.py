@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -16,8 +17,28 @@ from .records import ResultRecord
 COMPARED = ("track", "setting", "id_set", *APART, "modalities", "networks")
 """Rows that agree in these, and in the OOD set, are ranked together."""
 
+DIGITS = 6
+"""Decimals of percentages in what programs read, so that ranks and differences don't depend on how tables round."""
+
 FIELD = ["track", "setting", "id_set", *APART]
 """Rows that agree in these have the same OOD sets, and are ranked over all inputs."""
+
+
+Number = TypeVar("Number", int, float)
+
+
+def rounded(value: Number | None) -> Number | None:
+    """Return ``value`` with `DIGITS`; None for NaN, too."""
+    return None if value is None or value != value else round(value, DIGITS)
+
+
+def decimals(value: float | None, digits: int = 2) -> str:
+    """Return ``"93.10"``, halves rounded up as JavaScript's ``toFixed`` does; ``""`` for None."""
+    return (
+        ""
+        if value is None
+        else str(Decimal(round(value, DIGITS)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from ..escapes import markdown
+from .papers import paper_of
 
 TITLES = {
     "msp": "MSP",
@@ -63,36 +64,6 @@ TRAININGS = {
 }
 """Training method → its title in leaderboards."""
 
-MULTIOOD = "https://arxiv.org/abs/2405.17419"
-
-PAPERS = {
-    "msp": "https://arxiv.org/abs/1610.02136",
-    "ebo": "https://arxiv.org/abs/2010.03759",
-    "mls": "https://arxiv.org/abs/1911.11132",
-    "mds": "https://arxiv.org/abs/1807.03888",
-    "react": "https://arxiv.org/abs/2111.12797",
-    "ash": "https://arxiv.org/abs/2209.09858",
-    "gen": "https://openaccess.thecvf.com/content/CVPR2023/html/"
-    "Liu_GEN_Pushing_the_Limits_of_Softmax-Based_Out-of-Distribution_Detection_CVPR_2023_paper.html",
-    "knn": "https://arxiv.org/abs/2204.06507",
-    "vim": "https://arxiv.org/abs/2203.10807",
-    "discrepancy": MULTIOOD,
-    "multimodal_contrastive": "https://arxiv.org/abs/2004.11362",
-    "multimodal_rna": "https://arxiv.org/abs/2110.10101",
-    "cross_modal_distillation": "https://arxiv.org/abs/1507.00448",
-    "acr": "https://arxiv.org/abs/2603.02200",
-    "dpu": "https://arxiv.org/abs/2411.08227",
-    "outlier_exposure": "https://arxiv.org/abs/1812.04606",
-    "energy_margin": "https://arxiv.org/abs/2010.03759",
-    "multimodal_mixoe": "https://arxiv.org/abs/2106.03917",
-    "dos": "https://arxiv.org/abs/2306.02031",
-    "smod": "https://github.com/codebyhdnu-hub/SMOD",
-    "cross_modal_translation": "https://arxiv.org/abs/2310.19795",
-    **dict.fromkeys(("a2d", "a2d_npmix", "a2d_synthesis"), MULTIOOD),
-    **dict.fromkeys(LOGITNORM_OF, "https://arxiv.org/abs/2205.09310"),
-}
-"""Training method or postprocessor → its paper.  Components name theirs, too; pages depend on records alone."""
-
 
 def title_of(name: str, titles: Mapping[str, str]) -> str:
     """Return a name's title; a name without one or a paper is its own.
@@ -100,13 +71,8 @@ def title_of(name: str, titles: Mapping[str, str]) -> str:
     OpenOOD's own implementation of a postprocessor (``openood-knn``) has the title and paper of the postprocessor.
     """
     own = name.removeprefix("openood-")
-    known = own in titles or own in PAPERS
+    known = own in titles or paper_of(own) is not None
     return titles.get(own, own) + (" (OpenOOD)" if own != name else "") if known else name
-
-
-def paper_of(name: str) -> str:
-    """Return the address of a method's paper, ``""`` where that isn't known."""
-    return PAPERS.get(name.removeprefix("openood-"), "")
 
 
 def linked(name: str, titles: Mapping[str, str]) -> str:
@@ -117,7 +83,7 @@ def linked(name: str, titles: Mapping[str, str]) -> str:
 
 def references(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
     """Return the definitions of the references that `linked` makes of ``names``, sorted."""
-    return sorted({f"{linked(name, titles)}: {paper_of(name)}" for name in names if paper_of(name)})
+    return sorted({f"{linked(name, titles)}: {paper.url}" for name in names if (paper := paper_of(name))})
 
 
 def as_methods(frame: pd.DataFrame) -> pd.DataFrame:

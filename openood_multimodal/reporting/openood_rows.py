@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..files.atomic import csv_text
 from ..naming import did_you_mean
 from ..vocabulary import APART
 from .aggregate import METHOD, Method, method_of
 from .methods import TRAININGS as TITLES
+from .papers import paper_of
 from .records import ResultRecord
 
 COLUMNS = (
     *("Training", "Postprocessor", "Near-OOD_AUROC", "Far-OOD_AUROC", "ID_Accuracy"),
     *("Outlier_Data", "Arch", "Additional_Description"),
 )
+
+LINKS = ("Alias", "Link")
 
 TRAININGS = {**TITLES, "multimodal_baseline": "CrossEntropy"}
 """Training method → as OpenOOD's board writes such names, parts joined by `` + ``."""
@@ -78,11 +80,22 @@ def openood_rows(records: Iterable[ResultRecord], benchmark: str) -> list[dict[s
 
 def rows_csv(rows: Iterable[Mapping[str, str]]) -> str:
     """Return rows as the text of a CSV file with a header."""
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(COLUMNS, rows)
+
+
+def links_csv(rows: Iterable[Mapping[str, str]]) -> str:
+    """Return the papers of rows' methods in the columns of OpenOOD's ``utils/papers.csv``: ``Alias,Link``.
+
+    Args:
+        rows: as `openood_rows` returns them.
+    """
+    names = {
+        **{alias: name for name, alias in TRAININGS.items()},
+        **{alias: name for name, alias in POSTPROCESSORS.items()},
+    }
+    aliases = dict.fromkeys(row[column] for column in ("Training", "Postprocessor") for row in rows)
+    papers = {alias: paper_of(names.get(alias, alias)) for alias in aliases}
+    return csv_text(LINKS, [{"Alias": alias, "Link": paper.url} for alias, paper in papers.items() if paper])
 
 
 def _names(method: Mapping[str, str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from .baseline import MultiHeadTrainer
 
 MULTIOOD = {
     "title": "MultiOOD: Scaling Out-of-Distribution Detection for Multiple Modalities",
+    "authors": "Hao Dong, Yue Zhao, Eleni Chatzi, Olga Fink",
     "venue": "NeurIPS",
     "year": "2024",
     "url": "https://arxiv.org/abs/2405.17419",

@@ -156,6 +156,7 @@ class OutlierExposureTrainer(AuxiliaryTrainer):
 
     method: ClassVar = {
         "title": "Deep Anomaly Detection with Outlier Exposure",
+        "authors": "Dan Hendrycks, Mantas Mazeika, Thomas Dietterich",
         "venue": "ICLR",
         "year": "2019",
         "url": "https://arxiv.org/abs/1812.04606",
@@ -192,6 +193,7 @@ class EnergyMarginTrainer(AuxiliaryTrainer):
 
     method: ClassVar = {
         "title": "Energy-based Out-of-distribution Detection",
+        "authors": "Weitang Liu, Xiaoyun Wang, John D. Owens, Yixuan Li",
         "venue": "NeurIPS",
         "year": "2020",
         "url": "https://arxiv.org/abs/2010.03759",
@@ -222,7 +224,8 @@ class MixOETrainer(AuxiliaryTrainer):
         alpha: Positive = 1.0
 
     method: ClassVar = {
-        "title": "Mixture Outlier Exposure",
+        "title": "Mixture Outlier Exposure: Towards Out-of-Distribution Detection in Fine-grained Environments",
+        "authors": "Jingyang Zhang, Nathan Inkawhich, Randolph Linderman, Yiran Chen, Hai Li",
         "venue": "WACV",
         "year": "2023",
         "url": "https://arxiv.org/abs/2106.03917",
@@ -267,6 +270,7 @@ class DOSTrainer(AuxiliaryTrainer):
 
     method: ClassVar = {
         "title": "DOS: Diverse Outlier Sampling for Out-of-Distribution Detection",
+        "authors": "Wenyu Jiang, Hao Cheng, Mingcai Chen, Chongjun Wang, Hongxin Wei",
         "venue": "ICLR",
         "year": "2024",
         "url": "https://arxiv.org/abs/2306.02031",

@@ -45,7 +45,7 @@ class MultimodalTrainer(ABC):
         """Declared parameters: the keys that the ``trainer`` section may have beside ``name``."""
 
     method: ClassVar[Mapping[str, str]] = {}
-    """Where the method comes from: ``title``, ``venue``, ``year``, ``url``."""
+    """Where the method comes from: ``title``, ``authors`` (separated by commas), ``venue``, ``year``, ``url``."""
 
     min_modalities: ClassVar[int] = 1
     needs_every_class: ClassVar[str] = ""

@@ -57,6 +57,7 @@ class DPUTrainer(A2DSynthesisTrainer):
 
     method: ClassVar = {
         "title": "DPU: Dynamic Prototype Updating for Multimodal Out-of-Distribution Detection",
+        "authors": "Shawn Li, Huixian Gong, Hao Dong, Tiankai Yang, Zhengzhong Tu, Yue Zhao",
         "venue": "CVPR",
         "year": "2025",
         "url": "https://arxiv.org/abs/2411.08227",

@@ -20,6 +20,7 @@ from .baseline import MultimodalBaselineTrainer
 
 LOGITNORM = {
     "title": "Mitigating Neural Network Overconfidence with Logit Normalization",
+    "authors": "Hongxin Wei, Renchunzi Xie, Hao Cheng, Lei Feng, Bo An, Yixuan Li",
     "venue": "ICML",
     "year": "2022",
     "url": "https://arxiv.org/abs/2205.09310",

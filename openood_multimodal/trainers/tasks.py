@@ -96,6 +96,8 @@ class ContrastiveTrainer(MultimodalTaskTrainer):
 
     method: ClassVar = {
         "title": "Supervised Contrastive Learning",
+        "authors": "Prannay Khosla, Piotr Teterwak, Chen Wang, Aaron Sarna, Yonglong Tian, Phillip Isola, "
+        "Aaron Maschinot, Ce Liu, Dilip Krishnan",
         "venue": "NeurIPS",
         "year": "2020",
         "url": "https://arxiv.org/abs/2004.11362",
@@ -117,7 +119,9 @@ class RelativeNormAlignmentTrainer(MultimodalTaskTrainer):
     """Relative norm alignment: embeddings of all modalities get the same mean norm."""
 
     method: ClassVar = {
-        "title": "Domain Generalization through Audio-Visual Relative Norm Alignment",
+        "title": "Domain Generalization through Audio-Visual Relative Norm Alignment "
+        "in First Person Action Recognition",
+        "authors": "Mirco Planamente, Chiara Plizzari, Emanuele Alberti, Barbara Caputo",
         "venue": "WACV",
         "year": "2022",
         "url": "https://arxiv.org/abs/2110.10101",
@@ -144,6 +148,7 @@ class DistillationTrainer(MultimodalTaskTrainer):
 
     method: ClassVar = {
         "title": "Cross Modal Distillation for Supervision Transfer",
+        "authors": "Saurabh Gupta, Judy Hoffman, Jitendra Malik",
         "venue": "CVPR",
         "year": "2016",
         "url": "https://arxiv.org/abs/1507.00448",
@@ -172,6 +177,7 @@ class TranslationTrainer(MultimodalTaskTrainer):
 
     method: ClassVar = {
         "title": "SimMMDG: A Simple and Effective Framework for Multi-modal Domain Generalization",
+        "authors": "Hao Dong, Ismail Nejjar, Han Sun, Eleni Chatzi, Olga Fink",
         "venue": "NeurIPS",
         "year": "2023",
         "url": "https://arxiv.org/abs/2310.19795",

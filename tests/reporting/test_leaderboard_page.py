@@ -68,7 +68,7 @@ def test_a_row_holds_means_intervals_runs_and_what_its_records_rest_on():
     )
     assert len(average["records"]) == 8
     assert of(content, row, "tier") == "self-reported"
-    assert content["field"] == ["track", "setting", "id_set", "ood_set", "csid", "condition", "auxiliary"]
+    assert [*content["scope"]] == ["setting", "track", "id_set", "ood_set", "csid", "condition", "auxiliary"]
     assert len({r["id"] for r in content["rows"]}) == len(content["rows"])
 
 

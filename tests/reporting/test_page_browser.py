@@ -12,6 +12,7 @@ import pytest
 from test_leaderboard_page import records
 
 from openood_multimodal import escapes
+from openood_multimodal.reporting import exports
 from openood_multimodal.reporting.leaderboard import make_boards
 from openood_multimodal.reporting.page import html, payload
 from openood_multimodal.reporting.published import published_records
@@ -30,8 +31,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def content():
-    return payload(make_boards([*published_records(), *records()]))
+def boards():
+    return make_boards([*published_records(), *records()])
+
+
+@pytest.fixture(scope="module")
+def content(boards):
+    return payload(boards)
 
 
 @pytest.fixture(scope="module")
@@ -120,30 +126,59 @@ def test_a_link_brings_back_the_whole_state(go):
     )
 
 
-def test_downloads_equal_the_table(go, folder):
-    browser = go(HMDB + "&in.postprocessor=knn&sort=FPR@95.asc")
-    table = shown(browser)
-    for kind in ("csv", "json", "tex"):
+def downloaded(browser, folder, kinds):
+    for kind in kinds:
         browser.find_element(
             "css selector", "#download summary"
         ).click()  # one download for each act of a user
         browser.find_element("css selector", f"[data-format={kind}]").click()
-    files = [folder / f"leaderboard-hmdb51_25_26.{kind}" for kind in ("csv", "json", "tex")]
+    board = js(browser, "return new URLSearchParams(location.hash.slice(1)).get('benchmark')")
+    files = [folder / f"leaderboard-{board}.{kind}" for kind in kinds]
     for _ in range(100):
         if all(path.is_file() for path in files):
             break
         time.sleep(0.05)
-    as_csv = list(csv.DictReader(io.StringIO(files[0].read_text())))
-    as_json = json.loads(files[1].read_text())["rows"]
-    lines = [line for line in files[2].read_text().splitlines() if line.endswith("\\\\")][1:]
-    assert len(as_csv) == len(as_json) == len(lines) == len(table) > 3
-    for row, ours, plain, line in zip(table, as_csv, as_json, lines, strict=True):
-        assert row[0] == ours["rank"] == str(plain["rank"]) == line.split(" & ")[0]
-        for name in ("FPR@95", "AUROC"):
-            assert ours[name] in row
-            assert f"{plain[name]:.2f}" == ours[name]
-            assert ours[name] in line
-        assert ours["tier"] == "published"
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    for path in files:
+        path.unlink()
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("fragment", "choice"),
+    [
+        (
+            HMDB + "&in.postprocessor=knn&sort=FPR@95.asc",
+            {"where": {"postprocessor": ["knn"]}, "sort": "FPR@95"},
+        ),
+        ("#benchmark=bench&ood_set=near", {"where": {"ood_set": ["near"], "auxiliary": [""]}}),
+        (
+            "#benchmark=bench&columns=training,AUROC,AUROC_ci,runs,rank,average_rank,notes",
+            {
+                "where": {"ood_set": ["average"], "auxiliary": [""]},
+                "columns": ["training", "AUROC", "AUROC_ci", "runs", "rank", "average_rank", "notes"],
+            },
+        ),
+    ],
+)
+def test_downloads_equal_the_table_and_the_exports(go, folder, boards, fragment, choice):
+    browser = go(fragment)
+    table = shown(browser)
+    as_csv, as_json, as_tex, as_bib = downloaded(browser, folder, ("csv", "json", "tex", "bib"))
+    name = fragment.partition("=")[2].partition("&")[0]
+    selected = exports.select([boards[name]], **choice)
+    assert len(table) == len(selected[0].rows) > 1
+    assert as_csv == exports.csv(selected)
+    assert as_tex == exports.as_latex(selected)
+    assert as_bib == exports.as_bibtex(selected)
+    assert json.loads(as_json)["rows"] == [json.loads(line) for line in exports.jsonl(selected).splitlines()]
+    for row, ours in zip(table, csv.DictReader(io.StringIO(as_csv)), strict=True):
+        assert row[0] == ours["rank"]
+        assert any(cell.startswith(ours["AUROC"]) for cell in row)
+
+
+def test_texts_are_escaped_as_in_every_output(go):
+    browser = go()
     names = ["=1+1", "+1|cmd", "-2+3", "@SUM(1)", 'a,"b"', "-", "-0.5", r"\input{x} $1_2$ 5% #~^<>|"]
     assert js(browser, "return arguments[0].map(pageFor.csvCell)", names) == [
         next(iter(csv.reader([cell]))) and _quoted(escapes.csv_cell(cell)) for cell in names

@@ -7,10 +7,14 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
 from openood_multimodal import escapes
+from openood_multimodal.reporting import exports
+from openood_multimodal.reporting.leaderboard import collect, make_boards
+from openood_multimodal.reporting.openood_rows import links_csv, openood_rows, rows_csv
 from openood_multimodal.reporting.published import published_records
 
 ATTACKS = {
@@ -41,6 +45,11 @@ ATTACKS = {
     "return": "good\revil",
     "right to left": "abc\u202edef\u2066x",
     "separator": "a\u2028b\u2029c",
+    "quotes": "\" onmouseover='alert(1)', b",
+    "comma": 'a, "b", ,',
+    "marks": "\u200eabc\u200f\u2067\u061c",
+    "bibtex": "x},\n}\n@book{evil, title = {x}",
+    "comment": "100% \\\\ & \\\\hline",
     "latex": r"\input{/etc/passwd} $x_1$ 50% #1 ~ ^",
 }
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -97,6 +106,33 @@ def check_page(html):
     assert html.count("</script>") == 3
 
 
+def check_latex(text):
+    assert not UNSEEN.search(text)
+    ours = "begin|end|centering|caption|toprule|midrule|bottomrule|pm|times|uparrow|downarrow"
+    signs = "textbackslash|textascii|textless|textgreater|textbar|textquotedbl"
+    lines = [line for line in text.splitlines() if not line.startswith("% needs")]
+    rows = [line.removesuffix(" \\\\") for line in lines if line.endswith(" \\\\")]
+    code = "\n".join(line.removesuffix(" \\\\") for line in lines)
+    assert not re.search(rf"\\(?!{ours}|{signs}|[{{}}$&#_%])", code), "a command"
+    assert not re.search(r"(?<!\\)[#_%^~\"<>|]", code), "a character of LaTeX's own"
+    assert len({len(re.findall(r"(?<!\\)&", line)) for line in rows}) == 1
+    plain = re.sub(r"\\[{}]", "", code)
+    assert plain.count("{") == plain.count("}")
+
+
+def check_exports(boards):
+    selected = exports.select(boards, columns=["all"])
+    check_csv(exports.csv(selected))
+    check_latex(exports.as_latex(exports.select(boards)))
+    lines = exports.jsonl(selected).splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len(rows) == sum(len(each.rows) for each in selected)
+    assert not UNSEEN.search("".join(str(value) for row in rows for value in row.values()))
+    entries = exports.as_bibtex(selected)
+    assert entries.count("@") == len(re.findall(r"(?m)^@\w+\{[a-z0-9]+,$", entries))
+    assert "evil" not in entries
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_leaderboards(tmp_path, cli, attack):
     folder, out = planted(tmp_path / "records", ATTACKS[attack]), tmp_path / "out"
@@ -108,6 +144,7 @@ def test_leaderboards(tmp_path, cli, attack):
     check_markdown(pages[0].read_text())
     check_csv(tables[0].read_text())
     check_page((out / "index.html").read_text())
+    check_exports(make_boards(collect([folder], published=False).records).values())
 
 
 @pytest.mark.parametrize("attack", ["colour", "title", "right to left", "return", "separator"])
@@ -143,6 +180,10 @@ def test_benchmark_reports(tmp_path, attack):
             "modalities": [ATTACKS[attack]],
         }
         path.write_text(json.dumps(record))
+    records = collect([folder], published=False).records
+    rows = openood_rows([replace(each, setting="near") for each in records], records[0].benchmark)
+    check_csv(rows_csv(rows))
+    check_csv(links_csv(rows))
     report = write_report({folder: ""}, tmp_path / "out")
     assert not UNSEEN.search(report.text.replace("\n", ""))
     check_markdown((tmp_path / "out" / "leaderboard.md").read_text())

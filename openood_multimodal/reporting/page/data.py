@@ -6,13 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...escapes import one_line
+from ...escapes import LATEX, one_line
 from ...files import text_sha256
-from ...vocabulary import AVERAGE, METRICS
+from ...vocabulary import AVERAGE
 from ..aggregate import INTERVALS, method_of
+from ..columns import EMPTY, NAMES, SCOPE, SETTINGS, Line, columns_of, is_lower_better, tables_of
+from ..exports import ALWAYS
 from ..leaderboard_markdown import TRACKS
-from ..leaderboard_rows import FIELD, Row
-from ..methods import TITLES, TRAININGS, paper_of, title_of
+from ..leaderboard_rows import rounded
+from ..methods import TITLES, TRAININGS, title_of
+from ..papers import bibtex_of, paper_of
 from ..records import ResultRecord
 from ..schema import DIGEST_NAMES
 from .commands import commands
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
 
 RECORD = ("run_id", "partition", "seed", "best_epoch", *DIGEST_NAMES)
 """What the page tells of each record of a row."""
-
-DIGITS = 6
-"""Decimals of percentages: ranks and paired differences don't depend on how tables are rounded."""
 
 
 class _Strings:
@@ -49,22 +49,27 @@ def payload(boards: Mapping[str, Board]) -> dict[str, Any]:
         boards: name → leaderboard, in the order of the page's tabs.
 
     Returns:
-        ``strings`` holds every text once.  A row of ``rows`` has ``id`` (names it in links), ``text`` (place in
-        ``strings`` of each of ``fields``), ``mean``, ``std``, ``low``, ``high`` (percent or null, for each of
-        ``metrics``), ``ranks`` (as in the CSV), ``counts`` (partitions, seeds, runs), ``runs`` (partition, seed,
-        then ``metrics``), ``records`` (as ``record`` names their columns) and ``command``.
+        ``strings`` holds every text once.  ``scopes`` has for each table the places of its benchmark and of the values
+        of ``scope``, the columns that are shown at first, and those among them without which rows would look alike.
+        A row of ``rows`` has ``id`` (names it in links), ``text`` (place in ``strings`` of each of ``fields``),
+        ``mean``, ``std``, ``low``, ``high`` (percent or null, for each of ``metrics``), ``ranks`` (as in the CSV),
+        ``counts`` (partitions, seeds, runs), ``runs`` (partition, seed, then ``metrics``), ``records`` (as ``record``
+        names their columns) and ``command``.
     """
     strings = _Strings()
-    found = {name for board in boards.values() for row in board.rows for name in row.means}
-    metrics = [name for name in METRICS if name in found]
-    fields: list[str] = []
+    tables = [table for board in boards.values() for table in tables_of(board)]
+    columns = columns_of(tables)
+    metrics = [column.name for column in columns if column.kind == "metric"]
+    fields = list(tables[0].lines[0].texts)
     rows = []
     for board in boards.values():
         records = _by_row(board.records)
-        for row, cells in zip(board.rows, board.cells(), strict=True):
-            fields = fields or [name for name in cells if not _is_number(name)]
+        for line in (line for table in tables_of(board) for line in table.lines):
+            row = line.row
             behind = records[row.method, row.ood_set] or records[row.method, ""]
-            rows.append(_row(row, [cells[name] for name in fields], metrics, behind, strings, board.name))
+            rows.append(
+                _row(line, [line.texts[name] for name in fields], metrics, behind, strings, board.name)
+            )
     trainings, scores = (
         {row.values[name] for board in boards.values() for row in board.rows}
         for name in ("training", "postprocessor")
@@ -72,9 +77,19 @@ def payload(boards: Mapping[str, Board]) -> dict[str, Any]:
     return {
         "boards": {one_line(name): board.digest for name, board in boards.items()},
         "fields": fields,
-        "field": [*FIELD[:2], "id_set", "ood_set", *FIELD[3:]],
+        "scope": SCOPE,
+        "scopes": [
+            [strings.mapped((table.benchmark, *table.scope.values())), table.shown, table.differing]
+            for table in tables
+        ],
+        "columns": [column._asdict() for column in columns],
+        "names": NAMES,
+        "empty": EMPTY,
+        "settings": SETTINGS,
+        "always": ALWAYS,
+        "latex": LATEX,
         "metrics": metrics,
-        "lower": [name for name in metrics if name.startswith("FPR")],
+        "lower": [name for name in metrics if is_lower_better(name)],
         "average": AVERAGE,
         "record": RECORD,
         "tracks": TRACKS,
@@ -96,30 +111,30 @@ def _by_row(records: Iterable[ResultRecord]) -> dict[tuple[Any, str], list[Resul
 
 
 def _row(
-    row: Row,
+    line: Line,
     texts: Sequence[str],
     metrics: Sequence[str],
     records: Sequence[ResultRecord],
     strings: _Strings,
     benchmark: str,
 ) -> dict[str, Any]:
+    row = line.row
     bounds = {
         name: row.intervals.get(name, (None, None)) if name in INTERVALS else (None, None) for name in metrics
     }
-    published = row.values["source"] == "published"
     return {
         "id": text_sha256("\n".join((benchmark, *row.method, row.ood_set)))[:10],
         "text": strings.mapped(texts),
-        "mean": [_rounded(row.means.get(name)) for name in metrics],
-        "std": [_rounded(row.stds.get(name)) for name in metrics],
-        "low": [_rounded(bounds[name][0]) for name in metrics],
-        "high": [_rounded(bounds[name][1]) for name in metrics],
-        "ranks": [row.rank, row.rank_all, _rounded(row.average_rank)],
-        "counts": [] if published else [len(row.partitions), row.n_seeds, row.n_runs],
+        "mean": [rounded(row.means.get(name)) for name in metrics],
+        "std": [rounded(row.stds.get(name)) for name in metrics],
+        "low": [rounded(bounds[name][0]) for name in metrics],
+        "high": [rounded(bounds[name][1]) for name in metrics],
+        "ranks": [row.rank, row.rank_all, rounded(row.average_rank)],
+        "counts": line.counts,
         "runs": []
-        if published
+        if not line.counts
         else [
-            [strings.place(partition), *seeds, *(_rounded(values.get(name)) for name in metrics)]
+            [strings.place(partition), *seeds, *(rounded(values.get(name)) for name in metrics)]
             for partition, *seeds, values in row.runs
         ],
         "records": [
@@ -134,26 +149,13 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _rounded(value: float | None) -> float | None:
-    """Return ``value`` with `DIGITS`; None for NaN, too."""
-    return None if value is None or value != value else round(value, DIGITS)
-
-
-def _is_number(column: str) -> bool:
-    name = column.removesuffix("_std").removesuffix("_ci_low").removesuffix("_ci_high")
-    return name in METRICS or column in (
-        "rank",
-        "rank_all",
-        "average_rank",
-        "n_partitions",
-        "n_seeds",
-        "n_runs",
-    )
-
-
-def _methods(names: Iterable[str], titles: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return name → its title, and its paper where that is known."""
+def _methods(names: Iterable[str], titles: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return name → its title, and its paper's address and BibTeX entries (key → entry) where they are known."""
     return {
-        one_line(name): {"title": one_line(title_of(name, titles)), "paper": paper_of(name)}
+        one_line(name): {
+            "title": one_line(title_of(name, titles)),
+            "paper": paper.url if (paper := paper_of(name)) else "",
+            "bibtex": bibtex_of(name),
+        }
         for name in sorted(names)
     }

@@ -1,33 +1,34 @@
-// What is shown as CSV, JSON and LaTeX. The escapes are those of openood_multimodal/escapes.py.
+// What is shown as CSV, JSON, LaTeX and BibTeX, the same as by openood_multimodal/reporting/exports.py.
 const NUMBER = /^(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|nan)|-)$/;
-const LATEX = {
-  "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", $: "\\$", "&": "\\&", "#": "\\#", _: "\\_", "%": "\\%",
-  "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", '"': "\\textquotedbl{}",
-};
-const ALWAYS = ["protocol", "tier", "split", "runs", "std_over"]; // what makes a figure worth something travels with it
-
 /** A spreadsheet takes no cell for a formula. */
 function csvCell(value) {
   const guarded = /^[\s'"]*[=+\-@]/.test(value) && !NUMBER.test(value) ? `'${value}` : value;
   return /[",\n\r]/.test(guarded) ? `"${guarded.replaceAll('"', '""')}"` : guarded;
 }
-const latex = (value) => Array.from(value, (character) => LATEX[character] ?? character).join("");
+const latex = (value) => Array.from(value, (character) => data.latex[character] ?? character).join("");
+
+/** The BibTeX entries of the methods of rows, each once. */
+function asBibtex(shownRows) {
+  const methods = shownRows.flatMap((row) => ["training", "postprocessor"].map((name) => data.methods[name][row[name]]?.bibtex ?? {}));
+  const entries = Object.assign({}, ...methods);
+  return Object.keys(entries).sort().map((key) => entries[key]).join("\n");
+}
 
 /** One row as name → value, the names as in the CSV that `leaderboard build` writes. */
 function record(row, rank, shown) {
   const values = { benchmark: row.benchmark };
   for (const name of SCOPE) values[name] = row[name];
   values.rank = rank ?? null;
-  for (const name of [...shown, ...ALWAYS]) {
+  for (const name of [...shown, ...data.always]) {
     const column = columnOf.get(name);
-    if (!column || column.kind === "plot") continue;
+    if (!column || column.kind === "plot" || column.kind === "interval") continue;
     if (column.kind === "metric") {
       const [low, high] = interval(row, name);
       Object.assign(values, { [name]: mean(row, name), [`${name}_std`]: std(row, name), [`${name}_ci_low`]: low, [`${name}_ci_high`]: high });
     } else if (name === "runs") {
       [values.n_partitions, values.n_seeds, values.n_runs] = [0, 1, 2].map((i) => row.counts[i] ?? null);
     } else if (column.kind === "text") values[name] = row[name];
-    else if (!column.metric) values[name === "rank" ? "rank_in_input" : name] = column.value(row);
+    else values[name === "rank" ? "rank_in_input" : name] = column.value(row);
   }
   return values;
 }
@@ -47,7 +48,7 @@ function asLatex(shownRows, ranks, shown, caption) {
     String(ranks.get(row.id) ?? "--"),
     ...cols.map((column) => {
       const deviation = column.kind === "metric" ? std(row, column.name) : null;
-      return latex(String(column.show(row))).replace(" – ", "--") + (deviation === null ? "" : ` $\\pm$ ${decimals(deviation)}`);
+      return (column.kind === "text" ? latex(column.show(row)) : latex(String(column.show(row))).replace(" – ", "--").replace("×", "$\\times$")) + (deviation === null ? "" : ` $\\pm$ ${decimals(deviation)}`);
     }),
   ]);
   return [

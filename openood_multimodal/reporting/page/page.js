@@ -38,22 +38,8 @@ function settle() {
   if (!columnOf.has(state.sort[0]) || (metricPlace.has(state.sort[0]) && !known.includes(state.sort[0]))) state.sort = [metric, direction(metric)[0]];
 }
 
-/** Names, three metrics, runs, tier; and the fields without which two rows would look alike. */
-function defaultColumns() {
-  const several = (name) => new Set(inScope.map((row) => row[name])).size > 1;
-  const metrics = ["AUROC", "FPR@95", "ACC"].filter((name) => inScope.some((row) => metricPlace.has(name) && mean(row, name) !== null));
-  if (narrow.matches) return ["training", "postprocessor", ...metrics.slice(0, 2)];
-  const rest = inScope.some((row) => row.counts.length) ? ["runs", "tier"] : ["tier"];
-  return ["training", "postprocessor", ...["modalities", "networks"].filter(several), ...differing(), ...metrics, "plot", ...rest];
-}
-
-/** Fields of which rows with the same names have several values. */
-function differing() {
-  const groups = Map.groupBy(inScope, (row) => ["training", "postprocessor", "modalities", "networks", "tier"].map((name) => row[name]).join("\n"));
-  const alike = [...groups.values()].filter((group) => group.length > 1);
-  return columns.filter((column) => column.kind === "text" && !["notes", "n_id", "n_ood", "split", "std_over", "source"].includes(column.name)
-    && alike.some((group) => group.some((row) => row[column.name] !== group[0][column.name]))).map((column) => column.name);
-}
+const ofScope = () => scopes.get([state.board, ...SCOPE.map((name) => state.scope[name])].join("\n"));
+const defaultColumns = () => (narrow.matches ? ["training", "postprocessor", ...ofScope().shown.filter((name) => metricPlace.has(name)).slice(0, 2)] : ofScope().shown);
 
 function passes(row) {
   for (const [name, values] of state.filters) if (!values.has(row[name])) return false;
@@ -225,7 +211,7 @@ function renderTable() {
   table?.destroy();
   const shown = visible().map((name) => columnOf.get(name));
   shownColumns = shown;
-  differences = differing();
+  differences = ofScope().differing;
   const tableNode = el("table", { className: "results" }, el("caption", {}, `${state.board}, ${label("setting", state.scope.setting)}`));
   $("table-region").replaceChildren(tableNode);
   const render = (column) => (row, kind) => (kind === "display" ? node(row, column) : column.value?.(row) ?? null);
@@ -320,6 +306,7 @@ $("download").addEventListener("click", (event) => {
   const stem = `leaderboard-${state.board}`.replace(/[^\w.-]+/g, "_");
   if (format === "csv") save(`${stem}.csv`, "text/csv", asCsv(records));
   if (format === "json") save(`${stem}.json`, "application/json", `${JSON.stringify({ page: location.href, ranked_by: metric, rows: records }, null, 1)}\n`);
+  if (format === "bib") save(`${stem}.bib`, "application/x-bibtex", asBibtex(shown));
   if (format === "tex") save(`${stem}.tex`, "application/x-tex", asLatex(shown, ranks, visible(), scope));
   $("download").open = false;
   $("download").querySelector("summary").focus();

@@ -8,22 +8,15 @@ const text = (place) => data.strings[place];
 const rows = data.rows.map((row) => ({ ...row, ...Object.fromEntries(data.fields.map((name, i) => [name, text(row.text[i])])) }));
 const byId = new Map(rows.map((row) => [row.id, row]));
 
-const SCOPE = ["setting", ...data.field.filter((name) => name !== "setting")]; // rows that differ in these are never shown together
+const SCOPE = data.scope; // rows that differ in these are never shown together
 const FILTERS = ["modalities", "networks", "training", "postprocessor", "engine", "tier"];
-const NAMES = {
-  training: "Training", postprocessor: "Score", modalities: "Modalities", networks: "Networks", fit_on: "Fitted on",
-  id_set: "ID set", ood_set: "OOD set", csid: "Full spectrum", condition: "Test condition", auxiliary: "Auxiliary data",
-  n_id: "ID samples", n_ood: "OOD samples", std_over: "± over", split: "Split digest",
-};
-const EMPTY = { csid: "ID test set only", condition: "clean test sets", auxiliary: "none", setting: "Setting not stated" };
-const SETTINGS = { near: "Near-OOD", far: "Far-OOD" };
-const named = (name) => NAMES[name] ?? (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
+const named = (name) => data.names[name] ?? (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
 const plusSpaced = (value) => value.replaceAll("+", " + ");
 
 /** What readers see in place of a field's value. */
 function label(name, value) {
-  if (name === "setting" && value in SETTINGS) return SETTINGS[value];
-  if (value === "") return EMPTY[name] ?? "not stated";
+  if (value === "") return data.empty[name] ?? "not stated";
+  if (name === "setting") return data.settings[value] ?? value;
   if (name === "ood_set" && value === data.average) return "average over OOD sets";
   if (name === "modalities" || name === "networks") return plusSpaced(value);
   return data.methods[name]?.[value]?.title ?? value;
@@ -42,28 +35,22 @@ const runsOf = (row) => {
   return runs === partitions * seeds ? `${partitions} × ${seeds}` : `${runs} of ${partitions} × ${seeds}`;
 };
 
-/** Columns: name, title, kind, what a row is sorted by, and what it shows. */
-const columns = [
-  ...["training", "postprocessor", "modalities", "networks"].map(textColumn),
-  ...data.metrics.map((name) => ({
-    name, title: `${name} ${arrow(name)}`, kind: "metric", value: (row) => mean(row, name), show: (row) => decimals(mean(row, name)),
-  })),
-  ...data.metrics.filter((name) => rows.some((row) => interval(row, name)[0] !== null)).map((name) => ({
-    name: `${name}_ci`, title: `${name} 95 % interval`, kind: "number", metric: name, value: (row) => interval(row, name)[0],
-    show: (row) => (interval(row, name)[0] === null ? "" : interval(row, name).map((each) => decimals(each)).join(" – ")),
-  })),
-  { name: "runs", title: "Runs", kind: "number", value: (row) => row.counts[2] ?? null, show: runsOf },
-  ...data.fields.filter((name) => !["benchmark", "training", "postprocessor", "modalities", "networks", ...SCOPE].includes(name)).map(textColumn),
-  { name: "rank", title: "Rank in its input", kind: "number", value: (row) => row.ranks[0], show: (row) => row.ranks[0] ?? "" },
-  { name: "rank_all", title: "Rank over all inputs", kind: "number", value: (row) => row.ranks[1], show: (row) => row.ranks[1] ?? "" },
-  { name: "average_rank", title: "Mean rank", kind: "number", value: (row) => row.ranks[2], show: (row) => decimals(row.ranks[2]) },
-  { name: "plot", title: "Plot", kind: "plot" },
-];
+/** What a row is sorted by, and what it shows, for each kind of column. */
+const RANKS = ["rank", "rank_all", "average_rank"];
+const KINDS = {
+  text: (name) => ({ value: (row) => cell(row, name).toLowerCase(), show: (row) => cell(row, name) }),
+  metric: (name) => ({ value: (row) => mean(row, name), show: (row) => decimals(mean(row, name)) }),
+  interval: (_, metric) => ({ value: (row) => interval(row, metric)[0], show: (row) => (interval(row, metric)[0] === null ? "" : interval(row, metric).map((each) => decimals(each)).join(" – ")) }),
+  number(name) {
+    if (name === "runs") return { value: (row) => row.counts[2] ?? null, show: runsOf };
+    const rank = (row) => row.ranks[RANKS.indexOf(name)];
+    return { value: rank, show: (row) => (name === "average_rank" ? decimals(rank(row)) : rank(row) ?? "") };
+  },
+  plot: () => ({}),
+};
+const columns = data.columns.map((column) => ({ ...column, ...KINDS[column.kind](column.name, column.metric) }));
 const columnOf = new Map(columns.map((column) => [column.name, column]));
-
-function textColumn(name) {
-  return { name, title: named(name), kind: "text", value: (row) => cell(row, name).toLowerCase(), show: (row) => cell(row, name) };
-}
+const scopes = new Map(data.scopes.map(([values, shown, differing]) => [values.map(text).join("\n"), { shown, differing }]));
 
 /** Row id → its rank by `metric` among `shown`; equal values share one. */
 function ranked(shown, metric) {

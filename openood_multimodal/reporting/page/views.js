@@ -90,11 +90,11 @@ async function copy(content, button) {
 }
 
 function papers(row) {
-  const found = ["training", "postprocessor"].map((name) => data.methods[name][row[name]]).filter((each) => each?.paper);
-  const links = found.map((each) => el("li", {}, el("a", { href: each.paper, rel: "noreferrer" }, each.title)));
-  const entries = [...new Set(found.map((each) => each.bibtex).filter(Boolean))];
-  if (!links.length) return [];
-  return [el("h3", {}, "Papers"), el("ul", {}, ...links), ...(entries.length ? [copied(entries.join("\n"), "BibTeX")] : [])];
+  const found = ["training", "postprocessor"].map((name) => data.methods[name][row[name]]).filter(Boolean);
+  const links = found.filter((each) => each.paper).map((each) => el("li", {}, el("a", { href: each.paper, rel: "noreferrer" }, each.title)));
+  const entries = asBibtex([row]);
+  if (!entries) return [];
+  return [el("h3", {}, "Papers"), el("ul", {}, ...links), copied(entries, "BibTeX")];
 }
 
 /** All that is known of one row. */
