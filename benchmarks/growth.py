@@ -17,10 +17,10 @@ from typing import Any
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.naming import did_you_mean
+from openood_multimodal.postprocessors.run import all_scores
 
 from .parts.embeddings import Shape, Source, bytes_of, write_problem
-from .parts.methods import SCORES
-from .parts.processes import run_module
+from .parts.processes import OverTimeError, run_module
 from .suite.measuring import Measurement, Report, Times, say
 
 NAME = "growth"
@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, default=100, help="C (default: %(default)s)")
     parser.add_argument(
         "--scores", nargs="+", default=["mds", "vim", "knn"],
-        help="those measured alone, beside the table of all (default: %(default)s)",
+        help="those measured alone, beside the table of the nine; all: every native score (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--time-limit", type=float, default=600.0, metavar="SECONDS",
+        help="of one process; one that takes longer is ended and listed as such (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--neighbours", type=int, default=50, help="K of KNN (default: %(default)s)")
     parser.add_argument("--vim-dim", type=int, default=256, help="of ViM, below D (default: %(default)s)")
@@ -57,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Report:
+    if options.scores == ["all"]:
+        options.scores = all_scores()
     by_rows = [_shape(options, rows, options.dim) for rows in sorted(set(options.rows))]
     by_dim = [_shape(options, options.dims_rows, dim) for dim in sorted(set(options.dims))]
     _check(options, [*by_rows, *by_dim])
@@ -91,9 +97,9 @@ def _shape(options: argparse.Namespace, rows: int, dim: int) -> Shape:
 
 def _check(options: argparse.Namespace, shapes: list[Shape]) -> None:
     for name in options.scores:
-        if name not in SCORES:
+        if name not in all_scores():
             raise UserError(
-                f"--scores names '{name}', which is not measured here.{did_you_mean(name, SCORES)}"
+                f"--scores names '{name}', which is not measured here.{did_you_mean(name, ['all', *all_scores()])}"
             )
     for each in shapes:
         if (
@@ -134,7 +140,16 @@ def _measure(options: argparse.Namespace, shape: Shape, report: Report) -> None:
         baseline = run_module(_WORKER, {**task, "scores": []})
         for what in ("table", *options.scores):
             say(f"{_name(shape, what)} ...")
-            answers = [run_module(_WORKER, {**task, "scores": [what]}) for _ in range(options.rounds)]
+            try:
+                answers = [
+                    run_module(_WORKER, {**task, "scores": [what]}, options.time_limit)
+                    for _ in range(options.rounds)
+                ]
+            except (OverTimeError, RuntimeError) as error:
+                report.measurements.append(
+                    Measurement.skipped(_name(shape, what), str(error).strip().split("\n")[-1])
+                )
+                continue
             times = Times(
                 tuple(wall for each in answers for wall in each["wall"]),
                 tuple(cpu for each in answers for cpu in each["cpu"]),
@@ -149,11 +164,19 @@ def _measure(options: argparse.Namespace, shape: Shape, report: Report) -> None:
 
 
 def _added_rows(report: Report, shapes: list[Shape], what: str) -> None:
-    """Add the microseconds of an added row between neighbouring sizes, and how far they are apart."""
+    """Add what an added row costs between neighbouring sizes: microseconds, how far these are apart, and memory."""
+    measured = {each.name: each for each in report.measurements if each.wall_s is not None}
     costs = []
     for small, large in itertools.pairwise(shapes):
-        less, more = (report.seconds(_name(each, what)) or 0.0 for each in (small, large))
-        costs.append((more - less) / (large.train - small.train) * 1e6)
-        report.ratios[f"{what}: µs an added row, {small.train} to {large.train}"] = costs[-1]
+        less, more = (measured.get(_name(each, what)) for each in (small, large))
+        if less is None or more is None:
+            continue
+        rows, between = large.train - small.train, f"{small.train} to {large.train}"
+        costs.append(((more.wall_s or 0.0) - (less.wall_s or 0.0)) / rows * 1e6)
+        report.ratios[f"{what}: µs an added row, {between}"] = costs[-1]
+        memory = [each.values.get("anonymous_MiB") for each in (less, more)]
+        if None not in memory:
+            added = float(memory[1] or 0.0) - float(memory[0] or 0.0)
+            report.ratios[f"{what}: anonymous MiB a million added rows, {between}"] = added / rows * 1e6
     if len(costs) > 1 and min(costs) > 0:
         report.ratios[f"{what}: dearest / cheapest added row"] = max(costs) / min(costs)

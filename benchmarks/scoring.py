@@ -13,6 +13,7 @@ import importlib.util
 import shutil
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,25 @@ SUMMARY = "the nine scores beside OpenOOD's, pytorch-ood's and the limit of the 
 QUICK = {"train": 3000, "dim": 512, "val": 600, "test": 1000, "ood": 1500, "rounds": 2, "time_limit": 60.0}
 
 WHO = ("native", "faiss", "openood", "pytorch_ood")
+FOREIGN = ("openood", "pytorch_ood")
 _WORKER = "benchmarks.parts.scoring_worker"
 _LEFT_OUT = "left out by --skip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_sizes(parser)
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of the limit, table and native scores (default: %(default)s)"
+    )
+    parser.add_argument("--scores", nargs="+", default=list(SCORES), help="which (default: all nine)")
+    add_peers(parser, 900.0)
+    parser.add_argument(
+        "--check", action="store_true", help="hold AUROC and FPR@95 against a float64 reference (slow)"
+    )
+
+
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is scored."""
     parser.add_argument("--train", type=int, default=22549, help="training rows (default: %(default)s)")
     parser.add_argument("--val", type=int, default=4773, help="validation rows (default: %(default)s)")
     parser.add_argument("--test", type=int, default=4902, help="ID rows to score (default: %(default)s)")
@@ -49,28 +64,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neighbours", type=int, default=50, help="K of KNN (default: %(default)s)")
     parser.add_argument("--vim-dim", type=int, default=256, help="of ViM, below D (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the data (default: %(default)s)")
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="of the limit, table and native scores (default: %(default)s)"
-    )
-    parser.add_argument("--scores", nargs="+", default=list(SCORES), help="which (default: all nine)")
+
+
+def add_peers(parser: argparse.ArgumentParser, limit_s: float) -> None:
+    """Add the options of other implementations; ``limit_s``: the default time limit."""
     parser.add_argument(
         "--skip", nargs="*", default=[], metavar="WHO[/SCORE]",
         help="leave out, e.g. openood/mds or pytorch_ood",
     )  # fmt: skip
     parser.add_argument(
-        "--time-limit", type=float, default=900.0, metavar="SECONDS",
+        "--time-limit", type=float, default=limit_s, metavar="SECONDS",
         help="of one foreign score; one that takes longer is ended and listed as such (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--openood-batch", type=int, default=OPENOOD_BATCH, help="OpenOOD's batch size (default: %(default)s)"
     )
-    parser.add_argument(
-        "--check", action="store_true", help="hold AUROC and FPR@95 against a float64 reference (slow)"
-    )
 
 
 def run(options: argparse.Namespace) -> Report:
-    _check_options(options)
+    return measured(options, SCORES, Scoring)
+
+
+def measured(options: argparse.Namespace, known: Sequence[str], kind: type[Scoring]) -> Report:
+    """Check the options, write the data, measure.
+
+    Args:
+        options: of a benchmark.
+        known: the scores that it can measure.
+        kind: what measures.
+    """
+    _check_options(options, known)
     shape = Shape(options.train, options.val, options.test, options.ood, options.dim, options.classes)
     source = Source(options.dim, options.classes, options.decay, options.seed)
     report = Report({**shape._asdict(), "K": options.neighbours, "vim_dim": options.vim_dim})
@@ -81,20 +104,18 @@ def run(options: argparse.Namespace) -> Report:
         _check_disk(folder, bytes_of(shape))
         say(f"writing {bytes_of(shape) / 2**20:.0f} MiB of data to a temporary folder ...")
         write_problem(folder, source, shape)
-        _Scoring(options, folder, report).measure()
+        kind(options, folder, report).measure()
     return report
 
 
-def _check_options(options: argparse.Namespace) -> None:
-    for name in options.scores:
-        if name not in SCORES:
-            raise UserError(
-                f"--scores names '{name}', which is not measured here.{did_you_mean(name, SCORES)}"
-            )
-    known = [*WHO, *(f"{who}/{score}" for who in WHO for score in SCORES)]
-    for name in options.skip:
-        if name not in known:
-            raise UserError(f"--skip names '{name}', which is not measured here.{did_you_mean(name, known)}")
+def _check_options(options: argparse.Namespace, known: Sequence[str]) -> None:
+    parts = [*WHO, *(f"{who}/{score}" for who in WHO for score in known)]
+    for option, names, allowed in (("scores", options.scores, known), ("skip", options.skip, parts)):
+        for name in names:
+            if name not in allowed:
+                raise UserError(
+                    f"--{option} names '{name}', which is not measured here.{did_you_mean(name, allowed)}"
+                )
     if options.train < max(2 * options.classes, options.neighbours):
         raise UserError(f"--train {options.train} is too few: at least K rows, and two a class.")
     if min(options.test, options.ood) < 1 or not 1 <= options.vim_dim < options.dim or options.rounds < 1:
@@ -117,7 +138,7 @@ def _sum(parts: dict[str, Times], ways: dict[str, str]) -> Times:
     return Times(tuple(map(sum, walls)), tuple(map(sum, cpus)))
 
 
-class _Scoring:
+class Scoring:
     """One run of all measurements."""
 
     def __init__(self, options: argparse.Namespace, folder: Path, report: Report) -> None:
@@ -135,7 +156,9 @@ class _Scoring:
         self._sums()
         self._ratios()
 
-    def _ask(self, who: str, score: str, repeats: int, limit_s: float | None = None) -> dict[str, Any]:
+    def _ask(
+        self, who: str, score: str, repeats: int, limit_s: float | None = None, scores: Sequence[str] = SCORES
+    ) -> dict[str, Any]:
         keep = str(self.folder / f"{who}_{score}.npy") if who not in ("limit", "table") else ""
         return run_module(
             _WORKER,
@@ -147,6 +170,7 @@ class _Scoring:
                 "neighbours": self.options.neighbours,
                 "vim_dim": self.options.vim_dim,
                 "openood_batch": self.options.openood_batch,
+                "scores": list(scores),
                 "keep": keep or (who == "limit" and "spectrum" not in self.report.settings),
             },
             limit_s,
@@ -191,17 +215,20 @@ class _Scoring:
         if who in self.absent:
             self.report.measurements.append(Measurement.skipped(who, self.absent[who]))
 
+    def _limit_of(self, who: str) -> float | None:
+        """Return the wall seconds that a process may take."""
+        return self.options.time_limit if who in FOREIGN else None
+
     def _one(self, who: str, score: str) -> None:
         name = f"{who}/{score}"
         if name in self.options.skip:
             self.report.measurements.append(Measurement.skipped(name, _LEFT_OUT))
             return
         say(f"{name} ...")
-        foreign = who in ("openood", "pytorch_ood")
-        repeats = 1 if foreign else self.options.rounds
-        limit_s = self.options.time_limit if foreign else None
+        foreign = who in FOREIGN
         try:
-            answer = self._ask(who, score, repeats, limit_s)
+            limit_s = self._limit_of(who)
+            answer = self._ask(who, score, 1 if foreign else self.options.rounds, limit_s)
         except (OverTimeError, RuntimeError) as error:
             self.report.measurements.append(Measurement.skipped(name, str(error).strip().split("\n")[-1]))
             return
@@ -219,7 +246,7 @@ class _Scoring:
     def _figures(self) -> None:
         """Add AUROC and FPR@95, and their distance from the reference where it is asked for."""
         reference = {}
-        for score in self.options.scores if self.options.check else ():
+        for score in self.options.scores if getattr(self.options, "check", False) else ():
             say(f"reference/{score} ...")
             self._ask("reference", score, 1)
             reference[score] = self._metrics("reference", score)
@@ -251,7 +278,7 @@ class _Scoring:
         return metrics["AUROC"].value, metrics["FPR@95"].value
 
     def _sums(self) -> None:
-        for who in ("native", "openood", "pytorch_ood"):
+        for who in ("native", *FOREIGN):
             lines = [each for each in self.report.measurements if each.name.startswith(f"{who}/")]
             wall, cpu = (total([getattr(each, key) for each in lines]) for key in ("wall_s", "cpu_s"))
             if wall is not None and cpu is not None:
@@ -267,9 +294,9 @@ class _Scoring:
         report.add_ratio("table / former limit", table, seconds("former limit"))
         count = len(self.options.scores)
         if count == len(SCORES):
-            for who in ("openood", "pytorch_ood"):
+            for who in FOREIGN:
                 report.add_ratio(f"{who}, sum of {count} / table", seconds(f"{who}, sum of {count}"), table)
-        for who in ("openood", "pytorch_ood", "faiss"):
+        for who in (*FOREIGN, "faiss"):
             for score in self.options.scores:
                 report.add_ratio(
                     f"{who}/{score} / native/{score}", seconds(f"{who}/{score}"), seconds(f"native/{score}")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-from openood_multimodal.arrays import LinearHead
+from openood_multimodal.arrays import Embeddings, LinearHead
 
 Floats = NDArray[np.float32]
 
@@ -134,3 +134,25 @@ def write_problem(folder: Path, source: Source, shape: Shape) -> None:
 def bytes_of(shape: Shape) -> int:
     """Return what `write_problem` writes."""
     return 4 * shape.dim * (shape.train + shape.val + shape.test + shape.ood + shape.classes)
+
+
+def slices_of(dim: int) -> dict[str, tuple[int, int]]:
+    """Return the columns of two modalities, for scores that look at each."""
+    return {"video": (0, dim // 2), "flow": (dim // 2, dim)}
+
+
+def read_set(folder: Path, name: str, mmap_mode: Literal["r"] | None = None) -> Embeddings:
+    """Read one of the sets of `write_problem`, or map it."""
+    features = np.load(folder / f"{name}_features.npy", mmap_mode=mmap_mode)
+    return Embeddings(features, np.load(folder / f"{name}_labels.npy"), slices=slices_of(features.shape[1]))
+
+
+def with_modality_heads(weight: Floats, bias: Floats) -> LinearHead:
+    """Return the fusion head, and as each modality's own its part of the weights."""
+    own = {name: LinearHead(weight[:, a:b], bias) for name, (a, b) in slices_of(weight.shape[1]).items()}
+    return LinearHead(weight, bias, own)
+
+
+def read_head(folder: Path) -> LinearHead:
+    """Read the head of `write_problem`."""
+    return with_modality_heads(np.load(folder / "weight.npy"), np.load(folder / "bias.npy"))

@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from benchmarks.parts.embeddings import read_head, read_set
+from benchmarks.parts.methods import SCORES, sized
 from benchmarks.parts.processes import answer, peak_mb, reset_peak, status_mb
 from benchmarks.suite.measuring import timed
 from openood_multimodal import evaluate
@@ -50,22 +52,19 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     """Do one task."""
     folder = Path(task["folder"])
 
-    def read(name: str) -> Embeddings:
-        features = np.load(folder / f"{name}_features.npy", mmap_mode="r")
-        return Embeddings(features, np.load(folder / f"{name}_labels.npy"))
-
-    train, val, test, ood = (read(name) for name in ("train", "val", "test", "ood"))
-    head = LinearHead(np.load(folder / "weight.npy"), np.load(folder / "bias.npy"))
-    parameters = {"knn": {"K": task["neighbours"]}, "vim": {"dim": task["vim_dim"]}}
+    train, val, test, ood = (read_set(folder, name, "r") for name in ("train", "val", "test", "ood"))
+    head = read_head(folder)
+    parameters = {score: sized(score, task["neighbours"], task["vim_dim"]) for score in SCORES}
     _first(train, test, ood, head, task["vim_dim"])
     fits: list[float] = []
 
     def once() -> None:
         if task["scores"] == ["table"]:
-            evaluate(train, test, {"ood": ood}, (head.weight, head.bias), val=val, parameters=parameters)
+            evaluate(train, test, {"ood": ood}, head, val=val, parameters=parameters)
         for score in task["scores"] if task["scores"] != ["table"] else ():
             start = time.perf_counter()
-            fitted = POSTPROCESSORS.get(score)(**parameters.get(score, {})).fit(train, val, head)
+            given = sized(score, task["neighbours"], task["vim_dim"])
+            fitted = POSTPROCESSORS.get(score)(**given).fit(train, val, head)
             fits.append(time.perf_counter() - start)
             fitted.score(test)
             fitted.score(ood)

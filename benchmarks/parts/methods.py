@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openood_multimodal.arrays import Embeddings, LinearHead
 
+from .embeddings import slices_of, with_modality_heads
 from .pytorch_ood_detectors import DETECTORS
 
 SCORES = ("msp", "ebo", "mls", "mds", "react", "ash", "gen", "knn", "vim")
@@ -26,7 +27,6 @@ def sized(score: str, neighbours: int, dim: int) -> dict[str, Any]:
     """Return the parameters of a score that follow from a problem's size."""
     found: dict[str, dict[str, Any]] = {
         "knn": {"K": neighbours},
-        "nnguide": {"K": neighbours, "alpha": 1.0},  # pytorch-ood's bank is all training rows
         "residual": {"dim": dim},
         "vim": {"dim": dim},
     }
@@ -53,9 +53,10 @@ class Problem(NamedTuple):
         dim = min(self.head.dim, 320)
 
         def cut(each: Embeddings) -> Embeddings:
-            return Embeddings(np.ascontiguousarray(each.features[:rows, :dim]), each.labels[:rows])
+            features = np.ascontiguousarray(each.features[:rows, :dim])
+            return Embeddings(features, each.labels[:rows], slices=slices_of(dim))
 
-        head = LinearHead(np.ascontiguousarray(self.head.weight[:, :dim]), self.head.bias)
+        head = with_modality_heads(np.ascontiguousarray(self.head.weight[:, :dim]), self.head.bias)
         return Problem(
             cut(self.train),
             cut(self.val),

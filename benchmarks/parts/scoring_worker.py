@@ -1,6 +1,7 @@
-"""Fits and scores once or more in a process of its own; run by benchmarks/scoring.py.
+"""Fits and scores once or more in a process of its own; run by benchmarks/scoring.py and scores.py.
 
-Task: ``folder``, ``who``, ``score``, ``repeats``, ``neighbours``, ``vim_dim``, ``openood_batch``, ``keep``.
+Task: ``folder``, ``who``, ``score``, ``repeats``, ``neighbours``, ``vim_dim``, ``openood_batch``, ``keep``; for the
+table ``scores``.
 Answer: ``wall``, ``cpu``, ``fit_s``, ``score_s``, ``peak_MiB``; or ``parts``; or ``skipped``.
 """
 
@@ -16,25 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.parts import limit
-from benchmarks.parts.methods import KINDS, Method, OpenOOD, Problem, Scored
+from benchmarks.parts.embeddings import read_head, read_set
+from benchmarks.parts.methods import KINDS, SCORES, Method, OpenOOD, Problem, Scored
 from benchmarks.parts.processes import answer, peak_mb, reset_peak
 from benchmarks.suite.measuring import timed
-from openood_multimodal.arrays import Embeddings, LinearHead
+from openood_multimodal.arrays import Embeddings
 from openood_multimodal.errors import UserError
 
 
 def load_problem(folder: Path, neighbours: int, vim_dim: int) -> Problem:
     """Read a problem into memory."""
 
-    def read(name: str) -> Embeddings:
-        return Embeddings(np.load(folder / f"{name}_features.npy"), np.load(folder / f"{name}_labels.npy"))
-
-    known, unknown = read("test"), read("ood")
+    known, unknown = (read_set(folder, name) for name in ("test", "ood"))
     test = Embeddings(
-        np.concatenate([known.features, unknown.features]), np.concatenate([known.labels, unknown.labels])
+        np.concatenate([known.features, unknown.features]),
+        np.concatenate([known.labels, unknown.labels]),
+        slices=known.slices,
     )
-    head = LinearHead(np.load(folder / "weight.npy"), np.load(folder / "bias.npy"))
-    return Problem(read("train"), read("val"), test, head, neighbours, vim_dim)
+    train, val = (read_set(folder, name) for name in ("train", "val"))
+    return Problem(train, val, test, read_head(folder), neighbours, vim_dim)
 
 
 def work(task: dict[str, Any]) -> dict[str, Any]:
@@ -88,21 +89,20 @@ def _measured(problem: Problem, make: Any, task: dict[str, Any]) -> dict[str, An
 
 
 def _table(problem: Problem, task: dict[str, Any]) -> dict[str, Any]:
-    """Time the nine scores and their metrics through `evaluate`."""
+    """Time scores and their metrics through `evaluate`: the nine, or those of the task."""
     from openood_multimodal import evaluate
 
+    names = task.get("scores") or SCORES
+
     def once(each: Problem, known: Embeddings, unknown: Embeddings) -> None:
+        parameters = {score: each.parameters(score) for score in names}
+        sets = {"ood": unknown}
         evaluate(
-            each.train,
-            known,
-            {"ood": unknown},
-            (each.head.weight, each.head.bias),
-            val=each.val,
-            parameters={score: each.parameters(score) for score in ("knn", "vim")},
+            each.train, known, sets, each.head, val=each.val, postprocessors=names, parameters=parameters
         )
 
     def part(each: Embeddings, where: NDArray[np.bool_]) -> Embeddings:
-        return Embeddings(each.features[where], each.labels[where])
+        return Embeddings(each.features[where], each.labels[where], slices=each.slices)
 
     small, is_id = problem.small(), problem.test.labels >= 0
     once(small, part(small.test, small.test.labels >= 0), small.test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import parity  # scripts/openood_pages
 import pytest
 
-from benchmarks import decoding, growth, reference_scores, scoring, training_step
+from benchmarks import decoding, growth, reference_scores, scores, scoring, training_step
 from benchmarks.parts import clips, decoding_worker, embeddings, limit, methods, processes, reading
 from benchmarks.parts.scoring_worker import load_problem
 from benchmarks.suite import command
@@ -21,6 +22,7 @@ from benchmarks.suite.load import Usage
 from benchmarks.suite.measuring import Measurement, Report, timed
 from benchmarks.suite.results import check_record, make_record
 from openood_multimodal.errors import UserError
+from openood_multimodal.postprocessors.run import all_scores
 
 TINY_SCORING = (
     "--train 400 --val 60 --test 80 --ood 90 --dim 40 --classes 8 --neighbours 5 --vim-dim 12 --rounds 1"
@@ -91,7 +93,7 @@ def test_scoring_measures_the_native_scores_and_the_limit(monkeypatch: pytest.Mo
     assert "variance" in report.settings["spectrum"]
 
 
-class FakeScoring(scoring._Scoring):
+class FakeScoring(scoring.Scoring):
     """Answers without processes."""
 
     def __init__(self, answers: dict[str, Any]) -> None:
@@ -105,6 +107,75 @@ class FakeScoring(scoring._Scoring):
         if isinstance(answer, Exception):
             raise answer
         return dict(answer)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_scores_measures_each_native_score_and_both_tables() -> None:
+    words = TINY_SCORING.replace(
+        "--rounds 1", "--scores msp knn modality_drop residual --skip openood pytorch_ood"
+    )
+    report = scores.run(options("scores", words))
+    lines = checked(report)
+    names = [f"native/{score}" for score in ("msp", "knn", "modality_drop", "residual")]
+    assert set(lines) == {
+        "table of nine",
+        "table of all",
+        *names,
+        "openood",
+        "pytorch_ood",
+        "native, sum of 4",
+    }
+    assert lines["openood"].note == "left out by --skip"
+    assert 50 < float(lines["native/modality_drop"].values["AUROC"] or 0) < 100
+    whole, nine = lines["table of all"].wall_s, lines["table of nine"].wall_s
+    assert whole and nine  # noqa: PT018
+    assert report.ratios == {"table of all / table of nine": pytest.approx(whole / nine)}
+
+
+class FakeScores(scores.Scores):
+    """Answers without processes."""
+
+    def __init__(self, answers: dict[str, Any], words: str) -> None:
+        super().__init__(options("scores", words), Path("unused"), Report({}))
+        self.absent, self.answers, self.asked = {}, answers, list[str]()
+
+    def _ask(self, who: str, score: str, *rest: Any) -> dict[str, Any]:
+        self.asked.append(f"{who}/{score}")
+        if isinstance(self.answers[who], Exception):
+            raise self.answers[who]
+        return dict(self.answers[who])
+
+    def _metrics(self, who: str, score: str) -> tuple[float, float]:
+        return 0.9, 0.3
+
+
+def test_scores_compares_with_peers_the_cheap_first_within_the_budget() -> None:
+    took = {"wall": [2.0], "cpu": [2.0], "fit_s": 1.0, "score_s": 1.0, "peak_MiB": 1.0}
+    answers = {
+        "table": {**took, "wall": [8.0]},
+        "native": took,
+        "openood": processes.OverTimeError("over 5 s"),
+        "pytorch_ood": {**took, "wall": [6.0]},
+    }
+    fake = FakeScores(answers, "--scores msp knn heat")
+    fake.measure()
+    lines = checked(fake.report)
+    assert fake.asked[5:] == [
+        "openood/msp",
+        "pytorch_ood/msp",
+        "openood/knn",
+        "pytorch_ood/knn",
+    ]  # heat is ours alone
+    assert (lines["openood/msp"].note, lines["openood/msp"].wall_s) == ("over 5 s", None)
+    assert lines["pytorch_ood/knn"].values["times native"] == 3.0
+    assert fake.report.ratios == {
+        "table of all / table of nine": 1.0,
+        "pytorch_ood / native, median of 2 scores": 3.0,
+    }
+    late = FakeScores(answers, "--scores msp --budget 0")
+    late.measure()
+    assert late.asked == []
+    assert {each.note for each in late.report.measurements} == {"not reached within --budget"}
 
 
 def test_what_cannot_be_imported_is_asked_once() -> None:
@@ -211,6 +282,7 @@ def test_growth_measures_every_size() -> None:
     words = "--rows 300 600 --dim 24 --test 40 --dims 24 32 --dims-rows 300 --classes 6 --neighbours 5"
     report = growth.run(options("growth", f"{words} --vim-dim 8 --scores mds"))
     lines = checked(report)
+    assert "mds: anonymous MiB a million added rows, 300 to 600" in report.ratios or sys.platform != "linux"
     sizes = ["N = 300, D = 24", "N = 600, D = 24", "N = 300, D = 32"]
     assert list(lines) == [f"{size}: {what}" for size in sizes for what in ("table", "mds")]
     seconds = [lines[f"{size}: mds"].wall_s or 0.0 for size in sizes]
@@ -218,6 +290,25 @@ def test_growth_measures_every_size() -> None:
         (seconds[1] - seconds[0]) / 300 * 1e6
     )
     assert all(float(each.values["peak_MiB"] or 0.0) >= 0 for each in lines.values())
+
+
+def test_growth_lists_what_ran_over_time_and_knows_every_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(module: str, task: dict[str, Any], limit_s: float | None = None) -> dict[str, Any]:
+        if task["scores"] == ["lof"]:
+            raise processes.OverTimeError(f"over {limit_s:g} s")
+        took = {"wall": [1.0], "cpu": [1.0], "fit_s": 1.0, "peak_MiB": 9.0, "anonymous_MiB": 5.0}
+        return {**took, "wall": [2.0]} if task["scores"] == ["table"] else took
+
+    monkeypatch.setattr(growth, "run_module", answer)
+    words = "--rows 300 600 --dim 24 --test 40 --dims --classes 6 --neighbours 5 --vim-dim 8 --time-limit 7"
+    report = growth.run(options("growth", f"{words} --scores all"))
+    lines = checked(report)
+    assert {name.partition(": ")[2] for name in lines} == {"table", *all_scores()}
+    assert lines["N = 600, D = 24: lof"].note == "over 7 s"
+    assert report.ratios["heat: anonymous MiB a million added rows, 300 to 600"] == 0.0
+    assert not any(name.startswith("lof") for name in report.ratios)
+    with pytest.raises(UserError, match=r"--scores names 'knnn'.*'knn'"):
+        growth.run(options("growth", f"{words} --scores knnn"))
 
 
 def test_growth_asks_for_disk_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,10 @@ from benchmarks.parts.pytorch_ood_detectors import DETECTORS
 pytest.importorskip("pytorch_ood")
 
 CASES = {case.name: case for case in parity.SCORE_CASES}
-PARAMETERS: dict[str, dict[str, Any]] = {"nac": {"valid_num": 10_000}}  # all training rows
+PARAMETERS: dict[str, dict[str, Any]] = {  # all training rows
+    "nac": {"valid_num": 10_000},
+    "nnguide": {"K": 10, "alpha": 1.0},
+}
 FEW_ROWS = ("fewer_rows_than_columns", "large_activations")
 DIFFERENT: set[tuple[str, str]] = {
     *(("temperature_scaling", case) for case in CASES),  # its L-BFGS steps stop before the minimum
