@@ -1,4 +1,4 @@
-"""``openood-mm reproduce``: the rows of a published table, run or resumed, ours beside the paper's."""
+"""``openood-mm reproduce``: the rows of a published table or figure, run or resumed, ours beside the paper's."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ EXAMPLES = """  # what Table 1 consists of, the commands that it runs, what is m
   openood-mm prepare moving_shapes --root data/moving_shapes --size demo
   openood-mm reproduce table1 --scale moving_shapes --data-root data/moving_shapes --rows 'hmdb51_25_26/*/a2d*'
 
+  # an ablation's figure on real tables that come with their packages, a minute on a CPU: N of NP-Mix (Figure 10)
+  openood-mm reproduce figure10 --scale htad
+
+  # A2D and NP-Mix over 8 class partitions (Figure 13); one modality against two (Figure 1)
+  openood-mm reproduce figure13 --scale mfeat --partitions 8
+  openood-mm reproduce figure1 --scale mfeat
+
   # the networks that the authors published, tested as they tested them
   openood-mm reproduce table1 --data-root /data --checkpoints weights --rows 'hmdb51_25_26/*/a2d_npmix'
 
@@ -41,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     """List the rows, or run them and print the comparison.
 
     Returns:
-        0; 1 when rows were left out or failed under ``--keep-going``.
+        0; 1 when rows were left out or failed under ``--keep-going``, or a figure can't be drawn.
     """
     words, overrides = _split(list(argv))
     options = _parser().parse_args(words)
@@ -61,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
         load_scale(options.scale) if options.scale else None,
         settings_of(overrides),
         options.num_workers,
+        options.partitions,
     )
     check_runs(runs)
     missing = {run: find_missing(run) for run in runs}
@@ -70,12 +78,12 @@ def main(argv: Sequence[str]) -> int:
     if options.dry_run:
         print()
     left_out = {} if options.dry_run else _run(runs, missing, options.keep_going)
-    _finish(table, runs, Path(options.output_dir), options.dry_run)
+    drawn = _finish(table, runs, Path(options.output_dir), options.dry_run)
     if options.dry_run or left_out:
         _print_missing(missing)
     for run, reason in left_out.items():
         print(f"Not run: {run}: {reason}")
-    return 1 if left_out else 0
+    return 0 if drawn and not left_out else 1
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -95,12 +103,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = subparser(
         "reproduce",
         "Run the rows of one of the paper's tables: each trains a network, extracts embeddings, scores them, and is\n"
-        "compared with the reported results. Nothing is downloaded. Finished rows are kept, and shared by tables.",
+        "compared with the reported results. A figure is drawn of its rows, after their table. Nothing is downloaded.\n"
+        "Finished rows are kept, and shared by tables and figures.",
         EXAMPLES,
     )
-    parser.add_argument("table", help="table1 ... table12, or a YAML file of the same form")
     parser.add_argument(
-        "--data-root", required=True, metavar="DIR", help="holds HMDB51, UCF101, ... (docs/clips.md)"
+        "table",
+        help="table1 ... table12, figure1, 3, 4, 10 (N of NP-Mix), 11 (alpha), 12 (seeds), 13 (partitions), or a YAML "
+        "file of the same form",
+    )
+    parser.add_argument(
+        "--data-root",
+        default="",
+        metavar="DIR",
+        help="holds HMDB51, UCF101, ... (docs/clips.md); not needed on the scales htad and mfeat",
     )
     parser.add_argument(
         "--splits", default="splits", metavar="DIR", help="of 'openood-mm splits import' (%(default)s)"
@@ -116,7 +132,13 @@ def _parser() -> argparse.ArgumentParser:
         "or the --output-dir of other runs",
     )
     parser.add_argument("--rows", default="", metavar="PATTERN", help="rows by name, with * (default: all)")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N-1 (%(default)s)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 (default: the table's, or 1)")
+    parser.add_argument(
+        "--partitions",
+        type=int,
+        metavar="N",
+        help="class partitions 0 to N-1 (default: the table's or the scale's, or 1)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="list, run nothing")
     parser.add_argument(
         "--keep-going", action="store_true", help="leave out rows that can't run, and those that fail"
@@ -125,7 +147,10 @@ def _parser() -> argparse.ArgumentParser:
         "--output-dir", default="results/reproduce", metavar="DIR", help="default %(default)s"
     )
     parser.add_argument(
-        "--scale", default="", metavar="NAME", help="moving_shapes: generated clips, small networks"
+        "--scale",
+        default="",
+        metavar="NAME",
+        help="the same rows on small data: htad, mfeat (real tables), moving_shapes (generated clips); or a YAML file",
     )
     parser.add_argument(
         "--num-workers",
@@ -146,14 +171,18 @@ def _print_heading(table: Table, runs: Sequence[TableRun], overrides: Sequence[s
     rows = len({run.name for run in runs})
     of = sum(len(run.rows) for run in table.runs)
     seeds = len({run.seed for run in runs})
-    print(f"{table.heading}\n{rows} of {of} rows, {seeds} {'seed' if seeds == 1 else 'seeds'} each")
+    partitions = len({run.partition for run in runs})
+    each_row = f"{seeds} {'seed' if seeds == 1 else 'seeds'} each"
+    each_row = f"{partitions} class partitions, {each_row}" if partitions > 1 else each_row
+    print(f"{table.heading}\n{rows} of {of} rows, {each_row}")
     for what, why, cells in not_implemented_cells(table):
         print(f"Not implemented here: {what} ({cells} reported cells): {why}.")
     for each in table.unknown:
         print(f"Unknown: {each.rstrip('.')}.")
     if runs[0].scale:
         print(
-            f"Scale: {runs[0].scale.benchmark} with {runs[0].scale.network} in place of the rows' data and networks; "
+            f"Scale: {runs[0].scale.benchmark} with {runs[0].scale.network} in place of the rows' data and networks"
+            f"{''.join(f', {own} for {row}' for row, own in runs[0].scale.modalities.items())}; "
             "the results say nothing about the paper's."
         )
     if overrides:
@@ -207,17 +236,34 @@ def _run(
     return left_out
 
 
-def _finish(table: Table, runs: Sequence[TableRun], output_dir: Path, dry_run: bool) -> None:
+def _finish(table: Table, runs: Sequence[TableRun], output_dir: Path, dry_run: bool) -> bool:
+    """Print and write the comparison, draw the figures; return whether all could be drawn."""
     from ..pipelines.compare import compare, write_comparison
 
     rows = compare(table, runs)
     for row in rows:
         _print_row(row)
-    if not dry_run:
-        root = output_dir / (runs[0].scale.benchmark.rpartition("/")[2] if runs[0].scale else "")
-        name = f"table{table.table}.csv" if table.table is not None else "table.csv"
-        path = write_comparison(root / name, rows)
-        print(f"Written: {path}; records in {root}/<row>/s<seed>/test/records")
+    if dry_run:
+        return True
+    root = output_dir / (runs[0].scale.benchmark.rpartition("/")[2] if runs[0].scale else "")
+    name = table.name.replace(" ", "")
+    path = write_comparison(root / f"{name}.csv", rows)
+    print(f"Written: {path}; records in {root}/<row>/s<seed>/test/records")
+    return _draw(table, [run.folder for run in runs if run.is_done()], root / name)
+
+
+def _draw(table: Table, folders: Sequence[Path], out: Path) -> bool:
+    from ..errors import UserError
+    from ..reporting.figures import draw
+
+    try:
+        for kind, postprocessors in table.figures.items() if folders else ():
+            drawn = draw(folders, out, [kind], postprocessors=postprocessors)
+            print("\n".join([*drawn.texts, *map(str, drawn.files)]))
+    except UserError as error:
+        print(f"openood-mm: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _print_row(row: RowResult) -> None:

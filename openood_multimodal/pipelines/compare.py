@@ -26,13 +26,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row of the table with all its seeds.
+    """A row of the table with all its partitions and seeds.
 
     Attributes:
         name: of the row.
         cells: one for each postprocessor and OOD set (or ``average``), with the columns of `COLUMNS`; in the paper's
             order, for a table of one's own in the records'.  Metrics are in percent: the paper's as printed, ours as
-            mean and sample deviation over seeds, and ours minus the paper's.  None where there is none; there is no
+            mean and sample deviation over partitions, seeds averaged first (over seeds where there is one partition), and
+            ours minus the paper's.  None where there is none; there is no
             difference where ours are not on the clips of the authors' lists (``comparable``).
         notes: what the records say beside figures, each once.
     """
@@ -122,9 +123,10 @@ def _cell(
 ) -> dict[str, Any]:
     """Return the mean over ``sets``, of those runs that have all of them."""
     part = frame[(frame["postprocessor"] == score) & frame["ood_set"].isin(list(sets))]
-    ours = over_sets(part, ["run"], sets)
-    comparable = bool(part.loc[part["run"].isin(ours.index), "comparable"].all())
-    mean, std = ours.mean(), ours.std(ddof=1)
+    ours = over_sets(part, ["run", "partition"], sets)
+    comparable = bool(part.loc[part["run"].isin(ours.index.get_level_values("run")), "comparable"].all())
+    by_partition = ours.groupby("partition").mean()
+    mean, std = by_partition.mean(), (by_partition if len(by_partition) > 1 else ours).std(ddof=1)
     ood_set = next(iter(sets)) if len(sets) == 1 else AVERAGE
     cell: dict[str, Any] = {"row": name, "postprocessor": score, "ood_set": ood_set}
     for metric in PAPER_METRICS:

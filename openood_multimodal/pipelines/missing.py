@@ -44,10 +44,14 @@ def find_missing(run: TableRun) -> list[Missing]:
     if run.is_done():
         return []
     training, [test] = run.training_command().config(), run.test_commands()
-    found = [*_data(test.config(), run), *_packages(training)]
+    found = [*_data(test.config(), run), *(_packages(training) if _has_clips(training) else ())]
     if not run.is_trained():
         found += _weights(training) if run.trains else _checkpoint(run)
     return list(dict.fromkeys(found))
+
+
+def _has_clips(config: Mapping[str, Any]) -> bool:
+    return any("manifest" in section["imglist_pth"] for _, section in data_sections(config))
 
 
 def _data(config: Mapping[str, Any], run: TableRun) -> Iterator[Missing]:
@@ -87,7 +91,10 @@ def _dataset_of(config: Mapping[str, Any], key: str) -> str:
 
 def _no_splits(config: Mapping[str, Any], manifests: Sequence[Path], run: TableRun) -> Missing:
     name = str(config["dataset"]["name"])
-    if name in available_clip_benchmarks():
+    if name in available_clip_benchmarks() and run.group.splits and not run.scale:
+        words = ["splits", "generate", "--track", run.group.splits, "--from", "MultiOOD", "--benchmark", name]
+        words += ["--seed", str(run.partition), "--out", run.roots.splits]
+    elif name in available_clip_benchmarks():
         words = ["splits", "import", "--from", "MultiOOD", "--benchmark", name, "--out", run.roots.splits]
     else:
         words = ["prepare", name, "--root", run.roots.data]

@@ -1,4 +1,4 @@
-"""Runs of the paper's tables: each row and seed trains one network and tests it."""
+"""Runs of the paper's tables and figures: each row, partition and seed trains one network and tests it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..config import load_config
+from ..config import Config, load_config
 from ..errors import ArgumentError, UserError
 from ..files import file_sha256
 from ..networks.clips.published_weights import authors_checkpoint
@@ -59,7 +59,7 @@ ELSEWHERE = Roots("data", "splits", "weights", "output")
 
 @dataclass(frozen=True, eq=False)
 class TableRun(Run):
-    """One row of a table with one seed.
+    """One row of a table on one class partition, with one seed.
 
     Attributes:
         group: the data, from the table.
@@ -67,6 +67,7 @@ class TableRun(Run):
         table: the table itself.
         roots: where files are.
         scale: what takes the place of data and network, or None.
+        partition: class partition; of clips, a generated split (`RowGroup.splits`).
         overrides: dotted key → text, of whichever config has the key.
         num_workers: processes that read clips; doesn't change results.
     """
@@ -76,6 +77,7 @@ class TableRun(Run):
     table: Table
     roots: Roots
     scale: Scale | None = None
+    partition: int = 0
     overrides: Mapping[str, str] = field(default_factory=dict)
     num_workers: int = 0
 
@@ -86,7 +88,7 @@ class TableRun(Run):
 
     @property
     def name(self) -> str:
-        """``<benchmark>/<modalities>/<network>/<training>``, the same for every seed."""
+        """``<benchmark>/<modalities>/<network>/<training>``, the same for every partition and seed."""
         training = f"{self.row.training}-{self.row.variant}" if self.row.variant else self.row.training
         return f"{self.id_set}/{'+'.join(self.group.modalities)}/{self.table.network}/{training}"
 
@@ -97,7 +99,8 @@ class TableRun(Run):
 
     def _below(self, root: str) -> Path:
         scale = self.scale.benchmark.rpartition("/")[2] if self.scale else ""
-        return Path(root, scale, self.name, f"s{self.seed}")
+        place = f"p{self.partition}_s{self.seed}" if self.partition else f"s{self.seed}"
+        return Path(root, scale, self.name, place)
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -108,7 +111,7 @@ class TableRun(Run):
         if not self.roots.checkpoints:
             return []
         authors = ""
-        if not (self.scale or self.row.variant or self.seed):
+        if not (self.scale or self.row.variant or self.seed or self.partition or self.group.splits):
             authors = authors_checkpoint(self.id_set, self.group.modalities, self.row.training)
         own = self._below(self.roots.checkpoints) / TRAINING / "best.ckpt"
         return [*([Path(self.roots.checkpoints, authors)] if authors else []), own]
@@ -118,6 +121,12 @@ class TableRun(Run):
         """The network that is tested."""
         found = [each for each in self.checkpoints if each.is_file()]
         return next(iter((*found, *self.checkpoints)), super().checkpoint)
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities of the data that it is run on, in order."""
+        given = self.scale.modalities if self.scale else {}
+        return [given.get(each, each) for each in self.group.modalities]
 
     @property
     def postprocessors(self) -> list[str]:
@@ -131,6 +140,10 @@ class TableRun(Run):
     def is_done(self) -> bool:
         """Whether the folder holds the finished records of these settings."""
         return (self.trains or self.checkpoint.is_file()) and super().is_done()
+
+    def __str__(self) -> str:
+        partition = f", partition {self.partition}" if self.partition else ""
+        return f"{self.name}{partition}, seed {self.seed}"
 
     @property
     def trains(self) -> bool:
@@ -149,7 +162,7 @@ class TableRun(Run):
         words = [*self._common(files), "--exp_name", "test", "--network.checkpoint", str(self.checkpoint)]
         # it holds all weights: those that the encoders began with aren't needed again
         base = load_config(files)
-        for modality in self.group.modalities:
+        for modality in self.modalities:
             key = f"network.encoders.{modality}.checkpoint"
             words += [f"--{key}", ""] if key in base else []
         words += ["--preset", self.table.preset, "--fit_on", self.group.fit_on]
@@ -169,8 +182,8 @@ class TableRun(Run):
         return {"checkpoint": file_sha256(self.checkpoint), **settings}
 
     def about(self) -> dict[str, Any]:
-        """Return row and seed."""
-        return {"row": self.name, "seed": self.seed}
+        """Return row, partition and seed."""
+        return {"row": self.name, "partition": self.partition, "seed": self.seed}
 
     def has_key(self, key: str) -> bool:
         """Whether one of the run's configs has ``key``."""
@@ -184,7 +197,9 @@ class TableRun(Run):
         benchmark = self.scale.benchmark if self.scale else self.group.benchmark
         network = self.scale.network if self.scale else self.table.network
         ood = [f"datasets/{benchmark}_ood.yml"] if with_ood else []
-        return [f"datasets/{benchmark}.yml", *ood, f"networks/{network}.yml", *self.table.configs]
+        own = self.scale.configs if self.scale else None
+        more = self.table.configs if own is None else own
+        return [f"datasets/{benchmark}.yml", *ood, f"networks/{network}.yml", *more]
 
     def _common(self, files: Sequence[str]) -> list[str]:
         base = load_config(files)
@@ -194,46 +209,71 @@ class TableRun(Run):
             "weights_root": self.roots.weights,
         }
         found = words_of({key: value for key, value in roots.items() if key in base})
-        words = ["--dataset.modalities", *self.group.modalities, "--seed", str(self.seed), *found]
+        words = ["--dataset.modalities", *self.modalities, "--seed", str(self.seed), *found]
+        if self.partition:
+            words += ["--dataset.partition", str(self.partition)]
+        if self.group.splits and not self.scale:
+            words += self._splits(load_config(files, found))
         return [*words, "--num_workers", str(self.num_workers), "--output_dir", str(self.folder)]
+
+    def _splits(self, config: Config) -> list[str]:
+        """Return the words that put the split lists of `partition` in place of the config's."""
+        seed = f"_seed{self.partition}" if self.partition else ""
+        own, other = f"/{self.id_set}/", f"/{self.id_set}_{self.group.splits}{seed}/"
+        return words_of(
+            {
+                key: str(value).replace(own, other)
+                for key, value in config.leaves()
+                if key.endswith("imglist_pth.manifest")
+            }
+        )
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The settings of the row, of the scale and of the user, dotted key → text; the later win."""
+        scale = flat(self.scale.settings) if self.scale else {}
+        return {**flat(self.row.settings), **scale, **self.overrides}
 
     def _overrides(self, files: Sequence[str]) -> list[str]:
         """Return the words of those settings that these configs have a key for."""
         base = load_config(files)
-        chosen = {
-            **flat(self.row.settings),
-            **(flat(self.scale.settings) if self.scale else {}),
-            **self.overrides,
-        }
-        return words_of({key: value for key, value in chosen.items() if key in base})
+        return words_of({key: value for key, value in self.chosen.items() if key in base})
 
 
 def plan_table(
     table: Table,
     roots: Roots,
-    seeds: int = 1,
+    seeds: int | None = None,
     pattern: str = "",
     scale: Scale | None = None,
     overrides: Mapping[str, str] | None = None,
     num_workers: int = 0,
+    partitions: int | None = None,
 ) -> list[TableRun]:
-    """Return a table's runs, the seeds 0 to ``seeds - 1`` of a row one after the other.
+    """Return a table's runs, partitions and seeds of a row one after the other, each counted from 0.
+
+    On a scale, rows that differ in their benchmark would be the same: those of the table's first benchmark are planned,
+    unless ``pattern`` chooses.
 
     Args:
         table: see `load_table`.
         roots: where files are.
-        seeds: how many trainings a row, at least 1.
+        seeds: how many seeds a row, at least 1; None for the table's own number.
         pattern: of rows' names, with ``*``; without one, a part of the name; empty for all.
         scale: in place of data and networks.
         overrides: dotted key → text.
         num_workers: processes that read clips.
+        partitions: how many class partitions a row, at least 1; None for the table's or the scale's own number.
 
     Raises:
-        UserError: when no row fits ``pattern``, a row is duplicated, an override belongs to no row's configs or is none
+        UserError: when data is needed and there is no folder of it, a benchmark has no further partitions, no row fits ``pattern``, a row is duplicated, an override belongs to no row's configs or is none
             of an override's business.
     """
-    if seeds < 1:
-        raise ArgumentError("seeds", f"is {seeds}; it must be at least 1.")
+    seeds = table.seeds or 1 if seeds is None else seeds
+    partitions = table.partitions or (scale.partitions if scale else 1) if partitions is None else partitions
+    for argument, number in (("seeds", seeds), ("partitions", partitions)):
+        if number < 1:
+            raise ArgumentError(argument, f"is {number}; it must be at least 1.")
     if roots.checkpoints and not Path(roots.checkpoints).is_dir():
         raise ArgumentError("checkpoints", f"is {roots.checkpoints}, and there is no such folder.")
     overrides = dict(overrides or {})
@@ -248,11 +288,14 @@ def plan_table(
             table=table,
             roots=roots,
             scale=scale,
+            partition=partition,
             overrides=overrides,
             num_workers=num_workers,
         )
         for group in table.runs
+        if pattern or not scale or group.benchmark == table.runs[0].benchmark
         for row in group.rows
+        for partition in range(partitions)
         for seed in range(seeds)
     ]
     twice = next((path for path, n in Counter(run.folder for run in runs).items() if n > 1), None)
@@ -267,4 +310,28 @@ def plan_table(
     for key, value in overrides.items():
         if not any(run.has_key(key) for run in runs):
             load_config(runs[0].all_files(), [f"--{key}", value])  # which says so, with the nearest key
+    for run in {run.name: run for run in runs}.values():
+        _check_data(run, partitions)
     return runs
+
+
+def _check_data(run: TableRun, partitions: int) -> None:
+    """Check that a run's data has as many partitions, and that a folder is given where it is clips."""
+    data = (run.scale.benchmark if run.scale else run.group.benchmark).rpartition("/")[2]
+    if not run.roots.data and run.has_key("data_root"):
+        raise ArgumentError(
+            "data_root",
+            f"isn't given, and {data} is clips: name the folder that holds them (docs/reproduce.md), or a scale of tables, "
+            "which come with their packages: htad or mfeat.",
+        )
+    varied = run.has_key("dataset.benchmark") or (run.group.splits and not run.scale)
+    if partitions > 1 and not varied:
+        raise ArgumentError("partitions", f"is {partitions}, and {data} has one; give 1.")
+    unknown = [each for each in run.group.modalities if run.scale and run.scale.modalities and each not in run.scale.modalities]
+    if unknown:
+        raise UserError(
+            f"the scale {data} has nothing in place of {unknown[0]} (row {run.name}); choose other rows, or a scale whose "
+            "modalities name it."
+        )
+    if partitions > 1 and "dataset.partition" in run.chosen:
+        raise UserError(f"{run.name} sets dataset.partition; leave it out, or run it on one partition.")

@@ -1,4 +1,4 @@
-"""The paper's tables as data: ``configs/tables/<table>.yml`` says which run answers to which printed row."""
+"""The paper's tables and figures as data: ``configs/tables/<name>.yml`` says which runs they are made of."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..config import Config, bind, find_config, read_config
 from ..errors import UserError
 from ..files import read_table
 from ..naming import did_you_mean
+from ..reporting.figures import FIGURES
 from ..resources import leaderboard_dir, list_configs
 
 
@@ -41,6 +42,8 @@ class RowGroup:
         rows: the training runs.
         evaluator: ``near_ood`` or ``far_ood``.
         fit_on: split that scores are fitted on, ``train`` or ``val``.
+        splits: ``grouped``: a clip benchmark's partitions are the splits that ``openood-mm splits generate`` makes of it,
+            one a seed; empty where it has one split.
     """
 
     benchmark: str
@@ -48,6 +51,7 @@ class RowGroup:
     rows: list[TableRow]
     evaluator: str = "near_ood"
     fit_on: str = "train"
+    splits: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,18 @@ class NotImplementedRow:
 
 @dataclass(frozen=True)
 class Table:
-    """One table.
+    """One table, or one figure with the runs that it is drawn from.
 
     Attributes:
         title: what it shows.
         network: config below ``networks/``, without ``.yml``.
         runs: what can be run.
         postprocessors: scores of every row that names none.
-        table: number of the published table; None for your own.
+        table: number of the published table; None for your own, and for figures.
+        figure: number of the published figure, or None.
+        figures: what is drawn of the runs (`reporting.figures.FIGURES`) → postprocessors in it; empty for all or the best.
+        partitions: how many of the class partitions 0, 1, ... each row is run on; None for the scale's, or 1.
+        seeds: how many seeds, likewise; None for 1.
         encoders: modality → its encoder, as the published table calls it.
         configs: further configs of every row, after the network's.
         preset: of the scores' parameters.
@@ -87,6 +95,10 @@ class Table:
     runs: list[RowGroup]
     postprocessors: list[str]
     table: int | None = None
+    figure: int | None = None
+    figures: Mapping[str, list[str]] = field(default_factory=dict)
+    partitions: int | None = None
+    seeds: int | None = None
     encoders: Mapping[str, str] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     preset: str = "multiood"
@@ -96,7 +108,13 @@ class Table:
     @property
     def heading(self) -> str:
         """Number and title."""
-        return f"Table {self.table}: {self.title}" if self.table is not None else self.title
+        return f"{self.name.capitalize()}: {self.title}" if self.name != "table" else self.title
+
+    @property
+    def name(self) -> str:
+        """What its outputs are called: ``table 1``, ``figure 10``, or ``table`` for your own."""
+        numbers = {"table": self.table, "figure": self.figure}
+        return next((f"{kind} {number}" for kind, number in numbers.items() if number is not None), "table")
 
     def published(self) -> list[dict[str, str]]:
         """Return the printed cells, in the paper's order; nothing for your own table.
@@ -116,22 +134,28 @@ class Scale:
         network: of every row.
         settings: overrides on top of the row's; keys that a row's configs lack are left out.
         postprocessor_args: score → parameters in place of the preset's.
+        modalities: a row's modality → the one in its place; empty where the names are the same.
+        configs: in place of the table's; None for these.
+        partitions: how many class partitions a row is run on, unless the table or the user says.
     """
 
     benchmark: str
     network: str
+    modalities: Mapping[str, str] = field(default_factory=dict)
+    configs: list[str] | None = None
+    partitions: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
     postprocessor_args: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def available_tables() -> list[str]:
-    """Return the names of the packaged tables, ``table1`` first."""
+    """Return the names of the packaged tables, ``table1`` first, and then of the figures."""
     names = [Path(name).stem for name in list_configs() if name.startswith("tables/")]
-    return sorted(names, key=lambda name: (len(name), name))
+    return sorted(names, key=lambda name: (name.startswith("figure"), len(name), name))
 
 
 def load_table(name: str) -> Table:
-    """Return the packaged table ``name`` (``table1``), or that in the YAML file ``name``.
+    """Return the packaged table or figure ``name`` (``table1``, ``figure10``), or that in the YAML file ``name``.
 
     Raises:
         UserError: when there is none, it has an unknown key or a value of the wrong type, or names a row twice.
@@ -139,17 +163,23 @@ def load_table(name: str) -> Table:
     if not name.endswith((".yml", ".yaml")):
         known = available_tables()
         if name not in known:
-            raise UserError(f"there is no table '{name}'.{did_you_mean(name, known)}")
+            raise UserError(
+                f"there is no table or figure '{name}' to reproduce.{did_you_mean(name, known)} There are "
+                f"{', '.join(known)}."
+            )
         name = f"tables/{name}.yml"
     path = find_config(name)
     table = bind(read_config(path), Table, where=str(path), ignore=())
     if not any(run.rows for run in table.runs):
         raise UserError(f"{path} has no row.")
+    for kind in table.figures:
+        if kind not in FIGURES:
+            raise UserError(f"{path}: figures names '{kind}', which none is called.{did_you_mean(kind, FIGURES)}")
     return table
 
 
 def load_scale(name: str) -> Scale:
-    """Return the packaged scale ``name`` (``moving_shapes``), or that in the YAML file ``name``.
+    """Return the packaged scale ``name`` (``htad``), or that in the YAML file ``name``.
 
     Raises:
         UserError: when there is none, or it is malformed.

@@ -19,11 +19,12 @@ from .style import FORMATS, drawing, save
 
 
 class Kind(NamedTuple):
-    """One kind of figure: what it shows, what draws it, and how many runs it takes."""
+    """One kind of figure: what it shows, what draws it, how many runs it takes, and its numbers as text, if any."""
 
     shows: str
     draw: Callable[[Sequence[RunFiles], Options], Iterator[Named]]
     most: int = 2
+    table: Callable[[Sequence[RunFiles], Options], str] | None = None
 
 
 FIGURES = {
@@ -43,6 +44,9 @@ FIGURES = {
     "risk_coverage": Kind("risk against coverage of the ID test set", scores.risk_coverage_curves),
     "modalities": Kind("one modality against several (Figure 1)", records.modalities, 10**6),
     "seeds": Kind("FPR@95 and AUROC over seeds and partitions (Figures 12, 13)", records.seeds, 10**6),
+    "parameter": Kind(
+        "FPR@95 and AUROC by a number of the training: N, alpha (Figures 10, 11)", records.parameter, 10**6
+    ),
     "ranks": Kind("ranks of methods over benchmarks", records.ranks, 10**6),
 }
 """Figure → what it shows; figure numbers are those of the MultiOOD paper."""
@@ -54,10 +58,12 @@ class Drawn(NamedTuple):
     Attributes:
         files: that were written.
         left_out: figure → why these runs don't allow it.
+        texts: tables of the figures that have one.
     """
 
     files: list[Path]
     left_out: dict[str, str]
+    texts: list[str] = []  # noqa: RUF012 - never changed
 
 
 def draw(
@@ -97,17 +103,20 @@ def draw(
         options = Options(postprocessors, projection)
         files: list[Path] = []
         left_out: dict[str, str] = {}
+        texts: list[str] = []
         for name in progress_bar(
             list(only or FIGURES), desc="Figure", unit="figure", leave=False, quiet=quiet
         ):
             try:
                 for stem, figure in _figures(FIGURES[name], opened, options):
                     files += save(figure, folder, stem, formats)
+                if table := FIGURES[name].table:
+                    texts.append(table(opened, options))
             except NotDrawn as error:
                 left_out[name] = str(error)
     if left_out and (only or not files):
         raise UserError("; ".join(f"{name} can't be drawn: {why}" for name, why in left_out.items()))
-    return Drawn(files, left_out)
+    return Drawn(files, left_out, texts)
 
 
 def _figures(kind: Kind, runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:

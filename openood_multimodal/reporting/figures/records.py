@@ -1,4 +1,4 @@
-"""Figures of records: one modality against several, seeds and partitions, ranks of methods over benchmarks."""
+"""Figures of records: modalities, seeds and partitions, a parameter of the training, ranks over benchmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..aggregate import apart, by_size, means, records_frame
+from ..aggregate import apart, by_size, means, records_frame, summarise
 from ..methods import TITLES, TRAININGS, as_methods, in_order
 from .runs import Named, NotDrawn, Options, RunFiles
 from .style import FAINT, INK, legend_below, panels, style_of, title_of
@@ -23,6 +23,10 @@ def _frame(runs: Sequence[RunFiles], postprocessors: Sequence[str] = ()) -> pd.D
     frame = records_frame(record for run in runs for record in run.records)
     if frame.empty:
         raise NotDrawn(f"there are no records below {', '.join(str(run.folder) for run in runs)}.")
+    return _chosen(frame, postprocessors)
+
+
+def _chosen(frame: pd.DataFrame, postprocessors: Sequence[str]) -> pd.DataFrame:
     unknown = [name for name in postprocessors if name not in set(frame["postprocessor"])]
     if unknown:
         raise NotDrawn(
@@ -113,6 +117,80 @@ def seeds(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
         yield f"seeds-{benchmark}-{setting or 'own'}-{chosen or 'own'}", figure
     if not drawn:
         raise NotDrawn("no method has records of two seeds or partitions; openood-mm benchmark makes them.")
+
+
+def parameter(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
+    """Yield FPR@95 and AUROC by a number in the trainer's settings (Figures 10, 11), a figure a training and number.
+
+    Postprocessors have a line each: mean and sample deviation over partitions; dashed, the first training that has no
+    such number.  Where trainings differ in several numbers, one varies with the others as most have them.
+    """
+    trained = [each for run in runs for each in run.trained()]
+    frame = records_frame(record for _, records in trained for record in records)
+    if frame.empty:
+        raise NotDrawn("no training that keeps its config (training/config.yml) has records.")
+    frame = frame.assign(trainer=[settings for settings, records in trained for _ in records])
+    drawn = False
+    boards = [*_BOARD, "modalities"]
+    for (benchmark, setting, chosen), board in _chosen(frame, options.postprocessors).groupby(boards, sort=False):
+        for training, part in board.groupby("training", sort=False):
+            for key in _varied(list(part["trainer"])):
+                own = _alike(part, key)
+                other = [name for name in in_order(board["training"], TRAININGS) if name != training]
+                without = [name for name in other if not any(key in settings
+                           for settings in board.loc[board["training"] == name, "trainer"])]  # fmt: skip
+                reference = board[board["training"].isin(without[:1])]
+                drawn = True
+                title = f"{benchmark}, {setting or 'own'}: {title_of(str(training))}"
+                stem = f"parameter-{key.rpartition('.')[2]}-{benchmark}-{setting or 'own'}-{chosen or 'own'}-{training}"
+                yield stem, _by_parameter(own, reference, key.rpartition(".")[2], title)
+    if not drawn:
+        raise NotDrawn(
+            "no training method was run with two values of a number; openood-mm reproduce figure10 makes such runs."
+        )
+
+
+def _varied(settings: list[dict[str, Any]]) -> list[str]:
+    """Return the keys with several values, all of them numbers."""
+    keys = dict.fromkeys(key for each in settings for key in each)
+    numbers = [
+        key for key in keys
+        if all(isinstance(each.get(key), (int, float)) and not isinstance(each[key], bool) for each in settings)
+    ]  # fmt: skip
+    return [key for key in numbers if len({each[key] for each in settings}) > 1]
+
+
+def _alike(part: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return the rows with ``value``, the number called ``key``, that agree in all else: of such sets the largest."""
+    rest = part["trainer"].map(lambda each: repr(sorted((name, each[name]) for name in each if name != key)))
+    part = part.assign(value=part["trainer"].map(lambda each: each[key]))
+    most = part.groupby(rest, sort=False)["value"].nunique().idxmax()
+    return part[rest == most]
+
+
+def _by_parameter(part: pd.DataFrame, reference: pd.DataFrame, name: str, title: str) -> Any:
+    best = means(part, ["postprocessor"], ["AUROC"])["AUROC"].sort_values(ascending=False, kind="stable")
+    scores = in_order(list(best.index[:MOST_PANELS]), TITLES)
+    cells = summarise(part, ["postprocessor", "value"], SHOWN, one_partition="seeds").sort_index()
+    base = summarise(reference, ["postprocessor"], SHOWN)
+    values = sorted(part["value"].unique())
+    figure, grid = panels(1, 2, 2.2)
+    for axes, metric in zip(grid[0], SHOWN, strict=True):
+        for number, score in enumerate(scores):
+            style, own = style_of(score), cells.loc[score].reindex(values)
+            places = np.arange(len(values)) + 0.04 * (number - (len(scores) - 1) / 2)  # bars side by side
+            axes.errorbar(places, own[metric], own[f"{metric}_std"].fillna(0), color=style.colour, marker=style.marker,
+                          ms=3, capsize=1.5, elinewidth=0.6, label=title_of(score))  # fmt: skip
+            if score in base.index:
+                axes.axhline(base.loc[score, metric], color=style.colour, ls=(0, (4, 2)), lw=0.7)
+        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axes.set_xlabel(name)
+        axes.set_title(f"{metric} (%) {'↓' if metric.startswith('FPR') else '↑'}", pad=2)
+        axes.grid(axis="y")
+    below = "" if reference.empty else f"; dashed: {title_of(str(reference['training'].iloc[0]))}"
+    figure.suptitle(f"{title}{below}", fontsize=6)
+    legend_below(figure, grid[0, 0], 3)
+    return figure
 
 
 def ranks(runs: Sequence[RunFiles], options: Options, metric: str = "AUROC") -> Iterator[Named]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arrays import Embeddings
+from ...config import Config, read_config
 from ...embeddings.store import EmbeddingStore
 from ...errors import UserError
 from ...evaluators.metrics import auroc
@@ -21,7 +22,7 @@ from ..methods import TITLES, in_order
 from ..records import ResultRecord, load_records
 from .style import title_of
 
-SCORES, STORES, TEST = "scores", "embeddings", "test"
+SCORES, STORES, TEST, TRAINING = "scores", "embeddings", "test", "training"
 PROJECTIONS = ("tsne", "umap", "pca")
 
 Named = tuple[str, Any]
@@ -60,6 +61,17 @@ class RunFiles:
     def records(self) -> list[ResultRecord]:
         """Every record below the folder."""
         return load_records(self.folder)
+
+    def trained(self) -> list[tuple[dict[str, Any], list[ResultRecord]]]:
+        """Return each training below that keeps its config (``training/config.yml``), with its network's records.
+
+        The config is what it says of the trainer, dotted key → value.
+        """
+        configs = [path for path in listed(self.folder, "config.yml", recursive=True) if path.parent.name == TRAINING]
+        return [
+            (dict(Config(Config(read_config(path)).get("trainer") or {}).leaves()), load_records(path.parents[1]))
+            for path in configs
+        ]
 
     @cached_property
     def _home(self) -> Path | None:
