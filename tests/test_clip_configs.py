@@ -11,6 +11,7 @@ from openood_multimodal.datasets.clip_benchmarks import available_clip_benchmark
 from openood_multimodal.networks.clips.published_weights import ENCODER_WEIGHTS
 from openood_multimodal.pipelines.checks import data_sections
 from openood_multimodal.pipelines.compare import printed_cells
+from openood_multimodal.pipelines.missing import find_missing
 from openood_multimodal.pipelines.table_runs import Roots, TableRun, plan_table
 from openood_multimodal.pipelines.tables import available_tables, load_scale, load_table
 from openood_multimodal.plugin.preflight import _STRICT, PIPELINE_KEYS
@@ -19,6 +20,7 @@ from openood_multimodal.resources import configs_dir
 
 ROOTS = Roots("data")
 TABLES = [f"table{number}" for number in range(1, 13)]
+FIGURES = [f"figure{number}" for number in (1, 3, 10, 11, 12, 13)]
 NPMIX = ("a2d_npmix", "a2d_npmix_logitnorm")
 
 # dataset.name, more than two modalities or other encoders → (epochs of baseline, of A2D, of NP-Mix, gamma of NP-Mix)
@@ -41,15 +43,55 @@ def benchmark_of(job: TableRun) -> str:
 
 
 def test_every_table_has_a_config():
-    assert available_tables() == TABLES
+    assert available_tables() == TABLES + FIGURES
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", TABLES + FIGURES)
 def test_every_row_binds(name: str):
     for job in jobs_of(name):
         job.check()
-    for job in plan_table(load_table(name), ROOTS, scale=load_scale("moving_shapes")):
+    for job in plan_table(load_table(name), ROOTS, scale=load_scale("moving_shapes"), partitions=1):
         job.check()
+
+
+@pytest.mark.parametrize("scale", ["htad", "mfeat"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_row_of_a_figure_binds_on_real_tables_without_a_folder(name: str, scale: str):
+    jobs = plan_table(load_table(name), Roots(""), scale=load_scale(scale))
+    for job in {job.name: job for job in jobs}.values():
+        job.check()
+        assert not job.has_key("data_root")
+        assert find_missing(job) == []
+
+
+def test_what_the_papers_figures_vary():
+    """Settings of Appendix F and G; what a figure shares with Table 1 runs once."""
+    table1 = {job.folder: job.settings() for job in jobs_of("table1")}
+    for name, key, values in (
+        ("figure10", "num_neighbors", [1, 2, 3, 4]),
+        ("figure11", "alpha", [2.0, 4.0, 10.0]),
+    ):
+        jobs = jobs_of(name)
+        trainers = [job.training_command().config()["trainer"] for job in jobs]
+        assert [each["synthesis_args"][key] for each in trainers if each["name"] == "a2d_npmix"] == values
+        shared = [job for job in jobs if job.folder in table1]
+        assert [job.row.training for job in shared] == ["multimodal_baseline", "a2d_npmix"]
+        assert all(job.settings() == table1[job.folder] for job in shared)
+    assert {(job.partition, job.seed) for job in jobs_of("figure12")} == {(0, 0), (0, 1), (0, 2)}
+    splits = [job for job in jobs_of("figure13") if job.row.training == "a2d_npmix"]
+    manifests = [
+        job.training_command().config()["dataset"]["train"]["imglist_pth"]["manifest"] for job in splits
+    ]
+    assert manifests[:2] == [f"splits/hmdb51_25_26_grouped{seed}/train.csv" for seed in ("", "_seed1")]
+    assert len(set(manifests)) == 5
+    test = (
+        splits[1].test_commands()[0].config()["ood_dataset"]["nearood"]["hmdb51"]["imglist_pth"]["manifest"]
+    )
+    assert test == "splits/hmdb51_25_26_grouped_seed1/nearood_hmdb51.csv"
+    [remedy] = [each.remedy for each in find_missing(splits[1]) if each.kind == "splits"]
+    assert remedy.endswith(
+        "generate --track grouped --from MultiOOD --benchmark hmdb51_25_26 --seed 1 --out splits"
+    )
 
 
 @pytest.mark.parametrize("name", TABLES)

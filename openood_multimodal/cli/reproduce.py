@@ -185,6 +185,8 @@ def _print_heading(table: Table, runs: Sequence[TableRun], overrides: Sequence[s
             f"{''.join(f', {own} for {row}' for row, own in runs[0].scale.modalities.items())}; "
             "the results say nothing about the paper's."
         )
+        for pattern, why in runs[0].scale.leave_out.items():
+            print(f"Left out on this scale: {pattern}: {why}.")
     if overrides:
         print(f"Settings other than the table's: {shlex.join(overrides)}")
     print(flush=True)
@@ -275,6 +277,7 @@ def _print_row(row: RowResult) -> None:
         print(f"{row.name}: no results yet\n")
         return
     several = len({cell["ood_set"] for cell in row.cells}) > 1
+    published = any(cell[f"{metric}_paper"] is not None for cell in row.cells for metric in PAPER_METRICS)
     lines = []
     for cell in row.cells:
         line: dict[str, object] = {"score": cell["postprocessor"]}
@@ -285,14 +288,18 @@ def _print_row(row: RowResult) -> None:
                 cell[f"{metric}_{what}"] for what in ("paper", "ours", "std", "difference")
             )
             blanks = " " * PAPER_METRICS.index(metric)  # keys of a line must differ
+            value = _number(ours) + (f" ± {std:.2f}" if std is not None else "")
+            if not published:
+                line[metric] = value
+                continue
             line[f"{metric} paper"] = _number(paper)
-            line["ours" + blanks] = _number(ours) + (f" ± {std:.2f}" if std is not None else "")
+            line["ours" + blanks] = value
             line["diff" + blanks] = f"{difference:+.2f}" if difference is not None else ""
         line["n"] = cell["n"]
         lines.append(line)
     print(row.name)
     print(tabulate(lines, headers="keys", tablefmt="simple", disable_numparse=True, stralign="right"))
-    if not all(cell["comparable"] for cell in row.cells):
+    if published and not all(cell["comparable"] for cell in row.cells):
         print("Not on the clips of the authors' lists, so no difference is given.")
     for note in row.notes:
         print(f"Note: {note.rstrip('.')}.")

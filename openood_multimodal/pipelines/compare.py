@@ -32,9 +32,9 @@ class RowResult:
         name: of the row.
         cells: one for each postprocessor and OOD set (or ``average``), with the columns of `COLUMNS`; in the paper's
             order, for a table of one's own in the records'.  Metrics are in percent: the paper's as printed, ours as
-            mean and sample deviation over partitions, seeds averaged first (over seeds where there is one partition), and
-            ours minus the paper's.  None where there is none; there is no
-            difference where ours are not on the clips of the authors' lists (``comparable``).
+            mean and sample deviation over partitions, seeds averaged first (over seeds where there is one partition),
+            and ours minus the paper's.  None where there is none; there is no difference where ours are not on the
+            clips of the authors' lists (``comparable``).
         notes: what the records say beside figures, each once.
     """
 

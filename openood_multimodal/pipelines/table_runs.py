@@ -214,7 +214,9 @@ class TableRun(Run):
             words += ["--dataset.partition", str(self.partition)]
         if self.group.splits and not self.scale:
             words += self._splits(load_config(files, found))
-        return [*words, "--num_workers", str(self.num_workers), "--output_dir", str(self.folder)]
+        if "data_root" in base:  # clips; tables are read at once
+            words += ["--num_workers", str(self.num_workers)]
+        return [*words, "--output_dir", str(self.folder)]
 
     def _splits(self, config: Config) -> list[str]:
         """Return the words that put the split lists of `partition` in place of the config's."""
@@ -266,8 +268,9 @@ def plan_table(
         partitions: how many class partitions a row, at least 1; None for the table's or the scale's own number.
 
     Raises:
-        UserError: when data is needed and there is no folder of it, a benchmark has no further partitions, no row fits ``pattern``, a row is duplicated, an override belongs to no row's configs or is none
-            of an override's business.
+        UserError: when clips are needed and there is no folder of them, a benchmark has no further partitions, no row
+            fits ``pattern``, a row is duplicated, an override belongs to no row's configs or is none of an override's
+            business.
     """
     seeds = table.seeds or 1 if seeds is None else seeds
     partitions = table.partitions or (scale.partitions if scale else 1) if partitions is None else partitions
@@ -298,6 +301,10 @@ def plan_table(
         for partition in range(partitions)
         for seed in range(seeds)
     ]
+    if scale:
+        runs = [
+            run for run in runs if not any(fnmatch.fnmatchcase(run.name, each) for each in scale.leave_out)
+        ]
     twice = next((path for path, n in Counter(run.folder for run in runs).items() if n > 1), None)
     if twice is not None:
         raise UserError(f"the row {twice.parent} is in the table twice; give one of them a variant.")
@@ -321,17 +328,21 @@ def _check_data(run: TableRun, partitions: int) -> None:
     if not run.roots.data and run.has_key("data_root"):
         raise ArgumentError(
             "data_root",
-            f"isn't given, and {data} is clips: name the folder that holds them (docs/reproduce.md), or a scale of tables, "
-            "which come with their packages: htad or mfeat.",
+            f"isn't given, and {data} is clips: name the folder that holds them (docs/reproduce.md), or run the rows "
+            "on a scale that needs none: --scale htad or mfeat.",
         )
     varied = run.has_key("dataset.benchmark") or (run.group.splits and not run.scale)
     if partitions > 1 and not varied:
         raise ArgumentError("partitions", f"is {partitions}, and {data} has one; give 1.")
-    unknown = [each for each in run.group.modalities if run.scale and run.scale.modalities and each not in run.scale.modalities]
+    unknown = [
+        each
+        for each in run.group.modalities
+        if run.scale and run.scale.modalities and each not in run.scale.modalities
+    ]
     if unknown:
         raise UserError(
-            f"the scale {data} has nothing in place of {unknown[0]} (row {run.name}); choose other rows, or a scale whose "
-            "modalities name it."
+            f"the scale {data} has nothing in place of {unknown[0]} (row {run.name}); choose other rows, or a scale "
+            "whose modalities name it."
         )
     if partitions > 1 and "dataset.partition" in run.chosen:
         raise UserError(f"{run.name} sets dataset.partition; leave it out, or run it on one partition.")

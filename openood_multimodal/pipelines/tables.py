@@ -42,7 +42,7 @@ class RowGroup:
         rows: the training runs.
         evaluator: ``near_ood`` or ``far_ood``.
         fit_on: split that scores are fitted on, ``train`` or ``val``.
-        splits: ``grouped``: a clip benchmark's partitions are the splits that ``openood-mm splits generate`` makes of it,
+        splits: ``grouped``: a clip benchmark's partitions are the splits that ``openood-mm splits generate`` makes,
             one a seed; empty where it has one split.
     """
 
@@ -80,7 +80,8 @@ class Table:
         postprocessors: scores of every row that names none.
         table: number of the published table; None for your own, and for figures.
         figure: number of the published figure, or None.
-        figures: what is drawn of the runs (`reporting.figures.FIGURES`) → postprocessors in it; empty for all or the best.
+        figures: what is drawn of the runs (`reporting.figures.FIGURES`) → its postprocessors; empty for all or the
+            best.
         partitions: how many of the class partitions 0, 1, ... each row is run on; None for the scale's, or 1.
         seeds: how many seeds, likewise; None for 1.
         encoders: modality → its encoder, as the published table calls it.
@@ -137,6 +138,7 @@ class Scale:
         modalities: a row's modality → the one in its place; empty where the names are the same.
         configs: in place of the table's; None for these.
         partitions: how many class partitions a row is run on, unless the table or the user says.
+        leave_out: pattern of rows' names → why they aren't run on it.
     """
 
     benchmark: str
@@ -144,6 +146,7 @@ class Scale:
     modalities: Mapping[str, str] = field(default_factory=dict)
     configs: list[str] | None = None
     partitions: int = 1
+    leave_out: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     postprocessor_args: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -174,7 +177,9 @@ def load_table(name: str) -> Table:
         raise UserError(f"{path} has no row.")
     for kind in table.figures:
         if kind not in FIGURES:
-            raise UserError(f"{path}: figures names '{kind}', which none is called.{did_you_mean(kind, FIGURES)}")
+            raise UserError(
+                f"{path}: figures names '{kind}', which none is called.{did_you_mean(kind, FIGURES)}"
+            )
     return table
 
 

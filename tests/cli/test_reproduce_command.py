@@ -112,7 +112,29 @@ def test_rows_that_cannot_run(cli, shapes, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["table0", "--data-root", "d"], "there is no table 'table0'"),
+        (["table0", "--data-root", "d"], "there is no table or figure 'table0'"),
+        (["figur10"], "to reproduce. Did you mean 'figure10'"),
+        (["figure2"], "There are table1, "),
+        (["figure10"], "--data-root isn't given, and hmdb51_25_26 is clips: name the folder that holds them"),
+        (["figure10", "--scale", "htod"], "there is no scale 'htod'. Did you mean 'htad'"),
+        (["figure10", "--scale", "htad", "--partitions", "0"], "--partitions is 0; it must be at least 1"),
+        (["figure10", "--scale", "htad", "--partitions", "99"], "htad_4_3 has no partition 98"),
+        (
+            ["figure12", "--data-root", "d", "--partitions", "2"],
+            "--partitions is 2, and hmdb51_25_26 has one",
+        ),
+        (
+            ["figure13", "--data-root", "d", "--scale", "moving_shapes"],
+            "--partitions is 5, and moving_shapes has one",
+        ),
+        (
+            ["table4", "--scale", "htad"],
+            "the scale htad_4_3 has nothing in place of audio (row epic_kitchens_4_4/",
+        ),
+        (
+            ["figure13", "--scale", "htad", "--override", "--dataset.partition", "3"],
+            "sets dataset.partition; leave it out, or run it on one partition",
+        ),
         (["table1", "--data-root", "d", "--scale", "moving"], "there is no scale 'moving'"),
         (["table1", "--data-root", "d", "--rows", "imagenet"], "no row fits --rows 'imagenet'"),
         (["table1", "--data-root", "d", "--override", "lr"], "after --override come --key value pairs"),
@@ -177,3 +199,26 @@ def test_trained_networks_in_place_of_training(cli, shapes, tmp_path, monkeypatc
     assert "training/best.ckpt in" in missing.err
     none = cli(scaled(shapes, tmp_path / "third", "--checkpoints", str(tmp_path / "nowhere")))
     assert (none.code, "there is no such folder" in none.err) == (2, True)
+
+
+def test_a_figure_on_real_tables(cli, tmp_path):
+    """Figure 11 in small: a run an alpha, their table, and what is drawn of it."""
+    pytest.importorskip("multiviewstacking")
+    pytest.importorskip("matplotlib")
+    words = ["reproduce", "figure11", "--scale", "htad", "--partitions", "1", "--output-dir", str(tmp_path)]
+    words += ["--rows", "*[e2x]"]  # all but alpha 4
+    small = ["--optimizer.num_epochs", "2", "--trainer.start_epoch", "1", "--trainer.bank_size", "4"]
+    small += ["--network.hidden_dim", "8", "--network.embedding_dim", "6", "--recorder.tensorboard", "false"]
+    small += ["--postprocessors", "ebo,gen,knn,vim", "--postprocessor_args", '{"vim": {"dim": 4}}']
+    done = cli([*words, "--override", *small])
+    assert done.code == 0, done.err
+    root = tmp_path / "htad_4_3"
+    names = [path.name for path in root.glob("figure11/*.png")]
+    assert names == ["parameter-alpha-htad_4_3-near-accelerometer+audio-a2d_npmix.png"]
+    lines = list(csv.DictReader((root / "figure11.csv").open()))
+    rows = list(dict.fromkeys(line["row"].rpartition("/")[2] for line in lines))
+    assert rows == ["multimodal_baseline", "a2d_npmix-alpha2", "a2d_npmix"]
+    values = {f"{100 * record.metrics['AUROC']['value']:.2f}" for record in load_records(root)}
+    assert {line["AUROC_ours"] for line in lines} == values
+    assert all(value in done.out for value in values)
+    assert " paper" not in done.out.partition("clip_fusion/")[2]

@@ -81,7 +81,7 @@ def test_plan_and_patterns(tmp_path):
         jobs(tmp_path, pattern="svhn")
     with pytest.raises(UserError, match=r"^seeds is 0"):
         jobs(tmp_path, seeds=0)
-    with pytest.raises(UserError, match=r"no table 'tabel1'.*Did you mean 'table1'"):
+    with pytest.raises(UserError, match=r"no table or figure 'tabel1'.*Did you mean 'table1'"):
         load_table("tabel1")
 
 
@@ -182,6 +182,22 @@ def test_ours_beside_the_printed_cell(tmp_path):
     lines = {line["postprocessor"]: line for line in csv.DictReader(path.open())}
     assert lines["ebo"]["AUROC_difference"] == "0.09"
     assert lines["msp"]["AUROC_ours"] == ""
+
+
+def test_seeds_are_averaged_within_a_partition(tmp_path):
+    planned = jobs(
+        tmp_path, "figure10", "*/multimodal_baseline", scale=load_scale("htad"), partitions=2, seeds=2
+    )
+    assert [(job.partition, job.seed) for job in planned] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert len({job.folder for job in planned}) == 4
+    for job, auroc in zip(planned, (0.5, 0.7, 0.9, 0.8), strict=True):
+        if (job.partition, job.seed) != (1, 1):
+            fields = {"benchmark": "htad_4_3", "track": "demo", "partition": str(job.partition)}
+            finish(job, {("ebo", "htad_ood"): auroc}, **fields)
+    [row] = compare(load_table("figure10"), planned)
+    [cell] = row.cells
+    assert (cell["AUROC_ours"], cell["n"]) == (pytest.approx(75.0), 3)  # of 60 and 90, not of three runs
+    assert cell["AUROC_std"] == pytest.approx(30 / 2**0.5)
 
 
 def test_the_average_is_over_a_rows_sets(tmp_path):

@@ -91,7 +91,7 @@ def test_two_runs_give_every_figure_of_samples_and_the_same_bytes_again(runs, tm
         *("roc-unseen", "precision_recall-unseen", "histogram-unseen", "embeddings", "discrepancy"),
         *("predictions-Cross-entropy", "predictions-A2D", "reliability", "risk_coverage", "ranks"),
     }
-    assert set(drawn.left_out) == {"modalities", "seeds"}
+    assert set(drawn.left_out) == {"modalities", "seeds", "parameter"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn.files)
     few = {"only": ["discrepancy"], "formats": ["png", "pdf", "svg"]}
     first, second = (draw(runs, tmp_path / name, **few).files for name in ("two", "three"))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..aggregate import apart, by_size, means, records_frame, summarise
-from ..methods import TITLES, TRAININGS, as_methods, in_order
+from ..methods import COLUMNS, TITLES, TRAININGS, as_methods, in_order
 from .runs import Named, NotDrawn, Options, RunFiles
 from .style import FAINT, INK, legend_below, panels, style_of, title_of
 
@@ -122,8 +122,8 @@ def seeds(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
 def parameter(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
     """Yield FPR@95 and AUROC by a number in the trainer's settings (Figures 10, 11), a figure a training and number.
 
-    Postprocessors have a line each: mean and sample deviation over partitions; dashed, the first training that has no
-    such number.  Where trainings differ in several numbers, one varies with the others as most have them.
+    Postprocessors have a line each, and a point at the left: the first training method that has no such number.  Where
+    trainings differ in several numbers, one varies with the others as most have them.
     """
     trained = [each for run in runs for each in run.trained()]
     frame = records_frame(record for _, records in trained for record in records)
@@ -132,7 +132,9 @@ def parameter(runs: Sequence[RunFiles], options: Options) -> Iterator[Named]:
     frame = frame.assign(trainer=[settings for settings, records in trained for _ in records])
     drawn = False
     boards = [*_BOARD, "modalities"]
-    for (benchmark, setting, chosen), board in _chosen(frame, options.postprocessors).groupby(boards, sort=False):
+    for (benchmark, setting, chosen), board in _chosen(frame, options.postprocessors).groupby(
+        boards, sort=False
+    ):
         for training, part in board.groupby("training", sort=False):
             for key in _varied(list(part["trainer"])):
                 own = _alike(part, key)
@@ -169,27 +171,29 @@ def _alike(part: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _by_parameter(part: pd.DataFrame, reference: pd.DataFrame, name: str, title: str) -> Any:
+    """Return the figure: means over runs, seeds averaged within a partition first; the reference stands at the left."""
     best = means(part, ["postprocessor"], ["AUROC"])["AUROC"].sort_values(ascending=False, kind="stable")
     scores = in_order(list(best.index[:MOST_PANELS]), TITLES)
-    cells = summarise(part, ["postprocessor", "value"], SHOWN, one_partition="seeds").sort_index()
-    base = summarise(reference, ["postprocessor"], SHOWN)
+    cells = summarise(part, ["postprocessor", "value"], SHOWN)
+    base = summarise(reference, ["postprocessor"], SHOWN).reindex(scores)
     values = sorted(part["value"].unique())
+    first = [COLUMNS.get(name, title_of(name)) for name in reference["training"].iloc[:1]]
     figure, grid = panels(1, 2, 2.2)
     for axes, metric in zip(grid[0], SHOWN, strict=True):
-        for number, score in enumerate(scores):
-            style, own = style_of(score), cells.loc[score].reindex(values)
-            places = np.arange(len(values)) + 0.04 * (number - (len(scores) - 1) / 2)  # bars side by side
-            axes.errorbar(places, own[metric], own[f"{metric}_std"].fillna(0), color=style.colour, marker=style.marker,
-                          ms=3, capsize=1.5, elinewidth=0.6, label=title_of(score))  # fmt: skip
-            if score in base.index:
-                axes.axhline(base.loc[score, metric], color=style.colour, ls=(0, (4, 2)), lw=0.7)
-        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        for score in scores:
+            style = style_of(score)
+            look = {"color": style.colour, "marker": style.marker, "ms": 4, "mew": 0}
+            places = range(len(first), len(first) + len(values))
+            axes.plot(
+                places, cells.loc[score].reindex(values)[metric], ls=style.dash, label=title_of(score), **look
+            )
+            axes.plot([0] * len(first), base.loc[[score] * len(first), metric], **look)
+        axes.set_xticks(range(len(first) + len(values)), [*first, *(f"{value:g}" for value in values)])
         axes.set_xlabel(name)
         axes.set_title(f"{metric} (%) {'↓' if metric.startswith('FPR') else '↑'}", pad=2)
         axes.grid(axis="y")
-    below = "" if reference.empty else f"; dashed: {title_of(str(reference['training'].iloc[0]))}"
-    figure.suptitle(f"{title}{below}", fontsize=6)
-    legend_below(figure, grid[0, 0], 3)
+    figure.suptitle(title, fontsize=7)
+    legend_below(figure, grid[0, 0], 4)
     return figure
 
 

@@ -67,9 +67,14 @@ class RunFiles:
 
         The config is what it says of the trainer, dotted key → value.
         """
-        configs = [path for path in listed(self.folder, "config.yml", recursive=True) if path.parent.name == TRAINING]
+        configs = [
+            path for path in listed(self.folder, "config.yml", recursive=True) if path.parent.name == TRAINING
+        ]
         return [
-            (dict(Config(Config(read_config(path)).get("trainer") or {}).leaves()), load_records(path.parents[1]))
+            (
+                dict(Config(Config(read_config(path)).get("trainer") or {}).leaves()),
+                load_records(path.parents[1]),
+            )
             for path in configs
         ]
 
