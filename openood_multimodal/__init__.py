@@ -9,6 +9,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .decisions import decide as decide
+    from .decisions import inspect_scores as inspect_scores
     from .plugin import register as register
     from .plugin import unregister as unregister
     from .scoring import evaluate as evaluate
@@ -22,10 +23,10 @@ def __getattr__(name: str) -> Any:
         from .scoring import evaluate
 
         return evaluate
-    if name == "decide":
-        from .decisions import decide
+    if name in ("decide", "inspect_scores"):
+        from . import decisions
 
-        return decide
+        return getattr(decisions, name)
     if name in ("register", "unregister"):
         from . import plugin
 

@@ -199,16 +199,10 @@ def _checked(
         raise ArgumentError(
             "rule", f"is '{rule}'; there are {', '.join(rules.RULES)}.{did_you_mean(rule, rules.RULES)}"
         )
-    if not isinstance(tpr, bool) and isinstance(tpr, (int, float)) and 1 < tpr < 100:
-        raise ArgumentError("tpr", f"is a fraction: {tpr / 100:g}, not {tpr:g}.")
-    _require("tpr", tpr, above=True)
-    if tpr == 1.0:
-        raise ArgumentError(
-            "tpr", "must be below 1: no finite validation set shows that every ID sample is accepted."
-        )
-    _require("weight", weight)
+    rules.check_tpr(tpr)
+    rules.check_fraction("weight", weight)
     if share is not None:
-        _require("share", share)
+        rules.check_fraction("share", share)
     for name, value in (costs or {}).items():
         if name not in COSTS:
             raise ArgumentError(
@@ -220,13 +214,6 @@ def _checked(
     if share is not None and rule != "cost":
         raise ArgumentError("share", f"belongs to the rule cost; the rule is {rule}.")
     return {**COSTS, **{name: float(value) for name, value in (costs or {}).items()}}
-
-
-def _require(name: str, value: object, *, above: bool = False) -> None:
-    try:
-        require_number(name, value, 0.0, 1.0, above=above)
-    except UserError as error:
-        raise ArgumentError(name, str(error).removeprefix(f"{name} ")) from error
 
 
 def _score(

@@ -13,12 +13,32 @@ import scipy.optimize
 import scipy.special
 from numpy.typing import NDArray
 
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..evaluators.intervals import Interval, needed
 from ..linalg.rows import Floats
+from ..postprocessors.params import require_number
 
 RULES = ("conformal", "mondrian", "threshold", "scod", "cost")
 """Names of the rules; docs/decisions.md describes them."""
+
+
+def check_fraction(name: str, value: object, *, above: bool = False) -> None:
+    """Raise `ArgumentError` unless ``value`` is a number from 0 (or above 0) to 1."""
+    try:
+        require_number(name, value, 0.0, 1.0, above=above)
+    except UserError as error:
+        raise ArgumentError(name, str(error).removeprefix(f"{name} ")) from error
+
+
+def check_tpr(tpr: object) -> None:
+    """Raise `ArgumentError` unless ``tpr`` is a share of ID samples to accept: above 0 and below 1."""
+    if not isinstance(tpr, bool) and isinstance(tpr, (int, float)) and 1 < tpr < 100:
+        raise ArgumentError("tpr", f"is a fraction: {tpr / 100:g}, not {tpr:g}.")
+    check_fraction("tpr", tpr, above=True)
+    if tpr == 1.0:
+        raise ArgumentError(
+            "tpr", "must be below 1: no finite validation set shows that every ID sample is accepted."
+        )
 
 
 def rejected_ranks(n: int, tpr: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Scores
-from ..linalg.rows import block_slices
+from ..linalg.rows import Floats, block_slices
 from ..linalg.unit_rows import unit_rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -28,6 +29,37 @@ SMALL = 10_000_000
 
 BANK_ROWS = 4096
 """Training rows that are held against scored rows at once."""
+
+
+def dtype_for(features: NDArray[Any]) -> np.dtype[Any]:
+    """Return the dtype of products with ``features``: float64 up to `SMALL` values, else float32."""
+    return np.dtype(np.float64 if features.size <= SMALL else np.float32)
+
+
+def relation_blocks(
+    unit: Floats, p: Floats, others: NDArray[Any], others_p: Floats, dtype: np.dtype[Any]
+) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
+    """Yield the relations max(cos(x, x'), 0) · (p · p') of rows to other rows, a block at a time.
+
+    Args:
+        unit: ``[N, D]`` features of norm 1.
+        p: ``[N, C]`` their probabilities.
+        others: ``[M, D]`` features of any norm.
+        others_p: ``[M, C]`` their probabilities.
+        dtype: of the products.
+
+    Yields:
+        Rows, other rows and their relations ``[rows, others]``, 0 where they are at most `LEAST_EDGE`.
+    """
+    unit, p = unit.astype(dtype), p.astype(dtype)
+    for bank in block_slices(len(others), others.shape[1], BANK_ROWS):
+        held: NDArray[Any] = unit_rows(np.asarray(others[bank])).astype(dtype)
+        weights: NDArray[Any] = others_p[bank].astype(dtype)
+        for where in block_slices(len(unit), len(held)):
+            relation: NDArray[Any] = np.maximum(unit[where] @ held.T, 0.0)
+            relation *= p[where] @ weights.T
+            relation[relation <= LEAST_EDGE] = 0.0
+            yield where, bank, relation
 
 
 @POSTPROCESSORS.register("relation")
@@ -64,21 +96,14 @@ class Relation(Postprocessor):
         train = shared.train_set
         self._train: NDArray[Any] = train.features
         self._probabilities = np.concatenate([softmax(rows.logits) for rows in shared.rows(train)])
-        self._dtype: np.dtype[Any] = np.dtype(np.float64 if train.features.size <= SMALL else np.float32)
+        self._dtype = dtype_for(train.features)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the sum of each row's relations."""
-        unit: NDArray[Any] = unit_rows(rows.features, rows.norms).astype(self._dtype)
-        p: NDArray[Any] = softmax(rows.logits).astype(self._dtype)
         conf = np.zeros(len(rows))
-        for bank in block_slices(len(self._train), self._train.shape[1], BANK_ROWS):
-            others: NDArray[Any] = unit_rows(np.asarray(self._train[bank])).astype(self._dtype)
-            weights: NDArray[Any] = self._probabilities[bank].astype(self._dtype)
-            for where in block_slices(len(rows), len(others)):
-                relation: NDArray[Any] = np.maximum(unit[where] @ others.T, 0.0)
-                relation *= p[where] @ weights.T
-                relation[relation <= LEAST_EDGE] = 0.0
-                if self.params.pow != 1:
-                    relation **= self.params.pow
-                conf[where] += relation.sum(axis=1, dtype=np.float64)
+        unit, p = unit_rows(rows.features, rows.norms), softmax(rows.logits)
+        for where, _, relation in relation_blocks(unit, p, self._train, self._probabilities, self._dtype):
+            if self.params.pow != 1:
+                relation **= self.params.pow
+            conf[where] += relation.sum(axis=1, dtype=np.float64)
         return Scores(rows.pred, conf)
