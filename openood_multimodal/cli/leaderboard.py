@@ -32,6 +32,9 @@ EXAMPLES = """  # the published results, with leaderboard/records and leaderboar
   openood-mm leaderboard submit results/mine/test --to submission
   openood-mm leaderboard verify submission
 
+  # a run beside the published results of its cells
+  openood-mm leaderboard compare results/hmdb51
+
   # tables for a paper, and what to cite; rows as JSON Lines; rows for OpenOOD's own leaderboard
   openood-mm leaderboard export hmdb51_25_26 --format latex --where postprocessor=knn postprocessor=vim
   openood-mm leaderboard export hmdb51_25_26 --format bibtex --out methods.bib
@@ -41,10 +44,11 @@ EXAMPLES = """  # the published results, with leaderboard/records and leaderboar
 
 
 def main(argv: Sequence[str]) -> int:
-    """Build all leaderboards, print one, submit or verify results, or export rows."""
+    """Build all leaderboards, print one, submit, verify or compare results, or export rows."""
     options = _parser().parse_args(list(argv))
-    if options.action in ("submit", "verify"):
-        return _submit(options) if options.action == "submit" else _verify(options)
+    alone = {"submit": _submit, "verify": _verify, "compare": _compare}
+    if options.action in alone:
+        return alone[options.action](options)
 
     from ..reporting.leaderboard import build, choose, collect, make_boards
 
@@ -109,6 +113,34 @@ def _verify(options: argparse.Namespace) -> int:
         write_text(options.report, page)
     print(page, end="")
     return 1 if any(each.reason for each in found) else 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from ..files.atomic import write_csv
+    from ..reporting.compare import as_table, compare
+    from ..reporting.leaderboard import collect
+    from ..reporting.published import published_records
+    from ..reporting.records import ResultRecord, read_record
+
+    def read(name: str) -> Sequence[ResultRecord]:
+        return [read_record(name)] if Path(name).is_file() else collect([name], False, True).records
+
+    references = published_records() if options.to == "published" else read(options.to)
+    found = compare(read(options.run), references)
+    if not found:
+        raise UserError(f"{options.run} has no results of runs to compare; published ones are left out.")
+    table = as_table(found)
+    shown = [{name: cell for name, cell in row.items() if name != "why"} for row in table]
+    print(tabulate(shown, headers="keys", disable_numparse=True))
+    print()
+    for why in dict.fromkeys(row["why"] for row in table):
+        of = dict.fromkeys(row["verdict"] for row in table if row["why"] == why)
+        print(f"{' / '.join(of)}: {why}.")
+    if options.out:
+        write_csv(options.out, list(table[0]), table)
+    return 0
 
 
 def _export(options: argparse.Namespace, boards: Sequence[Board]) -> int:
@@ -200,6 +232,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     verifying.add_argument("folder", nargs="+", metavar="DIR", help="submissions or runs, at any depth")
     verifying.add_argument("--report", metavar="FILE", help="write the report (Markdown) there, too")
+    comparing = actions.add_parser(
+        "compare",
+        allow_abbrev=False,
+        help="a run beside its published results: difference, interval, verdict",
+    )
+    comparing.add_argument("run", metavar="RUN", help="folder with records, or one record")
+    comparing.add_argument(
+        "--to", default="published", metavar="WHAT", help="published (default), or records of other runs"
+    )
+    comparing.add_argument("--out", metavar="FILE", help="write the table there, too, as CSV")
     showing = actions.add_parser("show", parents=[shared], allow_abbrev=False, help="print one leaderboard")
     showing.add_argument("names", nargs=1, metavar="NAME", help="of the benchmark")
     exporting = actions.add_parser(

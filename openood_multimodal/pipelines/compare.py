@@ -11,8 +11,8 @@ import pandas as pd
 
 from ..files.atomic import write_csv
 from ..reporting.aggregate import over_sets, records_frame
-from ..reporting.claims import manifest_digests
-from ..reporting.records import ResultRecord, load_records
+from ..reporting.claims import on_the_authors_lists
+from ..reporting.records import load_records
 from ..vocabulary import AVERAGE, PAPER_METRICS
 from .table_runs import TableRun
 from .tables import Table
@@ -99,7 +99,7 @@ def _row(name: str, runs: Sequence[TableRun], printed: Sequence[dict[str, str]])
     ]
     frame = records_frame(record for _, record in results).assign(
         run=[number for number, _ in results],
-        comparable=[_on_the_authors_lists(record, runs[0].id_set) for _, record in results],
+        comparable=[on_the_authors_lists(record, runs[0].id_set) for _, record in results],
     )
     # another scale is other data: nothing of the paper's stands beside it
     paper = [] if runs[0].scale else printed_cells(runs[0], printed)
@@ -136,14 +136,6 @@ def _cell(
         for what, value in values.items():
             cell[f"{metric}_{what}"] = None if pd.isna(value) else float(value)
     return cell | {"n": len(ours), "comparable": comparable}
-
-
-def _on_the_authors_lists(record: ResultRecord, benchmark: str) -> bool:
-    """Whether a record is of the authors' lists: on their track or, of a checkpoint without a card, by its digest."""
-    if record.benchmark != benchmark:
-        return False
-    known = manifest_digests(benchmark)
-    return record.track == "multiood" or (record.track == "own" and record.digests.get("manifest") in known)
 
 
 def write_comparison(path: Path, rows: Sequence[RowResult]) -> Path:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import text_sha256
 from ..resources import benchmark_splits_dir, read_benchmark
+
+if TYPE_CHECKING:
+    from .records import ResultRecord
 
 MULTIOOD_BENCHMARKS = (
     "hmdb51_25_26",
@@ -44,6 +47,14 @@ def manifest_digests(benchmark: str, folder: Path | None = None) -> frozenset[st
 def known_manifest_digests(folder: Path | None = None) -> dict[str, frozenset[str]]:
     """Return every MultiOOD benchmark → its `manifest_digests`; reads all their files."""
     return {benchmark: manifest_digests(benchmark, folder) for benchmark in MULTIOOD_BENCHMARKS}
+
+
+def on_the_authors_lists(record: ResultRecord, benchmark: str) -> bool:
+    """Tell whether a record is of the authors' lists: by its track or, of a checkpoint without a card, its digest."""
+    if record.benchmark != benchmark:
+        return False
+    known = manifest_digests(benchmark)
+    return record.track == "multiood" or (record.track == "own" and record.digests.get("manifest") in known)
 
 
 def manifests_digest(digests: Mapping[str, str]) -> str:
