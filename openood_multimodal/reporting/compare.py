@@ -68,7 +68,8 @@ def compare(records: Iterable[ResultRecord], references: Iterable[ResultRecord])
         references: likewise, of what is compared with.
 
     Returns:
-        For each row, in the order of leaderboards, the metrics of `TABLE_METRICS` that both have; one without a reference.
+        For each row, in the order of leaderboards, the metrics of `TABLE_METRICS` that both have; one metric
+        without a reference.
     """
     ours = [record for record in records if record.source != "published"]
     on_lists = {record.run_id for record in ours if on_the_authors_lists(record, record.benchmark)}
