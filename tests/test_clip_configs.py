@@ -20,7 +20,7 @@ from openood_multimodal.resources import configs_dir
 
 ROOTS = Roots("data")
 TABLES = [f"table{number}" for number in range(1, 13)]
-FIGURES = [f"figure{number}" for number in (1, 3, 10, 11, 12, 13)]
+FIGURES = [f"figure{number}" for number in (1, 3, 4, 10, 11, 12, 13)]
 NPMIX = ("a2d_npmix", "a2d_npmix_logitnorm")
 
 # dataset.name, more than two modalities or other encoders → (epochs of baseline, of A2D, of NP-Mix, gamma of NP-Mix)

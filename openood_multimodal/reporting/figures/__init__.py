@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ...errors import ArgumentError, UserError
 from ...naming import did_you_mean
 from ...progress import progress_bar
-from . import embeddings, records, scores
+from . import correlation, embeddings, records, scores
 from .runs import PROJECTIONS, Named, NotDrawn, Options, RunFiles, open_runs
 from .style import FORMATS, drawing, save
 
@@ -38,7 +38,13 @@ FIGURES = {
         "each modality's softmax on an ID and an OOD sample (Figure 3)", embeddings.predictions
     ),
     "discrepancy": Kind(
-        "distance between the modalities' predictions, ID and OOD (Figure 4)", embeddings.discrepancy, 6
+        "distance between the modalities' predictions, ID and OOD", embeddings.discrepancy, 6
+    ),
+    "discrepancy_auroc": Kind(
+        "that distance, OOD - ID, against the AUROC of Energy (Figure 4)",
+        correlation.discrepancy_auroc,
+        10**6,
+        correlation.discrepancy_table,
     ),
     "reliability": Kind("reliability diagram of the ID test set", scores.reliability_diagram),
     "risk_coverage": Kind("risk against coverage of the ID test set", scores.risk_coverage_curves),
