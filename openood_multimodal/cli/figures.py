@@ -56,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
         options.projection,
         quiet=False,
     )
+    for text in drawn.texts:
+        print(text)
     for path in drawn.files:
         print(path)
     for why in dict.fromkeys(drawn.left_out.values()):

@@ -91,7 +91,7 @@ def test_two_runs_give_every_figure_of_samples_and_the_same_bytes_again(runs, tm
         *("roc-unseen", "precision_recall-unseen", "histogram-unseen", "embeddings", "discrepancy"),
         *("predictions-Cross-entropy", "predictions-A2D", "reliability", "risk_coverage", "ranks"),
     }
-    assert set(drawn.left_out) == {"modalities", "seeds", "parameter"}
+    assert set(drawn.left_out) == {"modalities", "seeds", "parameter", "discrepancy_auroc"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn.files)
     few = {"only": ["discrepancy"], "formats": ["png", "pdf", "svg"]}
     first, second = (draw(runs, tmp_path / name, **few).files for name in ("two", "three"))
@@ -127,6 +127,52 @@ def test_records_alone(suite, tmp_path, capsys):
     ]
 
 
+def test_the_discrepancy_against_the_auroc(runs, tmp_path, capsys):
+    """Means of L1 distances by hand, from the stores; the correlation over three runs, as NumPy has it."""
+    third = make_run(tmp_path / "multimodal_multihead", "multimodal_multihead", 3.0)
+    record(auroc=0.9, training="multimodal_multihead").write(third / "records")
+    folders = [*runs, third]
+    words = ["figures", *map(str, folders), "--only", "discrepancy_auroc", "--postprocessors", "msp", "--out"]
+    assert main([*words, str(tmp_path / "out"), "--format", "png"]) == 0
+    printed = capsys.readouterr().out
+    gaps = []
+    for folder in folders:
+        logits = [EmbeddingStore.open(folder / "embeddings" / name).embeddings().modality_logits
+                  for name in ("test", "unseen")]  # fmt: skip
+        p = [np.exp(each) / np.exp(each).sum(-1, keepdims=True) for each in logits]
+        known, unknown = (np.abs(each[:, 0] - each[:, 1]).sum(-1).mean() for each in p)
+        gaps.append(unknown - known)
+        assert f"|{known:.2f}|{unknown:.2f}|{unknown - known:.2f}|" in printed.replace(" ", "")
+    expected = np.corrcoef(gaps, [80, 80, 90])[0, 1]
+    assert f"MSP: Pearson {expected:+.2f}, Spearman" in printed
+    assert (tmp_path / "out" / "discrepancy_auroc.png").is_file()
+    assert "2 runs; a correlation takes 3" in draw(
+        runs, tmp_path / "two", ["discrepancy_auroc"], ["png"], ["msp"]).texts[0]  # fmt: skip
+
+
+def test_a_number_of_the_training_is_found_in_its_config(tmp_path):
+    """alpha varies with N as most have it; the training without either is the reference, whatever else differs."""
+    made = [("multimodal_baseline", None, 0), ("a2d_npmix", {"alpha": 2.0, "n": 2}, 0)]
+    made += [("a2d_npmix", {"alpha": 4.0, "n": 2}, 0), ("a2d_npmix", {"alpha": 4.0, "n": 3}, 0)]
+    made += [("a2d_npmix", {"alpha": 10, "n": 2}, 0)]
+    for number, (training, settings, seed) in enumerate(made):
+        run = tmp_path / "runs" / str(number)
+        one = record("knn", training, auroc=0.5 + 0.1 * number, seed=seed)
+        replace(one, run_id=f"run{number}").write(run / "test" / "records")
+        (run / "training").mkdir()
+        trainer = {"name": training, **({"synthesis_args": settings} if settings else {"epochs": 3})}
+        (run / "training" / "config.yml").write_text(json.dumps({"trainer": trainer}))
+    drawn = draw([tmp_path / "runs"], tmp_path / "out", ["parameter"], ["svg"])
+    names = [path.name for path in drawn.files]
+    assert names == [f"parameter-{key}-bench-near-a+b-a2d_npmix.svg" for key in ("alpha", "n")]
+    text = drawn.files[0].read_text()
+    assert all(f">{label}</text>" in text for label in ("baseline", "2", "4", "10", "alpha", "KNN"))
+    for number in range(2, 5):
+        (tmp_path / "runs" / str(number) / "training" / "config.yml").unlink()
+    with pytest.raises(UserError, match="no training method was run with two values of a number"):
+        draw([tmp_path / "runs"], tmp_path / "out", ["parameter"], ["svg"])
+
+
 def test_results_that_differ_in_more_than_their_run_are_not_averaged(suite, tmp_path):
     record("msp").write(tmp_path / "clean" / "records")
     record("msp", preset="multiood", seed=1).write(tmp_path / "preset" / "records")
@@ -143,6 +189,11 @@ def test_results_that_differ_in_more_than_their_run_are_not_averaged(suite, tmp_
         (["{empty}"], "is not the folder of a run"),
         (["{empty}/none"], "there is no such folder"),
         (["{suite}", "--only", "roc"], "roc can't be drawn: .* has no scores of single samples"),
+        (["{suite}", "--only", "parameter"], "parameter can't be drawn: no training that keeps its config"),
+        (
+            ["{run}", "--only", "discrepancy_auroc"],
+            "discrepancy_auroc can't be drawn: .* no record of 'ebo' on unseen",
+        ),
         (["{suite}", "--only", "embeddings"], "embeddings can't be drawn: .* has no embeddings"),
         (["{suite}", "--only", "rok"], "--only names 'rok'.*roc"),
         (["{suite}", "--formats", "gif"], "--formats names 'gif'"),
