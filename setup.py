@@ -19,7 +19,8 @@ class BuildWithData(build_py):
         for name in DATA:
             target = Path(self.build_lib, "openood_multimodal", "_data", name)
             shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(Path(__file__).parent / name, target, ignore=shutil.ignore_patterns("index.html"))
+            left_out = shutil.ignore_patterns("index.html", "submissions")
+            shutil.copytree(Path(__file__).parent / name, target, ignore=left_out)
 
 
 setup(cmdclass={"build_py": BuildWithData})

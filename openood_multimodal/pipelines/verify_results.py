@@ -130,6 +130,10 @@ class _Check:
                 "there is no split beside the record, so samples and labels could not be checked"
             )
             return "self-reported"
+        if split is None:
+            self.remarks.append(
+                "track own claims nothing of samples, so their labels and order were not checked"
+            )
         self.reading = "embeddings"
         return "re-scored" if self._rescored(split, known, unknown, config) else "verified"
 
@@ -139,7 +143,7 @@ class _Check:
         if not path.is_file():
             raise RefusedError("scores", f"{shown} is missing")
         values = read_arrays(path, SetScores._fields).values
-        for column, kinds in zip(SetScores._fields, ("iu", "f", "iu"), strict=True):
+        for column, kinds in zip(SetScores._fields, ("iu", "iuf", "iu"), strict=True):
             if values[column].dtype.kind not in kinds:
                 raise RefusedError("scores", f"{shown}: {column} can't be of type {values[column].dtype}")
         bad = np.flatnonzero(np.isnan(values["conf"]))

@@ -14,8 +14,10 @@ from openood_multimodal.embeddings.format import StoreMeta
 from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.evaluators.sets import evaluate_sets
 from openood_multimodal.files import file_sha256
+from openood_multimodal.pipelines import TestPipeline
 from openood_multimodal.pipelines.submission import SUMS, submit, verify_folder
 from openood_multimodal.reporting.claims import manifests_digest
+from openood_multimodal.reporting.verification import report
 
 OOD = "synthetic_near"
 
@@ -111,6 +113,69 @@ def test_scores_without_a_split_are_not_more_than_reported(folder):
     (found,) = verify_folder(folder)
     assert (found.tier, found.reason) == ("self-reported", "")
     assert "no split" in found.remarks[0]
+
+
+NIGHT = """
+ood_dataset:
+  split_names: [nearood, csid]
+  csid:
+    datasets: [night]
+    night:
+      data_dir: ''
+      imglist_pth: {benchmark: synthetic_far, split: val, modalities: [a, b]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            "near_ood",
+            ("--condition.name", "noise:a=3", "--search", "validation", "--postprocessors", "react"),
+        ),
+        ("near_ood", ("--evaluator.ood_scheme", "fsood", "--postprocessors", "msp")),
+        ("far_ood", ("--postprocessors", "msp", "--seed", "3")),
+    ],
+)
+def test_other_kinds_of_runs_are_accepted(tiny, trained, tmp_path, kind, words):
+    """Conditions, searched parameters, covariate-shifted ID sets, several OOD sets, another seed of the bootstrap."""
+    (tmp_path / "night.yml").write_text(NIGHT)
+    files = (str(tmp_path / "night.yml"),) if "fsood" in words else ()
+    config = tiny.test(*words, checkpoint=trained / "best.ckpt", evaluator=kind, files=files)
+    records = TestPipeline(tiny.config(config)).run()
+    found = submit(tiny.folder / "test", tmp_path / "submission")
+    assert (
+        [each.tier for each in found]
+        == ["verified"] * len(records)
+        == [each.tier for each in verify_folder(tmp_path / "submission")]
+    )
+    if "fsood" in words:
+        with np.load(tmp_path / "submission" / "scores" / "msp" / "night.npz") as night:
+            changed = {**night, "label": night["label"][::-1]}
+        np.savez(tmp_path / "submission" / "scores" / "msp" / "night.npz", **changed)
+        sign(tmp_path / "submission")
+        assert refusal(tmp_path / "submission")[0] == "labels"
+
+
+def test_results_of_given_embeddings_are_accepted(tmp_path, cli):
+    """Track own: nothing is claimed of clips, so there is no split to check."""
+    rng = np.random.default_rng(0)
+    for name, shift in (("train", 0), ("test", 0), ("far", 2)):
+        features, labels = rng.normal(shift, 1, (60, 8)), rng.integers(0, 3, 60)
+        np.savez(tmp_path / f"{name}.npz", features=features, labels=labels, logits=features[:, :3])
+    sets = [
+        "--train",
+        f"{tmp_path}/train.npz",
+        "--test",
+        f"{tmp_path}/test.npz",
+        "--ood",
+        f"far={tmp_path}/far.npz",
+    ]
+    done = cli(["score", *sets, "--postprocessors", "msp,knn", "--out", str(tmp_path / "scored")])
+    assert done.code == 0, done.err
+    found = submit(tmp_path / "scored", tmp_path / "submission")
+    assert [each.tier for each in found] == ["verified", "verified"]
+    assert all("track own" in each.remarks[0] for each in found)
 
 
 def swap_conventions(fields):
@@ -480,3 +545,12 @@ def test_changed_submissions_of_a_pull_request(folder, tmp_path, capsys, monkeyp
         False,
         True,
     )
+
+
+def test_names_of_files_are_inert_in_the_report(folder):
+    for name in ("a`|<script>.txt", "b\u202etxt", "c | d.txt"):
+        (folder / name).write_text("")
+    page = report(verify_folder(folder))
+    assert "`|<" not in page
+    assert "\u202e" not in page
+    assert "'\\|<script>.txt`: **the list of files**" in page
