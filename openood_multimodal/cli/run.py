@@ -14,6 +14,9 @@ EXAMPLES = """  # train, then test on near-OOD
   # another partition, seed and weight of the discrepancy
   openood-mm run --config datasets/mfeat/mfeat_5_5.yml networks/mlp_fusion.yml pipelines/train/a2d.yml \\
       --dataset.partition 3 --seed 1 --trainer.gamma 0.5 --dataset.modalities fou,kar,zer
+
+  # on 8 GPUs of one machine: trainings and extractions take several ranks
+  torchrun --standalone --nproc-per-node 8 -m openood_multimodal run --config ...
 """
 
 
@@ -32,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
 
     from ..config import load_config
     from ..errors import UserError
+    from ..ranks import together, world
     from ..registry import PIPELINES
 
     config = load_config(options.config, overrides)
@@ -40,5 +44,12 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             "no config sets pipeline.name; add one of pipelines/train/*.yml or pipelines/test/*.yml after --config."
         )
-    PIPELINES.get(name)(config).run()
+    with together():
+        pipeline = PIPELINES.get(name)
+        if world() > 1 and not getattr(pipeline, "takes_ranks", False):
+            raise UserError(
+                f"the pipeline '{name}' runs in one process. Under torchrun, train (pipelines/train/*.yml) and extract "
+                "(--pipeline.name multimodal_extract); then test without it."
+            )
+        pipeline(config).run()
     return 0

@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from ..arrays import Embeddings
 from ..errors import UserError
 from ..files.paths import file_name
+from ..ranks import ShareOfBatches, local, share_batches, world
 from ..registry import DATASETS, PREPROCESSORS
+from ..workers import worker_count
 
 
 def build_loaders(config: Mapping[str, Any], training: bool) -> dict[str, DataLoader[Any]]:
@@ -112,6 +114,43 @@ class _Loader(DataLoader[Any]):
         return super().__iter__()
 
 
+def with_batches(loader: DataLoader[Any], batches: Any, persistent: bool = False) -> DataLoader[Any]:
+    """Return a loader that reads as ``loader`` does, and yields other batches of its dataset.
+
+    Args:
+        loader: any loader of a dataset with rows.
+        batches: a batch sampler, or a list of batches, each a list of rows.
+        persistent: whether workers outlive a pass.
+    """
+    workers = loader.num_workers if not isinstance(batches, list) or len(batches) > 1 else 0
+    return _Loader(
+        loader.dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        persistent_workers=persistent and workers > 0,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+    )
+
+
+def share_among_ranks(loaders: Mapping[str, DataLoader[Any]]) -> dict[str, DataLoader[Any]]:
+    """Return loaders of a training for this rank: its samples of every training batch, every n-th of other batches."""
+    if world() == 1:
+        return dict(loaders)
+    shared: dict[str, DataLoader[Any]] = {}
+    for split, loader in loaders.items():
+        sampler: Any = loader.batch_sampler
+        mine = (
+            ShareOfBatches(sampler, int(loader.batch_size or 1))
+            if split == "train"
+            else share_batches(list(sampler))
+        )
+        shared[split] = with_batches(loader, mine, loader.persistent_workers)
+    return shared
+
+
 def _options(config: Mapping[str, Any], section: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
     workers = section.get("num_workers")
     workers = default_workers(config) if workers is None else workers
@@ -142,8 +181,7 @@ def default_workers(config: Mapping[str, Any]) -> int:
         return 0
     if multiprocessing.get_context().get_start_method() != "fork":
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = min(cores, MOST_WORKERS)
+    wanted = min(max(1, worker_count(None) // local()[1]), MOST_WORKERS)
     room = min((_room(config, part) for part in parts), default=wanted)
     if room < wanted:
         logging.getLogger(__name__).warning(

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..files.paths import file_name
 from ..naming import did_you_mean
 from ..postprocessors.sweeps import settings, within_limits
+from ..ranks import gather_in_turn
 from ..registry import EVALUATORS
 from ..vocabulary import EVALUATOR_GROUPS, TEST_GROUPS
 from .intervals import DEFAULT_RESAMPLES
@@ -317,16 +318,15 @@ def _accuracy_and_loss(net: Any, loaders: Iterable[Any]) -> dict[str, float]:
 
     module = net["backbone"] if isinstance(net, dict) else net
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    hits = total = batches = 0
-    loss = 0.0
+    batches = []
     with torch.inference_mode():
         for batch in itertools.chain.from_iterable(loaders):
             logits = module(batch["data"].to(device, non_blocking=True))
             target = batch["label"].to(device, non_blocking=True)
-            loss += cross_entropy(logits, target).item()
-            hits += int((logits.argmax(dim=1) == target).sum())
-            total += len(target)
-            batches += 1
+            hits = int((logits.argmax(dim=1) == target).sum())
+            batches.append((cross_entropy(logits, target).item(), hits, len(target)))
+    batches = gather_in_turn(batches)
+    loss, hits, total = (sum(column) for column in zip(*batches, strict=True)) if batches else (0.0, 0, 0)
     if not total:
         raise UserError("the loader is empty; accuracy needs at least one sample.")
-    return {"acc": hits / total, "loss": loss / batches}
+    return {"acc": hits / total, "loss": loss / len(batches)}

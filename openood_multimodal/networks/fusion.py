@@ -112,7 +112,10 @@ class MultimodalNetwork(nn.Module):
 
     def forward_modalities(self, data: Mapping[str, Tensor]) -> MultimodalOutput:
         """Run everything once; see `MultimodalOutput`."""
-        features = self.embed(data)
+        return self.classify(self.embed(data))
+
+    def classify(self, features: Tensor) -> MultimodalOutput:
+        """Return what the heads make of concatenated embeddings ``[B, D]``."""
         embeddings = self.split(features)
         return MultimodalOutput(self.fc(features), features, embeddings, self.classify_modalities(embeddings))
 

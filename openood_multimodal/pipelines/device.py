@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..ranks import local
+
 
 def set_determinism(config: Mapping[str, Any]) -> None:
     """Make torch use deterministic kernels only, where ``deterministic`` is true; an operation that has none fails.
@@ -21,6 +23,11 @@ def set_determinism(config: Mapping[str, Any]) -> None:
 
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:
-    """Return the first CUDA device when ``num_gpus`` is at least 1 and there is one, else the CPU."""
+    """Return a CUDA device when ``num_gpus`` is at least 1 and there is one, else the CPU.
+
+    The device is the first one; under torchrun, the one of this rank's number on its host.
+    """
     wanted = config.get("num_gpus")
-    return torch.device("cuda" if torch.cuda.is_available() and (wanted is None or wanted > 0) else "cpu")
+    if not torch.cuda.is_available() or (wanted is not None and wanted < 1):
+        return torch.device("cpu")
+    return torch.device("cuda", local()[0])

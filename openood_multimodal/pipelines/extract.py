@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,16 +17,17 @@ from torch.utils.data import DataLoader
 
 from ..arrays import Embeddings
 from ..config import Config
-from ..datasets.loaders import build_loaders, build_ood_loaders
+from ..datasets.loaders import build_loaders, build_ood_loaders, with_batches
 from ..datasets.skipped import SkippedClip, remark_note, skip_note
 from ..embeddings.store import EmbeddingStore
 from ..errors import UserError
-from ..files import file_sha256, holding, text_sha256
+from ..files import file_sha256, text_sha256
 from ..files.atomic import write_npz
 from ..files.paths import resolve_inside
 from ..networks import build_network
 from ..postprocessors.protocol import head_of
 from ..progress import progress_bar
+from ..ranks import barrier, gather, is_first, one_holding, share_batches
 from ..registry import PIPELINES
 from ..vocabulary import CSID, LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .checks import check_config, check_trained
@@ -104,13 +106,16 @@ def extract_to_store(
 ) -> EmbeddingStore:
     """Extract into the store at ``folder``, which may exist in part; what is there already isn't computed again.
 
-    A batch that lacks a row is computed whole, so that its rows don't depend on where an earlier run stopped.
+    A batch that lacks a row is computed whole, so that its rows don't depend on where an earlier run stopped, nor on
+    how many `ranks` there are.  Rank 0 alone writes.
 
     Raises:
         UserError: when the store belongs to another checkpoint, manifest or config; when it lacks clips that could
             not be read, and the dataset is not to skip any.
     """
     dataset: Any = loader.dataset
+    if not is_first():
+        barrier()  # until rank 0 has made it
     store = EmbeddingStore.create(
         folder,
         num_samples=len(dataset),
@@ -120,11 +125,19 @@ def extract_to_store(
         clips=[str(clip) for clip in dataset.manifest.clips],
         modality_logits=True,
     )
+    if is_first():
+        barrier()
     if not store.complete:
-        for part in _embed(net, _rest(loader, store.pending()), description, quiet):
-            new = np.isin(part.rows, store.pending())
-            store.write(*(values[new] for values in part[:5]))
-        store.finish(skipped_clips(dataset), clip_remarks(dataset))
+        pending = gather(store.pending())[0]
+        for part in _of_all_ranks(_embed(net, _rest(loader, pending), description, quiet or not is_first())):
+            if is_first():
+                new = np.isin(part.rows, store.pending())
+                store.write(*(values[new] for values in part[:5]))
+        skipped = sorted(chain.from_iterable(gather(skipped_clips(dataset))))
+        remarks = list(chain.from_iterable(gather(clip_remarks(dataset))))
+        if is_first():
+            store.finish(skipped, remarks)
+        barrier()
     elif store.skipped and getattr(dataset, "on_error", "skip") == "raise":
         raise UserError(
             f"{folder} lacks clips that could not be read ({len(store.skipped)} of {len(store)}; the first: "
@@ -145,19 +158,20 @@ def skipped_clips(dataset: Any) -> tuple[SkippedClip, ...]:
 
 
 def _rest(loader: DataLoader[Any], pending: NDArray[np.int64]) -> DataLoader[Any]:
-    """Return a loader of those of ``loader``'s batches, as it forms them without shuffling, that have pending rows."""
+    """Return a loader of those of ``loader``'s batches, as it forms them without shuffling, that have pending rows.
+
+    Of several ranks, each gets its share of them.
+    """
     size, total = int(loader.batch_size or 1), len(loader.dataset)  # type: ignore[arg-type]
     wanted = np.unique(pending // size).tolist()
     batches = [list(range(each * size, min((each + 1) * size, total))) for each in wanted]
-    return DataLoader(
-        loader.dataset,
-        batch_sampler=batches,
-        num_workers=loader.num_workers if len(batches) > 1 else 0,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-    )
+    return with_batches(loader, share_batches(batches))
+
+
+def _of_all_ranks(parts: Iterator[_Rows]) -> Iterator[_Rows]:
+    """Yield what every rank yields, on every rank, one of each in turn."""
+    while any(found := gather(next(parts, None))):
+        yield from filter(None, found)
 
 
 def store_digests(config: Mapping[str, Any], dataset: Any) -> dict[str, str]:
@@ -187,6 +201,9 @@ class ExtractPipeline:
         config: a test config; needs ``network.checkpoint``.
     """
 
+    takes_ranks: ClassVar[bool] = True
+    """Whether several `ranks` may run it together."""
+
     def __init__(self, config: Mapping[str, Any]) -> None:
         check_config(config, ("dataset", "network"))
         check_trained(config["network"])
@@ -208,12 +225,12 @@ class ExtractPipeline:
             loaders |= _flatten(ood_loaders)
         set_determinism(config)
         net = build_network(config["network"]).to(choose_device(config))
-        with holding(self.folder):  # a second process waits, and finds the stores complete
+        with one_holding(self.folder):  # a second process waits, and finds the stores complete
             return self._extract(net, loaders)
 
     def _extract(self, net: nn.Module, loaders: Mapping[str, DataLoader[Any]]) -> Path:
         config = self.config
-        if isinstance(config, Config):
+        if isinstance(config, Config) and is_first():
             config.dump(self.folder.parent / "config.yml")
         for number, (name, loader) in enumerate(loaders.items(), 1):
             began = time.monotonic()
@@ -225,6 +242,8 @@ class ExtractPipeline:
                 f"{name} ({number} of {len(loaders)} sets)",
                 quiet=False,
             )
+            if not is_first():
+                continue
             seconds = time.monotonic() - began
             print(
                 f"{self.folder / name}: {len(store) - len(store.skipped)} clips ({seconds:.0f} s)", flush=True
@@ -233,7 +252,8 @@ class ExtractPipeline:
                 print(f"Note: {skip_note(name, store.skipped)}. Reasons: meta.json there.", flush=True)
         head = head_of(net)
         assert head is not None
-        write_npz(self.folder / "head.npz", head.arrays())
+        if is_first():
+            write_npz(self.folder / "head.npz", head.arrays())
         return self.folder
 
 

@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..config import Config
-from ..datasets.loaders import build_loaders
+from ..datasets.loaders import build_loaders, share_among_ranks
 from ..errors import UserError
-from ..files import holding, reading
+from ..files import reading
 from ..files.paths import remove
 from ..networks import build_network
 from ..progress import progress_bar
+from ..ranks import is_first, one_holding
 from ..registry import EVALUATORS, PIPELINES
 from ..trainers.build import build_trainer
 from ..trainers.rng import seed_everything
@@ -55,6 +56,9 @@ class TrainPipeline:
         config: a training config; see ``docs/configs.md``.
     """
 
+    takes_ranks: ClassVar[bool] = True
+    """Whether several `ranks` may run it together."""
+
     def __init__(self, config: Mapping[str, Any]) -> None:
         check_config(config, ("dataset", "network", "trainer", "optimizer", "evaluator"))
         self.config = config
@@ -64,7 +68,7 @@ class TrainPipeline:
         self.state_seconds = float(recorder.get("state_seconds", 600))
         self.min_state_seconds = float(recorder.get("min_state_seconds", 5))
         self.tensorboard = bool(recorder.get("tensorboard", True))
-        self.quiet = bool(recorder.get("quiet", False))
+        self.quiet = bool(recorder.get("quiet", False)) or not is_first()
 
     def run(self) -> TrainResult:
         """Train, or resume, or return at once where the folder holds this very training, finished.
@@ -72,7 +76,7 @@ class TrainPipeline:
         Raises:
             UserError: when the folder holds a training of another config.
         """
-        with holding(self.folder):  # a second process waits, and finds the training finished
+        with one_holding(self.folder):  # a second process waits, and finds the training finished
             return self._resumed()
 
     def _resumed(self) -> TrainResult:
@@ -90,7 +94,7 @@ class TrainPipeline:
     def _train(self, state: Mapping[str, Any] | None) -> TrainResult:
         config = self.config
         seed_everything(int(config.get("seed") or 0))
-        loaders = build_loaders(config, training=True)
+        loaders = share_among_ranks(build_loaders(config, training=True))
         for split in ("train", "val"):
             if split not in loaders:
                 raise UserError(f"dataset.split_names has no '{split}'; training needs train and val.")
@@ -101,13 +105,13 @@ class TrainPipeline:
 
         # only now, when all that the config names has been built: a mistake in it must not cost an earlier training
         self.folder.mkdir(parents=True, exist_ok=True)
-        if config.get("overwrite"):
+        if config.get("overwrite") and is_first():
             remove(self.folder, FILE)  # or a later run would take up the old one's end
-        if isinstance(config, Config):
+        if isinstance(config, Config) and is_first():
             config.dump(self.folder / "config.yml")
         first = 1
         best: dict[str, Any] = {"acc": -1.0, "epoch_idx": 0, "network": None}
-        log = TrainingLog(self.folder, state["log"] if state else (), self.tensorboard)
+        log = TrainingLog(self.folder, state["log"] if state else (), self.tensorboard and is_first())
         if state is not None:
             state = check_state(state, self.folder / FILE, net, trainer)
             with reading(self.folder / FILE, "a state of this training", REMEDY):
@@ -132,7 +136,7 @@ class TrainPipeline:
             trainer.epoch_progress = bar
             for epoch_idx in range(first, epochs + 1):
                 began = time.monotonic()
-                if self.state_interval and self.state_seconds:
+                if self.state_interval and self.state_seconds and is_first():
                     trainer.after_step = self._within_epoch(epoch_idx - 1, net, trainer, best, log)
                 net, metrics = trainer.train_epoch(epoch_idx)
                 validation = evaluator.eval_acc(net, loaders["val"], None, epoch_idx)
@@ -151,6 +155,8 @@ class TrainPipeline:
                     val_acc=f"{validation['acc']:.3f}",
                     **_shown(timing),
                 )
+                if not is_first():
+                    continue
                 last = epoch_idx == epochs
                 due = self.state_interval and epoch_idx % self.state_interval == 0
                 if last or (due and time.monotonic() - saved >= self.min_state_seconds):
@@ -163,7 +169,8 @@ class TrainPipeline:
                     if self.state_interval:
                         self._write_state(epoch_idx, net, trainer, best, log)
                     saved = time.monotonic()
-        log.close()
+        if is_first():
+            log.close()
         result = self._result({"best": best})
         if not self.quiet:
             self._report(result, trainer)

@@ -20,11 +20,13 @@ from ..arrays import empty_classes
 from ..config import bind
 from ..errors import UserError
 from ..networks.fusion import MultimodalOutput
+from ..ranks import gather_counts, world
 from ..registry import TRAINERS
 from .epoch import EpochProgress, Stopwatch, rest_of
 from .mixed import Computation, training_options
 from .optim import build_optimizer
 from .rng import random_state, set_random_state
+from .together import gather_rows
 
 
 class MultimodalTrainer(ABC):
@@ -74,6 +76,8 @@ class MultimodalTrainer(ABC):
                 f"network has {len(modalities)} ({', '.join(modalities)}). "
                 "Add one to dataset.modalities, or train with multimodal_multihead."
             )
+        if world() > 1 and self.needs_auxiliary:
+            raise UserError(f"the trainer '{name}' trains in one process; start it without torchrun.")
         self._check_classes(train_loader.dataset, f"'{name}'")
         self.batch_size = _full_batch(train_loader)
         options = training_options(config)
@@ -168,7 +172,7 @@ class MultimodalTrainer(ABC):
         self.progress = progress
         watch = Stopwatch()
         for batch in self._full(watch.timed(batches), progress):
-            labels = batch["label"].to(self.device, non_blocking=True)
+            labels = gather_rows(batch["label"].to(self.device, non_blocking=True))
             data = batch["data"].to(self.device, non_blocking=True)
             terms = self.batch_losses(data, labels, epoch_idx)
             loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
@@ -220,7 +224,7 @@ class MultimodalTrainer(ABC):
             bar.update(progress.batches)
         for batch in batches:
             progress.batches += 1
-            if progress.batches <= self.batches_an_epoch and len(batch["label"]):
+            if progress.batches <= self.batches_an_epoch and min(gather_counts(len(batch["label"]))):
                 yield batch
             if bar is not None:
                 bar.update()

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
+from ..datasets.loaders import with_batches
 from ..errors import UserError
+from ..ranks import world
 from .rng import random_state, set_random_state
 
 
@@ -70,18 +71,7 @@ def rest_of(loader: Any, progress: EpochProgress) -> Iterator[Any]:
     torch.empty((), dtype=torch.int64).random_(
         generator=loader.generator
     )  # the loader's own draw, for its workers
-    batches = list(loader.batch_sampler)[progress.batches :]
-    return iter(
-        DataLoader(
-            loader.dataset,
-            batch_sampler=batches,
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-        )
-    )
+    return iter(with_batches(loader, list(loader.batch_sampler)[progress.batches :]))
 
 
 class Stopwatch:
@@ -102,7 +92,7 @@ class Stopwatch:
                 self._waited += time.perf_counter() - asked
                 return
             self._waited += time.perf_counter() - asked
-            self._samples += len(batch["label"])
+            self._samples += len(batch["label"]) * world()
             yield batch
 
     def result(self) -> dict[str, float]:

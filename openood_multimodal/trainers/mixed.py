@@ -14,6 +14,8 @@ from ..config import bind
 from ..config.ranges import Count
 from ..errors import UserError
 from ..networks.fusion import MultimodalOutput
+from ..ranks import world
+from .together import shared_forward
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,15 @@ class TrainingOptions:
             scaling).  Losses, embeddings and the optimiser stay in float32.
         accumulate: batches whose gradients make one step of the optimiser.  Each batch's losses, its batch norm and its
             outliers are its own; batches left over at an epoch's end are skipped, as a short last batch is.
+        sync_batch_norm: whether batch norm takes its statistics over the samples of all ranks (GPUs only).  The authors
+            trained with DataParallel, whose statistics are each GPU's own, as without this; the running ones are those
+            of rank 0.
         compile: run the network through `torch.compile`; needs a C++ compiler, and pays on a GPU.
     """
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     accumulate: Count = 1
+    sync_batch_norm: bool = False
     compile: bool = False
 
 
@@ -57,23 +63,32 @@ class Computation:
             raise UserError(
                 "training.precision is float16, which a CPU doesn't train in; use bfloat16 or float32."
             )
+        if options.sync_batch_norm and device.type == "cpu":
+            raise UserError("training.sync_batch_norm is on, and torch synchronises batch norm on GPUs only.")
         self.options = options
         self.device = device
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "float16")
         self._waiting = 0
-        self._compiled: Callable[..., MultimodalOutput] | None = None
+        self._call: Callable[..., MultimodalOutput] | None = None
 
     def forward(self, net: nn.Module, data: Any) -> MultimodalOutput:
-        """Return the network's output on a batch, in float32 whatever it was computed in."""
-        call: Callable[..., MultimodalOutput] = net.forward_modalities  # type: ignore[assignment]
-        if self.options.compile:
-            if self._compiled is None:
-                self._compiled = torch.compile(call)
-            call = self._compiled
+        """Return the network's output on a batch, of all ranks' samples, in float32 whatever it was computed in."""
+        if self._call is None:
+            self._call = self._prepared(net)
         with self._autocast():
-            output = call(data)
+            output = self._call(data)
         return output if self.options.precision == "float32" else _as_float32(output)
+
+    def _prepared(self, net: nn.Module) -> Callable[..., MultimodalOutput]:
+        call: Callable[..., MultimodalOutput] = net.forward_modalities  # type: ignore[assignment]
+        if world() > 1:
+            if self.options.sync_batch_norm:
+                nn.SyncBatchNorm.convert_sync_batchnorm(
+                    net
+                )  # in place, and the parameters stay the same ones
+            call = shared_forward(net, self.device)
+        return torch.compile(call) if self.options.compile else call
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.options.precision == "float32":

@@ -27,7 +27,7 @@ def random_state() -> dict[str, Any]:
     version, words, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         "numpy": {
             "name": name,
             "keys": torch.from_numpy(keys.astype(np.int64)),
@@ -47,7 +47,9 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     """Restore what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state(
+            state["cuda"][0]
+        )  # of the one device that this process uses, whichever it is
     numpy_state = state["numpy"]
     np.random.set_state(  # noqa: NPY002
         (

@@ -1,0 +1,291 @@
+"""Ranks: the processes that ``torchrun`` starts, which train one network, or extract with it, together.
+
+Without ``torchrun`` there is one rank, nothing is sent, and torch isn't imported.  Every rank holds the whole network
+and encodes its share of each batch.  What is computed of embeddings (heads, losses, outliers, banks) sees the samples
+of all ranks, in the order of the batch, on every rank: so a training is the same one, however many ranks it has.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from .errors import UserError
+from .files import holding
+from .files.atomic import write_text
+from .files.paths import remove
+from .version import __version__
+
+T = TypeVar("T")
+
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells every process."""
+
+COMMAND = "torchrun --standalone --nproc-per-node N -m openood_multimodal run --config ..."
+PATIENCE_S = 300.0
+"""How long a rank waits for the others to start."""
+
+_together = False
+
+
+def world() -> int:
+    """Return the number of ranks: 1 outside of `together`."""
+    return int(os.environ["WORLD_SIZE"]) if _together else 1
+
+
+def rank() -> int:
+    """Return this process's rank, from 0."""
+    return int(os.environ["RANK"]) if _together else 0
+
+
+def is_first() -> bool:
+    """Whether this is rank 0, which alone writes files and shows progress."""
+    return rank() == 0
+
+
+def local() -> tuple[int, int]:
+    """Return this rank's number among those of its host, and theirs."""
+    return (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])) if _together else (0, 1)
+
+
+def launched() -> bool:
+    """Whether this process was started as one rank of several.
+
+    Raises:
+        UserError: when the variables of its environment don't make a launch.
+    """
+    given = {name: os.environ.get(name, "") for name in VARIABLES}
+    if given["WORLD_SIZE"] in ("", "1"):
+        return False
+    lacking = [name for name in VARIABLES if not given[name]]
+    if lacking:
+        raise UserError(
+            f"WORLD_SIZE is {given['WORLD_SIZE']} in this environment, and {', '.join(lacking)} is not set: start the "
+            f"ranks with {COMMAND}, or unset WORLD_SIZE for one process."
+        )
+    wrong = [name for name in VARIABLES if name != "MASTER_ADDR" and not given[name].isdecimal()]
+    if wrong or not int(given["RANK"]) < int(given["WORLD_SIZE"]):
+        shown = ", ".join(f"{name}={given[name]}" for name in wrong or ("RANK", "WORLD_SIZE"))
+        raise UserError(f"{shown} in this environment: RANK must be below WORLD_SIZE; start with {COMMAND}.")
+    return True
+
+
+@contextmanager
+def together(patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Join the other ranks for the block; nothing without torchrun.
+
+    When a rank fails, it says so with its number, and the others end without a word.
+
+    Args:
+        patience_s: how long to wait for the others to start.
+
+    Raises:
+        UserError: when a rank doesn't come, has no GPU where others have, or runs another version.
+    """
+    global _together
+    if not launched():
+        yield
+        return
+    store = _join(patience_s)
+    _together = True
+    try:
+        _check_versions()
+        yield
+        barrier()  # rank 0 may still be writing
+    except Exception as error:
+        if not _fails_first(store):
+            raise SystemExit(1) from None
+        _tell_torchrun(error)
+        if isinstance(error, UserError):
+            raise UserError(f"{_name()}: {error}") from error
+        print(f"openood-mm: {_name()}:", file=sys.stderr)
+        raise
+    finally:
+        _together = False
+        _distributed().destroy_process_group()
+
+
+def _join(patience_s: float) -> Any:
+    """Make the process group; return a store that outlives a failed rank."""
+    os.environ.setdefault(
+        "TORCH_CPP_LOG_LEVEL", "ERROR"
+    )  # of unused parameters that are all used, on every rank
+    import torch
+
+    distributed, patience = _distributed(), timedelta(seconds=patience_s)
+    host, port, count = (os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
+    here, place = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < here:
+        raise UserError(
+            f"{_name()} has no GPU of its own: {platform.node()} has {gpus}, and {here} ranks were started on it; "
+            f"give torchrun --nproc-per-node {gpus}, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to use the CPU."
+        )
+    if gpus:
+        torch.cuda.set_device(place)
+    try:
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=patience)
+        store = distributed.distributed_c10d._get_default_store()
+        distributed.barrier()
+    except (RuntimeError, ValueError) as error:  # DistNetworkError, DistStoreError and gloo's own
+        reason = str(error).split("\n")[0][:300]
+        raise UserError(
+            f"{_name()}: the {count} ranks did not come together at {host}:{port} within {patience_s:.0f} s "
+            f"({reason}). Every host must be given the same --nnodes and --rdzv-endpoint, and the port must be free "
+            "and open; on one host, --standalone finds a free one."
+        ) from None
+    return store
+
+
+def _name() -> str:
+    return f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} on {platform.node()}"
+
+
+def _distributed() -> Any:
+    import torch.distributed
+
+    return torch.distributed
+
+
+def _fails_first(store: Any) -> bool:
+    """Whether no other rank has failed before: what fails now may only be the connection to it."""
+    try:
+        return (
+            str(os.environ["RANK"])
+            == store.compare_set("openood_multimodal/failed", "", os.environ["RANK"]).decode()
+        )
+    except RuntimeError:  # the host of the store has gone
+        return False
+
+
+def _tell_torchrun(error: Exception) -> None:
+    """Give torchrun what its own report, the last that a user sees, is to say."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    get_error_handler().record_exception(type(error)(*error.args) if isinstance(error, UserError) else error)
+
+
+def _check_versions() -> None:
+    import torch
+
+    mine = {"openood-multimodal": __version__, "torch": torch.__version__, "host": platform.node()}
+    first, *others = gather(mine)
+    for each in others:
+        for package in ("openood-multimodal", "torch"):
+            if each[package] != first[package]:
+                raise UserError(
+                    f"{package} is {first[package]} on {first['host']} and {each[package]} on {each['host']}; "
+                    "install the same version on every host."
+                )
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if _together:
+        _distributed().barrier()
+
+
+def gather(value: T) -> list[T]:
+    """Return every rank's ``value``, in the order of ranks, on every rank."""
+    if not _together:
+        return [value]
+    values: list[Any] = [None] * world()
+    _distributed().all_gather_object(values, value)
+    return values
+
+
+def gather_counts(count: int) -> list[int]:
+    """Return every rank's ``count``, as `gather`, but quickly."""
+    if not _together:
+        return [count]
+    import torch
+
+    counts = [torch.empty(1, dtype=torch.int64) for _ in range(world())]
+    _distributed().all_gather(counts, torch.tensor([count]))
+    return [int(each) for each in counts]
+
+
+def gather_in_turn(values: Sequence[T]) -> list[T]:
+    """Return what ranks that `share_batches` have computed of each batch, in the order of the batches."""
+    parts = gather(list(values))
+    return [part[i] for i in range(max(map(len, parts))) for part in parts if i < len(part)]
+
+
+@contextmanager
+def one_holding(folder: Path) -> Iterator[None]:
+    """Hold a folder for the block, by rank 0 for all; see `files.holding`.
+
+    Raises:
+        UserError: when the ranks' hosts don't share the folder.
+    """
+    if not _together:
+        with holding(folder):
+            yield
+        return
+    if is_first():
+        with holding(folder):
+            _check_shared(folder)
+            yield
+            barrier()
+    else:
+        _check_shared(folder)
+        yield
+        barrier()
+
+
+def _check_shared(folder: Path) -> None:
+    token = gather(f".shared-{uuid4().hex}")[0]
+    if is_first():
+        write_text(folder / token, "")
+    barrier()
+    seen = gather(((folder / token).is_file(), platform.node()))
+    if is_first():
+        remove(folder, token)
+    for there, host in seen:
+        if not there:
+            raise UserError(
+                f"{folder} on {host} is not the folder of rank 0 ({seen[0][1]}): ranks on several hosts need one "
+                "--output-dir on a file system that they share."
+            )
+
+
+def share_batches(batches: Sequence[list[int]]) -> list[list[int]]:
+    """Return this rank's of some batches: every `world`-th; see `gather_in_turn`."""
+    return list(batches)[rank() :: world()]
+
+
+class ShareOfBatches:
+    """The samples of this rank of every batch of a batch sampler; a short last batch is left out.
+
+    Args:
+        batches: a batch sampler that draws the same batches on every rank.
+        batch_size: of all ranks together.
+
+    Raises:
+        UserError: when the ranks can't have equal shares.
+    """
+
+    def __init__(self, batches: Any, batch_size: int) -> None:
+        if batch_size % world():
+            raise UserError(
+                f"dataset.train.batch_size is {batch_size}, of all ranks together, and {world()} ranks can't have "
+                f"equal shares of it; set a multiple of {world()}."
+            )
+        self.batches = batches
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.batch_size // world()
+        for batch in self.batches:
+            if len(batch) == self.batch_size:
+                yield batch[rank() * share : (rank() + 1) * share]

@@ -1,0 +1,217 @@
+"""Ranks: several processes train one network, and extract with it, as one process would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Tiny
+
+from openood_multimodal import ranks
+from openood_multimodal.cli import main
+from openood_multimodal.embeddings.store import EmbeddingStore
+from openood_multimodal.errors import UserError
+
+DRIVER = """
+import json, os, sys
+from openood_multimodal.cli import main
+for port, words in json.loads(sys.argv[1]):
+    os.environ["MASTER_PORT"] = str(port)
+    code = main(words)
+    if code:
+        sys.exit(code)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        return int(each.getsockname()[1])
+
+
+def start(count: int, *commands: Sequence[str]) -> list[subprocess.Popen[str]]:
+    """Start the ranks that torchrun would start; each gives the commands in turn."""
+    task = json.dumps([(free_port(), list(words)) for words in commands])
+    each = {
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", DRIVER, task],
+            env={
+                **os.environ,
+                **{name: str(value) for name, value in {**each, "RANK": r, "LOCAL_RANK": r}.items()},
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(count)
+    ]
+
+
+def outcome(started: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Return every rank's exit code and output."""
+    texts = [each.communicate(timeout=120) for each in started]
+    return [(each.returncode, *text) for each, text in zip(started, texts, strict=True)]
+
+
+def words(tiny, kind: str, folder: Path, *more: str) -> list[str]:
+    """Return a training, or an extraction with the one-process training's network."""
+    if kind == "extract":
+        checkpoint = tiny.folder / "one" / "run" / "best.ckpt"
+        extract = ("--pipeline.name", "multimodal_extract", "--output_dir", str(folder))
+        return [*tiny.test(checkpoint=checkpoint), *extract, "--dataset.val.batch_size", "7", *more]
+    return [*tiny.train(kind), "--output_dir", str(folder), *more]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the stores' files; a lock isn't one."""
+    found = [
+        each for each in folder.rglob("embeddings/*/*") if each.is_file() and not each.name.startswith(".")
+    ]
+    return {str(each.relative_to(folder)): each.read_bytes() for each in found}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A training with outliers and a bank, a contrastive one, and an extraction; by one process, and by two ranks."""
+    tiny = Tiny(tmp_path_factory.mktemp("ranks"))
+    made = {}
+    for name in ("one", "two"):
+        folder = tiny.folder / name
+        commands = [
+            words(tiny, "a2d_npmix", folder),
+            words(tiny, "multimodal_contrastive", folder / "contrastive"),
+            words(tiny, "extract", folder / "extracted"),
+        ]
+        if name == "one":
+            assert [main(each) for each in commands] == [0, 0, 0]
+        else:
+            made = dict(enumerate(outcome(start(2, *commands))))
+    return tiny, made
+
+
+def test_training_equals_one_process(both):
+    """Losses, accuracy and weights are those of one process, NP-Mix's bank included; rank 0 alone speaks."""
+    tiny, made = both
+    assert [code for code, _, _ in made.values()] == [0, 0], made
+    assert "best.ckpt" in made[0][1]
+    assert made[1][1:] == ("", ""), "the second rank says nothing"
+    for run in ("run", "contrastive/run"):
+        one, two = (pd.read_csv(tiny.folder / name / run / "log.csv") for name in ("one", "two"))
+        timing = ["seconds", "samples_per_second", "data_wait"]
+        np.testing.assert_allclose(one.drop(columns=timing), two.drop(columns=timing), rtol=1e-5, atol=1e-6)
+        one, two = (torch.load(tiny.folder / name / run / "last.ckpt") for name in ("one", "two"))
+        for name, value in one.items():
+            torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
+    assert "loss_outlier_entropy" in pd.read_csv(tiny.folder / "two" / "run" / "log.csv"), (
+        "outliers were used"
+    )
+
+
+def test_extraction_equals_one_process_to_the_byte(both):
+    """The stores hold the same bytes, also where the ranks' shares are not equal."""
+    tiny, _ = both
+    one, two = (files(tiny.folder / name / "extracted") for name in ("one", "two"))
+    assert len(one) > 15
+    assert one == two
+
+
+def test_killed_rank_and_resume(both):
+    """After SIGKILL of a rank the others end; resumed with another number of ranks, the extraction is the same one."""
+    tiny, _ = both
+    folder = tiny.folder / "killed"
+    small = ("--dataset.train.batch_size", "1")
+    started = start(3, words(tiny, "extract", folder, *small))
+    done = next(iter(sorted(folder.rglob("train/done.npy"))), None)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        done = next(iter(sorted(folder.rglob("train/done.npy"))), None)
+        if done is not None and np.load(done).sum() > 3:
+            break
+        time.sleep(0.01)
+    started[1].send_signal(signal.SIGKILL)
+    codes = [code for code, _, _ in outcome(started)]
+    assert codes[1] == -signal.SIGKILL
+    assert 0 not in codes, "no rank takes the extraction for finished"
+    pending = ~np.load(done)
+    assert pending.any()
+    assert not (folder / "run" / "embeddings" / "head.npz").exists()
+    assert main(words(tiny, "extract", folder, *small)) == 0
+    assert EmbeddingStore.open(done.parent).complete
+    whole = tiny.folder / "whole"
+    assert main(words(tiny, "extract", whole, *small)) == 0
+    assert files(folder) == files(whole)
+
+
+def test_first_failure_is_told_once(tiny):
+    """What one rank finds wrong, one rank says, with its number; all end."""
+    bad = words(tiny, "a2d", tiny.folder / "x", "--dataset.train.batch_size", "9")
+    results = outcome(start(2, bad))
+    assert sorted(code for code, _, _ in results) == [1, 2]
+    told = [err for _, _, err in results if err]
+    assert len(told) == 1
+    assert "batch_size is 9, of all ranks together, and 2 ranks can't have equal shares" in told[0]
+    assert told[0].startswith("openood-mm: rank ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "4"}, "WORLD_SIZE is 4 in this environment, and RANK, LOCAL_RANK"),
+        ({"RANK": "4"}, "RANK=4, WORLD_SIZE=4 in this environment"),
+        ({"LOCAL_RANK": "x"}, "LOCAL_RANK=x in this environment"),
+    ],
+)
+def test_wrong_environment(monkeypatch, variables, message):
+    """An environment that no launcher makes is refused before anything is sent."""
+    if "WORLD_SIZE" not in variables:
+        good = {name: "1" for name in ranks.VARIABLES} | {"WORLD_SIZE": "4"}
+        variables = good | variables
+    for name in ranks.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message), ranks.together():
+        pass
+
+
+def test_ranks_that_do_not_come(monkeypatch):
+    """A rank that waits in vain says for how many, where, and what to look at."""
+    for name in ranks.VARIABLES:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with (
+        pytest.raises(UserError, match=r"the 2 ranks did not come together at 127\.0\.0\.1:"),
+        ranks.together(0.5),
+    ):
+        pass
+    assert ranks.world() == 1
+
+
+def test_one_process_needs_nothing():
+    """Without torchrun nothing is gathered, and nothing is waited for."""
+    with ranks.together():
+        assert (ranks.world(), ranks.rank(), ranks.is_first()) == (1, 0, True)
+        assert ranks.gather("x") == ["x"]
+        assert ranks.gather_in_turn([1, 2]) == [1, 2]
+        assert ranks.share_batches([[0], [1]]) == [[0], [1]]
+        ranks.barrier()
