@@ -114,6 +114,12 @@ def tiny(tmp_path: Path) -> Tiny:
     return Tiny(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def tiny_in() -> type[Tiny]:
+    """`Tiny`, for a folder that several tests share."""
+    return Tiny
+
+
 class Done(NamedTuple):
     code: int
     out: str

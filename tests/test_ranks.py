@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Tiny
 
 from openood_multimodal import ranks
 from openood_multimodal.cli import main
@@ -88,9 +87,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def both(tmp_path_factory, tiny_in):
     """A training with outliers and a bank, a contrastive one, and an extraction; by one process, and by two ranks."""
-    tiny = Tiny(tmp_path_factory.mktemp("ranks"))
+    tiny = tiny_in(tmp_path_factory.mktemp("ranks"))
     made = {}
     for name in ("one", "two"):
         folder = tiny.folder / name
