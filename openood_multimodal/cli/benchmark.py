@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..vocabulary import EVALUATOR_GROUPS, PRESETS
-from .parsers import option_names, subparser
+from .parsers import add_scheduler, option_names, resources_of, subparser
 
 if TYPE_CHECKING:
     from ..pipelines.suites import SuiteRun
@@ -24,6 +24,10 @@ EXAMPLES = """  # the demo: two real datasets, four training methods, one to six
   # one, two and three modalities; fewer epochs
   openood-mm benchmark --benchmark mfeat/mfeat_5_5 --trainings a2d --modalities fou,kar fou,kar,zer \\
       --optimizer.num_epochs 20
+
+  # on a cluster: a Dask scheduler and its workers, or SLURM's jobs (docs/several-gpus.md)
+  openood-mm benchmark --suite docs --scheduler tcp://host1:8786
+  openood-mm benchmark --suite docs --scheduler slurm --workers 16 --resources GPU=1
 """
 
 
@@ -56,11 +60,11 @@ def run_and_report(suite: dict[str, Any], overrides: list[str], options: argpars
         return
     count = len({(run.benchmark, run.modalities, run.method) for run in runs})
     print(
-        f"{len(runs)} training runs ({count} settings x partitions x seeds) in {options.workers} processes, into "
-        f"{options.output_dir}",
+        f"{len(runs)} training runs ({count} settings x partitions x seeds) "
+        f"{getattr(options, 'scheduler', None) or f'in {options.workers} processes'}, into {options.output_dir}",
         flush=True,
     )
-    run_in_parallel(runs, options.workers)
+    run_in_parallel(runs, options.workers, getattr(options, "scheduler", None), resources_of(options))
     _report(runs, Path(options.output_dir))
 
 
@@ -97,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
     )
+    add_scheduler(parser)
     parser.add_argument(
         "--output-dir", default="results/benchmark", metavar="DIR", help="default %(default)s"
     )

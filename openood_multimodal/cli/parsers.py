@@ -85,6 +85,41 @@ def add_root(parser: argparse.ArgumentParser, meaning: str = "the dataset's fold
     parser.add_argument("--root", required=True, metavar="DIR", help=meaning)
 
 
+def add_scheduler(parser: argparse.ArgumentParser) -> None:
+    """Add ``--scheduler`` and ``--resources``; `resources_of` reads the second."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="run on the workers of this Dask scheduler (tcp://host:8786, or its JSON file), or as jobs of SLURM "
+        "('slurm'; --workers of them)",
+    )
+    parser.add_argument(
+        "--resources",
+        nargs="+",
+        default=[],
+        metavar="NAME=AMOUNT",
+        help="what a worker of the scheduler must have for a run, e.g. GPU=1 (dask worker ... --resources GPU=1)",
+    )
+
+
+def resources_of(options: argparse.Namespace) -> dict[str, float]:
+    """Return ``--resources`` as numbers.
+
+    Raises:
+        UserError: for one that is no ``NAME=AMOUNT``.
+    """
+    from ..errors import UserError
+
+    found = {}
+    for word in getattr(options, "resources", ()):
+        name, _, amount = word.partition("=")
+        try:
+            found[name] = float(amount)
+        except ValueError:
+            raise UserError(f"--resources {word}: give NAME=AMOUNT, e.g. GPU=1.") from None
+    return found
+
+
 def add_workers(parser: argparse.ArgumentParser, meaning: str = "processes") -> None:
     """Add ``--workers``; `workers.worker_count` turns it into a number."""
     parser.add_argument("--workers", type=int, metavar="N", help=f"{meaning} (default: one per core)")

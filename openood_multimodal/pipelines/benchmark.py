@@ -1,4 +1,4 @@
-"""Runs in parallel processes, resumably, with one progress bar."""
+"""Runs in parallel processes, or on a cluster, resumably, with one progress bar."""
 
 from __future__ import annotations
 
@@ -6,20 +6,29 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from tqdm import tqdm
 
 from ..errors import ArgumentError, UserError
 from ..progress import progress_bar
 from ..workers import end_with_parent
+from .cluster import cluster_executor, run_on_worker
 from .run import Run
 
 
-def run_in_parallel(runs: Sequence[Run], workers: int) -> int:
+def run_in_parallel(
+    runs: Sequence[Run],
+    workers: int,
+    scheduler: str | None = None,
+    resources: Mapping[str, float] = MappingProxyType({}),
+) -> int:
     """Run those of ``runs`` that are not done yet; return how many ran.
 
     Every run has one thread, so that its result doesn't depend on the number of workers.
@@ -27,6 +36,8 @@ def run_in_parallel(runs: Sequence[Run], workers: int) -> int:
     Args:
         runs: what to run.
         workers: processes at a time, at least 1.
+        scheduler: of Dask, in place of processes of this host; see `cluster.cluster_executor`.
+        resources: what a worker of the scheduler must have for a run.
 
     Raises:
         UserError: when a run fails; the message names it.  Finished runs are kept.
@@ -42,31 +53,39 @@ def run_in_parallel(runs: Sequence[Run], workers: int) -> int:
             flush=True,
         )
     with progress_bar(total=len(runs), initial=len(runs) - len(waiting), desc="Benchmark", unit="run") as bar:
-        if waiting:
-            _run(waiting, min(workers, len(waiting)), bar)
+        if waiting and scheduler is None:
+            # spawned, not forked: torch's threads and CUDA don't survive a fork
+            context = multiprocessing.get_context("spawn")
+            count = min(workers, len(waiting))
+            with ProcessPoolExecutor(count, mp_context=context, initializer=_prepare_worker) as pool:
+                _run(pool, {run: (run.run,) for run in waiting}, bar)
+        elif waiting:
+            folder = Path(os.path.commonpath([run.folder.parent.resolve() for run in waiting]))
+            with cluster_executor(str(scheduler), folder, workers, dict(resources)) as pool:
+                _run(pool, {run: (run_on_worker, run, os.getcwd()) for run in waiting}, bar)
     return len(waiting)
 
 
-def _run(runs: Sequence[Run], workers: int, bar: tqdm) -> None:
-    # spawned, not forked: torch's threads and CUDA don't survive a fork
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
-        with _without_interrupts():  # workers inherit it: Ctrl-C goes to the whole group, the parent decides
-            running: dict[Future[None], Run] = {pool.submit(run.run): run for run in runs}
-        try:
-            while running:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    run = running.pop(future)
-                    _check(future, run)
-                    bar.set_postfix_str(str(run), refresh=False)
-                    bar.update()
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, KeyboardInterrupt):
-                for process in multiprocessing.active_children():
-                    process.terminate()  # the same command goes on where they are
-            raise
+def _run(pool: Executor, calls: Mapping[Run, tuple[Any, ...]], bar: tqdm) -> None:
+    """Let ``pool`` make every run's call: a function and its arguments."""
+    with _without_interrupts():  # workers inherit it: Ctrl-C goes to the whole group, the parent decides
+        running: dict[Future[None], Run] = {pool.submit(*call): run for run, call in calls.items()}
+    try:
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                run = running.pop(future)
+                _check(future, run)
+                bar.set_postfix_str(str(run), refresh=False)
+                bar.update()
+    except BaseException as error:
+        for future in running:
+            future.cancel()
+        pool.shutdown(wait=False)
+        if isinstance(error, KeyboardInterrupt):
+            for process in multiprocessing.active_children():
+                process.terminate()  # the same command goes on where they are
+        raise
 
 
 @contextmanager
@@ -91,6 +110,18 @@ def _check(future: Future[None], run: Run) -> None:
         raise UserError(
             f"a worker process died while {run} and others ran (killed, perhaps for memory); finished runs are "
             "kept: run the same command again, with fewer --workers."
+        ) from error
+    except CancelledError:
+        raise UserError(
+            f"the Dask scheduler went away while {run} and others ran; finished runs are kept: start it again, and "
+            "give the same command."
+        ) from None
+    except Exception as error:
+        if type(error).__name__ != "KilledWorker":  # of an optional package
+            raise
+        raise UserError(
+            f"{run}: its workers died one after the other (killed, perhaps for memory); finished runs are kept: run "
+            "the same command again, with more memory for a worker."
         ) from error
 
 

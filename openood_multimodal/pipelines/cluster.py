@@ -1,0 +1,150 @@
+"""Runs on a cluster of Dask: its executor takes the place of this host's pool of processes.
+
+Dask is an optional extra (``openood-multimodal[cluster]``).  What workers share is a folder; what they are sent are
+runs, as Python objects, so a scheduler has to be trusted as a shell on its workers has.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ..errors import UserError
+from ..files.atomic import write_text
+from ..files.paths import remove
+from ..version import __version__
+from .run import Run
+
+SLURM = "slurm"
+PATIENCE_S = 30.0
+_one_at_a_time = threading.Lock()
+"""A run seeds global random sources, so a worker with several threads does one after the other."""
+
+
+@contextmanager
+def cluster_executor(
+    scheduler: str, folder: Path, workers: int, resources: dict[str, float]
+) -> Iterator[Executor]:
+    """Yield an executor that runs on the workers of a Dask scheduler.
+
+    Args:
+        scheduler: an address, ``tcp://host:8786``; a scheduler's JSON file; or ``slurm``, whose jobs are made as
+            dask-jobqueue's configuration (``~/.config/dask/jobqueue.yaml``) says.
+        folder: the runs' output, which every worker must see.
+        workers: of ``slurm``: jobs to ask for.
+        resources: what a worker must have for a run, ``{"GPU": 1}``; workers are started with ``--resources``.
+
+    Raises:
+        UserError: when Dask is not installed, the scheduler can't be reached, or a worker has another version, or
+            doesn't see the folder.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError(
+            "--scheduler needs Dask: pip install 'openood-multimodal[cluster]', here and on every worker."
+        ) from None
+    with _cluster(scheduler, workers) as where:
+        try:
+            client = Client(**where, timeout=PATIENCE_S, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise UserError(
+                f"there is no Dask scheduler at {scheduler} ({error}); start one with 'dask scheduler', and workers "
+                "with 'dask worker ADDRESS --nthreads 1'."
+            ) from None
+        with client:
+            _check_workers(client, scheduler, folder, resources)
+            yield client.get_executor(resources=resources or None, pure=False)
+
+
+@contextmanager
+def _cluster(scheduler: str, workers: int) -> Iterator[dict[str, Any]]:
+    """Yield what a client is told of its scheduler."""
+    if scheduler != SLURM:
+        yield {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+        return
+    try:
+        from dask_jobqueue.slurm import SLURMCluster
+    except ImportError:
+        raise UserError("--scheduler slurm needs dask-jobqueue: pip install dask-jobqueue") from None
+    try:
+        cluster = SLURMCluster()
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"--scheduler slurm: {error} Say in ~/.config/dask/jobqueue.yaml what a job needs (cores, memory, queue); "
+            "see dask-jobqueue's documentation."
+        ) from None
+    with cluster:
+        cluster.scale(jobs=workers)
+        yield {"address": cluster}
+
+
+def _check_workers(client: Any, scheduler: str, folder: Path, resources: dict[str, float]) -> None:
+    try:
+        client.wait_for_workers(1, timeout=None if scheduler == SLURM else PATIENCE_S)
+    except TimeoutError:
+        raise UserError(
+            f"the Dask scheduler at {scheduler} has no worker; start some with 'dask worker {scheduler} --nthreads 1'."
+        ) from None
+    known = client.scheduler_info(n_workers=-1)["workers"].values()
+    able = [each for each in known if all(each["resources"].get(k, 0) >= v for k, v in resources.items())]
+    if not able and scheduler != SLURM:
+        asked = " ".join(f"{name}={amount:g}" for name, amount in resources.items())
+        raise UserError(
+            f"none of the {len(known)} workers of {scheduler} has the resources {asked}; start workers with "
+            f"--resources '{asked}'."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    token = f".shared-{uuid4().hex}"
+    write_text(folder / token, "")
+    try:
+        answers = client.run(_about_worker, str((folder / token).resolve()))
+    finally:
+        remove(folder, token)
+    mine = _about_worker("")
+    for address, theirs in answers.items():
+        for name in ("openood-multimodal", "torch"):
+            if theirs[name] != mine[name]:
+                raise UserError(
+                    f"the worker {address} on {theirs['host']} has {name} {theirs[name]}, and this host {mine[name]}; "
+                    "install the same version on both."
+                )
+        if not theirs["sees"]:
+            raise UserError(
+                f"the worker {address} on {theirs['host']} doesn't see {folder.resolve()}; --output-dir must be a "
+                "folder that all workers share."
+            )
+
+
+def _about_worker(path: str) -> dict[str, Any]:
+    import torch
+
+    versions = {"openood-multimodal": __version__, "torch": torch.__version__}
+    return {**versions, "host": platform.node(), "sees": Path(path).is_file()}
+
+
+def run_on_worker(run: Run, folder: str) -> None:
+    """Do a run on a worker, from the folder that its relative paths begin at.
+
+    Raises:
+        UserError: when the worker has no such folder, and what the run raises.
+    """
+    import torch
+
+    with _one_at_a_time:
+        torch.set_num_threads(1)
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise UserError(
+                f"{platform.node()} has no folder {folder}, which the run was planned in: give it to all workers, or "
+                "start from a shared folder."
+            ) from error
+        run.run()
