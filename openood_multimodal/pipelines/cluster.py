@@ -77,9 +77,10 @@ def _cluster(scheduler: str, workers: int) -> Iterator[dict[str, Any]]:
     try:
         cluster = SLURMCluster()
     except (ValueError, OSError) as error:
+        reason = str(error).partition(", for example")[0]
         raise UserError(
-            f"--scheduler slurm: {error} Say in ~/.config/dask/jobqueue.yaml what a job needs (cores, memory, queue); "
-            "see dask-jobqueue's documentation."
+            f"--scheduler slurm: {reason}: say in ~/.config/dask/jobqueue.yaml what a job needs (cores: 1, memory, "
+            "queue); see dask-jobqueue's documentation."
         ) from None
     with cluster:
         cluster.scale(jobs=workers)
