@@ -96,9 +96,12 @@ samples, and outlier data used in training."""
 SOURCES: Final = ("published", "reproduced")
 """Where a record's metrics come from."""
 
-TIERS: Final = ("published", "self-reported", "verified", "re-scored")
-"""What backs a result, weakest first: a paper; a record alone; the scores of every sample, from which its metrics
-follow; embeddings, from which these scores follow."""
+TIERS: Final = ("unverified", "published", "self-reported", "verified", "re-scored")
+"""What backs a result, weakest first: somebody's summary of a paper; a paper; a record alone; the scores of every
+sample, from which its metrics follow; embeddings, from which these scores follow."""
+
+UNVERIFIED: Final = "unverified: read in a summary of the paper, not in its tables"
+"""Note of a published record whose tier is unverified."""
 
 PRESETS: Final = ("openood", "multiood")
 """Presets of postprocessor parameters."""

@@ -23,6 +23,7 @@ from ..files import read_yaml, text_sha256
 from ..files.npz import read_arrays
 from ..files.paths import file_name, resolve_inside
 from ..postprocessors.run import NATIVE, choose, run
+from ..reporting.aggregate import stated_tier
 from ..reporting.records import ResultRecord, read_record
 from ..reporting.verification import RefusedError, Verified
 from ..scoring.inputs import read_head
@@ -56,7 +57,7 @@ def verify_record(path: Path, record: ResultRecord | None = None, embeddings: bo
     except UserError as error:
         return Verified(path, None, "self-reported", "record", str(error))
     if record.source == "published":
-        return Verified(path, record, "published")
+        return Verified(path, record, stated_tier(record))
     check = _Check(record, path.parent.parent if path.parent.name == "records" else path.parent, embeddings)
     try:
         if path.name != record.file_name:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..vocabulary import APART, METRICS, TABLE_METRICS, TIERS
+from ..vocabulary import APART, METRICS, TABLE_METRICS, TIERS, UNVERIFIED
 from .records import ResultRecord
 
 METHOD = (
@@ -88,6 +88,13 @@ def content_of(record: ResultRecord) -> str:
     return json.dumps(fields, sort_keys=True)
 
 
+def stated_tier(record: ResultRecord) -> str:
+    """Return the tier of a record of which nothing was verified."""
+    if record.source != "published":
+        return "self-reported"
+    return "unverified" if UNVERIFIED in record.notes else "published"
+
+
 def records_frame(records: Iterable[ResultRecord], tiers: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return one row a record.
 
@@ -119,8 +126,7 @@ def records_frame(records: Iterable[ResultRecord], tiers: Mapping[str, str] | No
                     percent(entry["ci_high"]),
                 )
         row |= {"n_id": record.n_id, "n_ood": record.n_ood, "notes": tuple(record.notes)}
-        unverified = "published" if record.source == "published" else "self-reported"
-        tier = tiers.get(content_of(record), unverified) if tiers else unverified
+        tier = (tiers or {}).get(content_of(record), stated_tier(record))
         manifest = record.digests["manifest"]
         row |= {"split": (manifest,) if manifest else (), "tier": TIERS.index(tier)}
         rows.append(row)

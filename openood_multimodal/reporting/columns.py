@@ -62,10 +62,9 @@ class Line:
 
     @property
     def counts(self) -> list[int]:
-        """Partitions, seeds, runs; empty for published rows, of which they are not known."""
+        """Partitions, seeds, runs; empty where they are not known."""
         row = self.row
-        published = row.values["source"] == "published"
-        return [] if published else [len(row.partitions), row.n_seeds, row.n_runs]
+        return [len(row.partitions), row.n_seeds, row.n_runs] if row.counted else []
 
     def mean(self, metric: str) -> float | None:
         """Return a metric's mean, percent."""

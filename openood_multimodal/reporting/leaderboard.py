@@ -304,7 +304,6 @@ def _page(boards: Mapping[str, Board]) -> tuple[dict[str, str], str]:
 
 
 def _cells(benchmark: str, row: Row) -> dict[str, str]:
-    ours = row.values["source"] != "published"  # a paper's number of runs is not known
     cells = {
         "benchmark": benchmark,
         **row.values,
@@ -313,9 +312,9 @@ def _cells(benchmark: str, row: Row) -> dict[str, str]:
         "rank_all": _whole(row.rank_all),
         "average_rank": decimals(row.average_rank),
         "std_over": row.std_over,
-        "n_partitions": str(len(row.partitions)) if ours else "",
-        "n_seeds": str(row.n_seeds) if ours else "",
-        "n_runs": str(row.n_runs) if ours else "",
+        "n_partitions": str(len(row.partitions)) if row.counted else "",
+        "n_seeds": str(row.n_seeds) if row.counted else "",
+        "n_runs": str(row.n_runs) if row.counted else "",
         "n_id": _range(row.n_id),
         "n_ood": _range(row.n_ood),
         "split": " ".join(digest[:12] for digest in row.splits),

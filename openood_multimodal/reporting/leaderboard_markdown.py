@@ -35,11 +35,13 @@ TRACKS = {
     "network was trained, or which it was tested on, so these rows are not comparable with other tracks",
 }
 PUBLISHED = (
-    "**published**: the figures of a paper, not run here; it prints no deviations. MultiOOD's FPR@95 is entered as "
+    "**published**: the figures of a paper, not run here; MultiOOD prints no deviations. Its FPR@95 is entered as "
     "OOD positive: so its authors' code computes it, and its figures are, but for a few slips, whole counts of ID "
     "test clips, although its text defines FPR@95 the other way round. See `leaderboard/published/README.md`."
 )
 TIERS = {
+    "unverified": "**unverified**: a paper's results as somebody's summary gives them; the paper's own table was not "
+    "read. Their ranks are marked with *.",
     "published": PUBLISHED,
     "self-reported": "**self-reported**: from result records made with this package; nothing else was checked.",
     "verified": "**verified**: metrics and intervals were computed again from the scores of every sample.",
@@ -169,7 +171,8 @@ def _place(each: dict[str, Row]) -> tuple[bool, int, float, Method]:
 
 
 def _rank(row: Row | None) -> str:
-    return "-" if row is None or row.rank is None else str(row.rank)
+    mark = "*" if row is not None and row.tier == "unverified" else ""
+    return "-" if row is None or row.rank is None else f"{row.rank}{mark}"
 
 
 def _names(row: Row, details: Iterable[str]) -> dict[str, str]:
@@ -185,7 +188,7 @@ def _origin(row: Row) -> dict[str, str]:
     runs = f"{n_partitions} x {row.n_seeds}"
     if row.n_runs != n_partitions * row.n_seeds:
         runs = f"{row.n_runs} of {runs}"
-    if row.values["source"] == "published":
+    if not row.counted:
         runs = ""
     return {"runs": runs, "tier": row.tier}
 

@@ -90,6 +90,11 @@ class Row:
         """The values of `METHOD`."""
         return tuple(self.values[name] for name in METHOD)
 
+    @property
+    def counted(self) -> bool:
+        """Whether the number of runs is known: a paper's is not, unless it reports each seed."""
+        return self.values["source"] != "published" or any(seed >= 0 for _, seed, *_ in self.runs)
+
 
 def rows_of(
     records: Iterable[ResultRecord], tiers: Mapping[str, str] | None = None

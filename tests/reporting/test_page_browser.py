@@ -215,6 +215,17 @@ def test_two_rows_are_compared_run_by_run(go):
     assert auroc[1:] == ["80.50", "70.50", "+10.00", "+10.00", "+10.00 to +10.00", "2 partitions"]
 
 
+def test_a_comparison_says_which_rows_are_unverified(go):
+    browser = go("#benchmark=hmdb51_25_26&in.training=dpu")
+    assert [row[0] for row in shown(browser)] == ["1", "2*", "3*", "4*"]
+    for box in (1, 2):
+        click(browser, f"tbody tr:nth-child({box}) .pick input")
+    click(browser, "#compare")
+    assert "Unverified: B. Read in a summary" in js(
+        browser, "return document.querySelector('dialog').innerText"
+    )
+
+
 def test_it_works_by_keyboard_alone(go):
     from selenium.webdriver.common.keys import Keys
 

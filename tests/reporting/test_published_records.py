@@ -9,7 +9,9 @@ import pytest
 
 from openood_multimodal import resources
 from openood_multimodal.errors import UserError
+from openood_multimodal.reporting.leaderboard import make_boards
 from openood_multimodal.reporting.published import published_records
+from openood_multimodal.vocabulary import UNVERIFIED
 
 FOLDER = Path(__file__).resolve().parents[2] / "leaderboard" / "published"
 CELL = (
@@ -44,8 +46,13 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def records():
+def published():
     return published_records()
+
+
+@pytest.fixture(scope="module")
+def records(published):
+    return [record for record in published if record.engine["name"] == "multiood"]
 
 
 def test_each_result_is_there_once(records):
@@ -131,4 +138,49 @@ def test_tables_are_found_in_an_installation_too(monkeypatch, tmp_path):
     shutil.copytree(FOLDER, package / "_data" / "leaderboard" / "published")
     monkeypatch.setattr(resources, "_PACKAGE", package)
     assert resources.leaderboard_dir() == package / "_data" / "leaderboard"
-    assert len(published_records()) == 460
+    assert len(published_records()) == 485
+
+
+def test_later_papers(published):
+    later = [record for record in published if record.engine["name"] != "multiood"]
+    counts = Counter((record.engine["name"], UNVERIFIED in record.notes) for record in later)
+    assert counts == {("dpu", True): 3, ("feature-mixing", True): 1, ("modality-aware-ood", False): 21}
+    assert all(record.notes[0].count("arXiv:") == 1 for record in later)
+    log = [record for record in later if record.seed is not None]
+    assert {(record.training, record.postprocessor) for record in log} == {("dpu", "modality_virtual_logits")}
+    id_clips = {"hmdb51_25_26": 459, "ucf101_50_51": 1030, "epic_kitchens_4_4": 536, "far_hmdb51": 877}
+    id_clips["kinetics600_129_100"] = 4902
+    for record in log:  # OOD positive: whole counts of ID test clips
+        clips = record.metrics["FPR@95"]["value"] * id_clips[record.id_set]
+        assert clips == pytest.approx(round(clips), abs=5e-5 * id_clips[record.id_set])
+
+
+def test_rows_from_a_summary_are_unverified_wherever_they_are_ranked(published):
+    board = make_boards(published)["hmdb51_25_26"]
+    unverified = [row for row in board.rows if row.values["training"] == "dpu" and row.n_seeds == 1]
+    assert {row.tier for row in unverified} == {"unverified"}
+    assert {row.tier for row in board.rows if row not in unverified} == {"published"}
+    page = board.markdown()
+    assert "| 10* | [DPU]" in page
+    assert "| unverified |" in page
+    assert "**unverified**: a paper's results as somebody's summary gives them" in page
+    cells = {(each["tier"], each["notes"].rpartition("unverified: ")[2]) for each in board.cells()}
+    assert ("unverified", "read in a summary of the paper, not in its tables") in cells
+    (seeds,) = (each for each in board.cells() if each["postprocessor"] == "modality_virtual_logits")
+    assert (seeds["n_seeds"], seeds["AUROC"], seeds["tier"]) == ("3", "90.34", "published")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (",yes,", ",perhaps,", ("later.csv, line 2", "unverified", "'perhaps'", "yes or no")),
+        ("virtual_logits,1,", "virtual_logits,first,", ("later.csv, line 6", "seed", "'first'")),
+        (",date,", ",day,", ("later.csv", "columns")),
+    ],
+)
+def test_a_damaged_table_of_later_papers_is_refused(copy, old, new, words):
+    path = copy / "later.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        published_records(copy)
+    assert all(word in str(error.value) for word in words), error.value

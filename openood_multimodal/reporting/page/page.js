@@ -254,7 +254,7 @@ function drawn() {
   const axis = axisOf(shown, metric);
   for (const line of $("table-region").querySelectorAll("tbody tr[data-id]")) {
     const row = byId.get(line.dataset.id);
-    line.querySelector(".place").textContent = ranks.get(row.id) ?? "–";
+    line.querySelector(".place").textContent = ranks.has(row.id) ? `${ranks.get(row.id)}${row.tier === "unverified" ? "*" : ""}` : "–";
     line.querySelector(".is-plot .place")?.replaceChildren(...(axis ? [rowDrawing(row, axis)] : []));
   }
   const head = $("table-region").querySelector("th.is-plot .dt-column-title");

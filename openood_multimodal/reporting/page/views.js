@@ -161,12 +161,14 @@ function comparison(a, b) {
   };
   const shared = data.metrics.filter((name) => mean(a, name) !== null && mean(b, name) !== null);
   const differing = data.fields.filter((name) => a[name] !== b[name]);
+  const unverified = [["A", a], ["B", b]].filter(([, row]) => row.tier === "unverified").map(([name]) => name);
   const sameSplit = a.split && a.split === b.split;
   return [
     el("p", { className: "sub" }, where(a)),
     el("p", {}, el("strong", {}, "A "), title(a), el("br"), el("strong", {}, "B "), title(b)),
     sheet(["Metric", "A", "B", "A − B", "Paired", "95 % interval", "Pairs"], shared.map(line), "Metrics, percent"),
     el("p", { className: "hint" }, "Paired: mean difference over class partitions that both have (seeds averaged first), or over seeds where there is one partition, with its t-interval. Partitions of one dataset share samples, so the interval is indicative."),
+    ...(unverified.length ? [el("p", { className: "hint" }, `Unverified: ${unverified.join(" and ")}. Read in a summary of the paper, not in its tables.`)] : []),
     ...(sameSplit ? [] : [el("p", { className: "hint" }, "Nothing shows that both rest on the same split.")]),
     el("h3", {}, "In what they differ"),
     sheet(["Field", "A", "B"], differing.map((name) => [named(name), cell(a, name) || "–", cell(b, name) || "–"]), "Fields", "words"),
