@@ -1,4 +1,4 @@
-"""Results that papers report, as records: MultiOOD's (``leaderboard/published/table<N>.csv``) and later ones (``later.csv``).
+"""Results that papers report, as records: MultiOOD's (``leaderboard/published/table<N>.csv``) and later ones.
 
 A result in several of MultiOOD's tables becomes one record, of the table that reports it in full.
 """

@@ -121,7 +121,7 @@ def key(row: Row, *columns: str) -> tuple[str, ...]:
 
 
 def test_the_folder_holds_the_twelve_tables_and_nothing_unknown() -> None:
-    expected = {f"table{n}.csv" for n in ROWS} | {"deltas.csv", "README.md"}
+    expected = {f"table{n}.csv" for n in ROWS} | {"deltas.csv", "later.csv", "README.md"}
     assert {p.name for p in FOLDER.iterdir() if not p.name.startswith(".")} == expected
 
 
