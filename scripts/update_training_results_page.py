@@ -3,7 +3,7 @@
 openood-mm benchmark --suite trainings --output-dir results/trainings
 python scripts/update_training_results_page.py results/trainings
 
-A second argument names another suite, whose tables go between the markers of that name: a ranking of its own.
+A second argument names another suite, whose tables go between the markers of that name, on the page of `PAGES`.
 """
 
 import sys
@@ -29,7 +29,8 @@ from openood_multimodal.reporting.aggregate import (
 from openood_multimodal.reporting.benchmark import suite_frame
 from openood_multimodal.reporting.methods import TITLES, TRAININGS
 
-PAGE = Path(__file__).parent.parent / "docs" / "results-trainings.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = {"trainings": DOCS / "results-trainings.md", "auxiliary": DOCS / "auxiliary-outliers.md"}
 REFERENCE = "multimodal_multihead"
 MEAN = "mean of scores"
 ALONE = ("msp",)
@@ -76,6 +77,15 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
+def with_reference(part: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one table of ``frame``, and of the reference: auxiliary outliers keep them apart elsewhere."""
+    outliers, benchmark = part[["auxiliary", "benchmark"]].iloc[0]
+    if not outliers:
+        return part
+    without = frame["benchmark"].eq(benchmark.replace(f", auxiliary {outliers}", ""))
+    return pd.concat([frame[without & frame["training"].eq(REFERENCE)].assign(benchmark=benchmark), part])
+
+
 def section(frame: pd.DataFrame, name: str) -> tuple[list[str], pd.DataFrame]:
     """Return the lines of one benchmark's table, and all differences as a frame."""
     frame = complete(frame)
@@ -90,7 +100,11 @@ def section(frame: pd.DataFrame, name: str) -> tuple[list[str], pd.DataFrame]:
         else next(each for each in ALONE if (method, each) in means.index)
         for method in frame["training"].unique()
     }
-    order = sorted(read_with, key=lambda method: -means.loc[(method, read_with[method]), "AUROC"])
+    outliers = frame["auxiliary"].ne("").any()
+    order = sorted(
+        read_with,
+        key=lambda each: (outliers and each != REFERENCE, -means.loc[(each, read_with[each]), "AUROC"]),
+    )
     partitions, seeds = frame["partition"].nunique(), frame["seed"].nunique()
     of = f"{partitions} class partitions" if partitions > 1 else f"{seeds} seeds"
     lines = [
@@ -106,6 +120,7 @@ def section(frame: pd.DataFrame, name: str) -> tuple[list[str], pd.DataFrame]:
     for method in order:
         score = read_with[method]
         cells = [title(method), f"{accuracy[method]:.2f}", f"{means.loc[(method, score), 'AUROC']:.2f}"]
+        cells[0] += ", without outliers: not ranked" if outliers and method == REFERENCE else ""
         cells[2] += " (MSP)" if score != MEAN else ""
         cells += [_difference(by_cell, (method, score, metric)) for metric in ("AUROC", "FPR@95")]
         cells += [
@@ -126,7 +141,8 @@ def _difference(by_cell: pd.DataFrame, key: tuple[str, str, str]) -> str:
 
 def tables(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """Return the Markdown of every benchmark's table, and all differences as one frame."""
-    parts = [section(part, str(name)) for name, part in frame.groupby("benchmark", sort=False)]
+    groups = frame.groupby("benchmark", sort=False)
+    parts = [section(with_reference(part, frame), str(name)) for name, part in groups]
     whole = pd.concat([each for _, each in parts], ignore_index=True)
     return "\n".join(line for lines, _ in parts for line in lines), whole
 
@@ -134,12 +150,13 @@ def tables(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 def update(results: Path, suite: str = "trainings") -> Path:
     """Replace what is between the suite's markers on the page; write the CSV file beside it."""
     runs = plan_suite(read_config(find_config(f"suites/{suite}.yml")), results)
-    text = PAGE.read_text(encoding="utf-8")
+    page = PAGES[suite]
+    text = page.read_text(encoding="utf-8")
     markdown, whole = tables(suite_frame({run.folder: run.variant for run in runs if run.folder.is_dir()}))
-    csv = PAGE.parent / "results" / f"{suite}.csv"
+    csv = page.parent / "results" / f"{suite}.csv"
     write_text(csv, whole.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_text(PAGE, with_block(text, suite, markdown, PAGE))
-    return PAGE
+    write_text(page, with_block(text, suite, markdown, page))
+    return page
 
 
 if __name__ == "__main__":

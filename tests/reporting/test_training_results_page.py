@@ -38,7 +38,7 @@ def frame(partitions: int, **offsets: float) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     rows = [
         {"benchmark": "b", "modalities": "x+y", "postprocessor": score, "partition": str(partition), "seed": 0,
-         "training": training, "AUROC": 80 + offset + rng.standard_normal(),
+         "training": training, "auxiliary": "", "AUROC": 80 + offset + rng.standard_normal(),
          "FPR@95": 50 - offset + rng.standard_normal(), "ACC": 90.0}
         for partition in range(partitions) for training, offset in offsets.items() for score in ("msp", "mds")
     ]  # fmt: skip
@@ -77,3 +77,20 @@ def test_methods_are_compared_on_runs_that_all_have(script: ModuleType) -> None:
     assert sorted(script.complete(lacking)["partition"].unique()) == ["0", "1", "2", "3", "4"]
     with pytest.raises(UserError, match="at least 5 are needed"):
         script.complete(runs[~(runs["training"].eq("a2d") & runs["partition"].isin(["4", "5"]))])
+
+
+def test_methods_with_auxiliary_outliers_are_ranked_among_themselves(script: ModuleType) -> None:
+    runs = frame(10, **{REFERENCE: 0.0, "a2d": 1.0, "dos": -4.0, "outlier_exposure": 2.0})
+    outliers = runs["training"].isin(["dos", "outlier_exposure"])
+    runs.loc[outliers, "auxiliary"] = "places"
+    runs.loc[outliers, "benchmark"] += ", auxiliary places"
+    lines, found = script.tables(runs)
+    without, with_outliers = lines.split("### b, auxiliary places")
+    methods = [line.split(" | ")[0] for line in without.splitlines() if line.startswith("| ")][1:]
+    assert methods == ["| A2D", "| Multi-head"]
+    methods = [line.split(" | ")[0] for line in with_outliers.splitlines() if line.startswith("| ")][1:]
+    assert methods == ["| Multi-head, without outliers: not ranked", "| Outlier exposure", "| DOS"]
+    mean = runs.groupby(["training", "partition"])["AUROC"].mean().unstack(0)
+    chosen = found["training"].eq("dos") & found["postprocessor"].eq(script.MEAN) & found["metric"].eq("AUROC")
+    expected = (mean["dos"] - mean[REFERENCE]).mean()
+    assert found.loc[chosen, "difference"].item() == pytest.approx(expected)
