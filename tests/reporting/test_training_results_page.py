@@ -91,6 +91,8 @@ def test_methods_with_auxiliary_outliers_are_ranked_among_themselves(script: Mod
     methods = [line.split(" | ")[0] for line in with_outliers.splitlines() if line.startswith("| ")][1:]
     assert methods == ["| Multi-head, without outliers: not ranked", "| Outlier exposure", "| DOS"]
     mean = runs.groupby(["training", "partition"])["AUROC"].mean().unstack(0)
-    chosen = found["training"].eq("dos") & found["postprocessor"].eq(script.MEAN) & found["metric"].eq("AUROC")
+    chosen = (
+        found["training"].eq("dos") & found["postprocessor"].eq(script.MEAN) & found["metric"].eq("AUROC")
+    )
     expected = (mean["dos"] - mean[REFERENCE]).mean()
     assert found.loc[chosen, "difference"].item() == pytest.approx(expected)

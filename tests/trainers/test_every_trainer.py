@@ -1,4 +1,4 @@
-"""What holds for every registered training method and synthesis: any number of modalities, absent classes, exact resumption."""
+"""Every registered training method and synthesis: any number of modalities, absent classes, exact resumption."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from openood_multimodal.config import load_config
+from openood_multimodal.config import read_config
 from openood_multimodal.datasets.auxiliary import AuxiliaryOutliers
 from openood_multimodal.datasets.batch import ModalityBatch
 from openood_multimodal.networks import MLPFusionNet
@@ -18,7 +18,6 @@ from openood_multimodal.registry import SYNTHESES, TRAINERS
 from openood_multimodal.resources import configs_dir
 
 DIMS = {"a": 3, "b": 4, "c": 2, "d": 3, "e": 1, "f": 2}
-WIDTHS = {"a": 4, "b": 5, "c": 3, "d": 4, "e": 2, "f": 3}
 SMALL = {"bank_size": 2, "start_epoch": 1, "static_epochs": 1, "num_outliers": 3, "discrepancy": "hellinger"}
 """Parameters of trainers that have them: everything that a trainer can do happens in two epochs of three steps."""
 
@@ -41,7 +40,7 @@ def make(name, modalities, classes, **section):
     """Three batches; the last lacks all classes but the first, or the first two of four."""
     torch.manual_seed(0)
     names = list(DIMS)[:modalities]
-    net = MLPFusionNet(classes, names, DIMS, hidden_dim=5, embedding_dim=WIDTHS)
+    net = MLPFusionNet(classes, names, DIMS, hidden_dim=5, embedding_dim=4)
     labels = [row % classes for row in range(8)] + ([0, 0, 1, 1] if classes > 2 else [0, 0, 0, 0])
     loader = DataLoader(Rows(labels, names, 0), batch_size=4)
     loader.auxiliary = AuxiliaryOutliers(Rows([-1] * 6, names, 1), batch_size=4)
@@ -75,6 +74,8 @@ def test_any_modalities_absent_classes_and_exact_resumption(name, more, modaliti
     after = trainer.net.state_dict()
     for metrics in (first, second):
         assert all(value == value and abs(value) < 1e6 for value in metrics.values()), metrics
+    synthesises = "start_epoch" in trainer.config["trainer"] and more.get("synthesis") != "none"
+    assert any(key.startswith("loss_outlier_entropy") for key in second) == synthesises
     assert all(value.isfinite().all() for value in after.values())
     assert any(not torch.equal(before[key], value) for key, value in after.items())
 
@@ -99,9 +100,7 @@ def test_the_training_of_modality_aware_ood_with_its_score(tiny):
 
 
 def test_training_configs_have_the_same_keys_outside_their_trainer():
-    configs = {
-        path.stem: load_config([str(path)], []) for path in (configs_dir() / "pipelines/train").glob("*.yml")
-    }
+    configs = {path.stem: read_config(path) for path in (configs_dir() / "pipelines/train").glob("*.yml")}
     keys = {name: set(config) - {"trainer", "dataset"} for name, config in configs.items()}
     assert keys == dict.fromkeys(keys, keys["multimodal_baseline"])
     assert {config["trainer"]["name"] for config in configs.values()} == set(TRAINERS.names())

@@ -171,24 +171,6 @@ def test_divergence_is_an_error_that_names_the_learning_rate():
         make(scale=3e38).train_epoch(1)
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINERS if name.startswith(("multimodal_", "a2d"))])
-def test_state_holds_plain_values_and_resumes(name):
-    small = {"bank_size": 3, "start_epoch": 1} if "npmix" in name else {}
-    trainer = make(name, **small)
-    trainer.train_epoch(1)
-    file = io.BytesIO()
-    torch.save({"net": trainer.net.state_dict(), "trainer": trainer.state_dict()}, file)
-    file.seek(0)
-    state = torch.load(file, weights_only=True)
-    expected = trainer.train_epoch(2)[1]
-    other = make(name, **small)
-    other.net.load_state_dict(state["net"])
-    other.load_state_dict(state["trainer"])
-    assert other.train_epoch(2)[1] == expected
-    for a, b in zip(other.net.state_dict().values(), trainer.net.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-
-
 def draw():
     return [
         torch.rand(3).tolist(),
