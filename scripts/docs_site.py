@@ -48,7 +48,7 @@ def _notebook(file: File, config: MkDocsConfig) -> list[File]:
     began = time.monotonic()
     notebook = nbformat.reads(file.content_string, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        ExecutePreprocessor(timeout=SECONDS, kernel_name="python3").preprocess(
+        ExecutePreprocessor(timeout=SECONDS, kernel_name="python3", coalesce_streams=True).preprocess(
             notebook, {"metadata": {"path": folder}}
         )
     name = posixpath.basename(file.src_uri)
