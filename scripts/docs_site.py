@@ -1,7 +1,9 @@
 """MkDocs hooks: the notebooks, executed, and the built leaderboard as pages of the site (``make docs``)."""
 
+import os
 import posixpath
 import re
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +34,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             raise UserError(f"The site needs the leaderboard's page: {built.no_page}")
         text = Path(folder, "index.html").read_text(encoding="utf-8")
     files.append(File.generated(config, BOARD, content=text))
+    # what notebooks run: this environment's commands, and small networks, which gain nothing from threads
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     for file in [each for each in files if each.src_uri.endswith(".ipynb")]:
         for made in _notebook(file, config):
             files.append(made)

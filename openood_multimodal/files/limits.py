@@ -1,7 +1,7 @@
 """How much is taken from one file; each limit is generous, and can be changed.
 
 ``OPENOOD_MM_LIMITS`` in the environment changes limits for a process and its workers:
-``OPENOOD_MM_LIMITS="yaml_bytes=4MiB,tree_depth=100"``.  docs/limits.md lists them.
+``OPENOOD_MM_LIMITS="yaml_bytes=4MiB,tree_depth=100"``.  docs/security.md lists them.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def beyond(where: str, found: str, name: str) -> UserError:
     """Return the error that says that ``where`` passes the limit ``name``, and how to raise it."""
     return UserError(
         f"{where}: {found}; the limit is {limit(name)}. If the file is what you expect, raise it: "
-        f"{VARIABLE}={name}=... in the environment (docs/limits.md)."
+        f"{VARIABLE}={name}=... in the environment (docs/security.md)."
     )
 
 
