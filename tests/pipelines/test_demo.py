@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from openood_multimodal.config import read_config
 from openood_multimodal.errors import MissingPackageError, UserError
-from openood_multimodal.pipelines.demo import Stage, best_rows, demo_stages, run_demo
+from openood_multimodal.pipelines.demo import BEFORE_AFTER, Stage, best_rows, demo_stages, run_demo
 from openood_multimodal.resources import configs_dir
 
 
@@ -29,7 +30,7 @@ def test_every_suite_of_the_demo_can_be_planned(full: bool, tmp_path: Path) -> N
         assert (configs_dir() / "suites" / f"{name}.yml").is_file()
 
 
-def test_stages_run_in_order_and_end_with_the_leaderboard(
+def test_stages_run_in_order_and_end_with_the_leaderboard_and_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[Sequence[str]] = []
@@ -40,7 +41,7 @@ def test_stages_run_in_order_and_end_with_the_leaderboard(
 
     run_demo([stage("a", ("one",), ("two", "a b")), stage("b", ("three",))], tmp_path, run)
     out = capsys.readouterr().out
-    assert [words[0] for words in ran] == ["one", "two", "three", "leaderboard"]
+    assert [words[0] for words in ran] == ["one", "two", "three", "leaderboard", "figures"]
     assert "=== 1 of 2: title of a\n    about 1 min 35 s on two cores" in out
     assert "$ openood-mm two 'a b'" in out
     assert "openood-mm its --own" in out
@@ -50,9 +51,29 @@ def test_chosen_stages(tmp_path: Path) -> None:
     ran: list[str] = []
     stages = [stage("a", ("one",)), stage("b", ("two",))]
     run_demo(stages, tmp_path, lambda words: ran.append(words[0]) or 0, ["b"])
-    assert ran == ["two", "leaderboard"]
+    assert ran == ["two", "leaderboard", "figures"]
     with pytest.raises(UserError, match=r"no stage 'c'\. Known: a, b"):
         run_demo(stages, tmp_path, lambda words: 0, ["c"])
+
+
+def test_figures_are_left_out_without_matplotlib(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr("openood_multimodal.pipelines.demo.find_spec", lambda name: None)
+    assert run_demo([stage("a", ("one",))], tmp_path, lambda words: ran.append(words[0]) or 0) == 0
+    assert ran == ["one", "leaderboard"]
+    assert "left out: matplotlib is not installed: pip install" in capsys.readouterr().out
+
+
+def test_the_figures_before_and_after_are_of_runs_that_keep_scores(tmp_path: Path) -> None:
+    htad = demo_stages(tmp_path, 1)[0]
+    suite = read_config(configs_dir() / "suites" / "demo_htad.yml")
+    words = next(words for words in htad.commands if words[0] == "figures")
+    assert suite["keep_scores"] is True
+    for training, run in zip(BEFORE_AFTER, words[1:3], strict=True):
+        assert training in suite["runs"][0]["trainings"]
+        assert f"/{'+'.join(suite['runs'][0]['modalities'][0])}/{training}/p0_s0/test" in run
 
 
 @pytest.mark.parametrize("code", [1, 2, 130])
