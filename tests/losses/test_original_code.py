@@ -27,9 +27,14 @@ from scipy import stats
 
 from openood_multimodal.losses import (
     adaptive_confidence_loss,
+    cross_modal_translation_loss,
+    decoupled_distillation_loss,
+    energy_margin_loss,
     invariant_contrastive_losses,
     mixed_cross_entropy,
+    mixed_outlier_loss,
     multihead_cross_entropy,
+    outlier_exposure_loss,
     prototype_loss,
     sample_discrepancies,
     supervised_contrastive_loss,
@@ -47,6 +52,11 @@ REPOSITORIES = {
     "ACR_ROOT": "mona4399/ACR",
     "VOS_ROOT": "deeplearning-wisc/vos",
     "NPOS_ROOT": "deeplearning-wisc/npos",
+    "SIMMMDG_ROOT": "donghao51/SimMMDG",
+    "OE_ROOT": "hendrycks/outlier-exposure",
+    "ENERGY_ROOT": "wetliu/energy_ood",
+    "MIXOE_ROOT": "zjysteven/MixOE",
+    "DKD_ROOT": "megvii-research/mdistiller",
 }
 
 
@@ -270,3 +280,89 @@ def test_supervised_contrastive_loss(modalities: int) -> None:
         torch.autograd.grad(ours, parts), torch.autograd.grad(theirs, parts), strict=True
     ):
         torch.testing.assert_close(mine, original, atol=1e-6, rtol=1e-5)
+
+
+def run_lines(script: Path, names: dict, *beginnings: str) -> dict:
+    """Run the first statement of ``script`` that begins with each text, as ``ast.unparse`` writes it, on ``names``."""
+    lines = [
+        node for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))) if isinstance(node, ast.stmt)
+    ]
+    names |= {"torch": torch, "F": F}
+    for text in beginnings:
+        line = next(each for each in lines if ast.unparse(each).startswith(text))
+        exec(compile(ast.Module([line], []), str(script), "exec"), names)
+    return names
+
+
+def logits_of(seed: int, *batches: int, classes: int = 5) -> list[torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    return [torch.tensor(rng.normal(0, 4, (batch, classes))) for batch in batches]
+
+
+def test_outlier_exposure() -> None:
+    known, unknown = logits_of(0, 6, 9)
+    names = {"x": torch.cat((known, unknown)), "in_set": [known], "loss": torch.zeros(())}
+    run_lines(clone("OE_ROOT", "CIFAR/oe_scratch.py"), names, "loss += 0.5 *")
+    torch.testing.assert_close(0.5 * outlier_exposure_loss(unknown), names["loss"], check_dtype=False)
+
+
+@pytest.mark.parametrize(("margin_in", "margin_out"), [(-25.0, -7.0), (-9.0, -6.0)])
+def test_energy_margin(margin_in: float, margin_out: float) -> None:
+    known, unknown = logits_of(1, 6, 9)
+    names = {"x": torch.cat((known, unknown)), "in_set": [known], "loss": torch.zeros(())}
+    names["args"] = SimpleNamespace(m_in=margin_in, m_out=margin_out)
+    run_lines(clone("ENERGY_ROOT", "CIFAR/train.py"), names, "Ec_out =", "Ec_in =", "loss += 0.1 *")
+    ours = 0.1 * energy_margin_loss(known, unknown, margin_in, margin_out)
+    torch.testing.assert_close(ours, names["loss"], check_dtype=False)
+
+
+@pytest.mark.usefixtures("cpu")
+def test_mixoe() -> None:
+    script = clone("MIXOE_ROOT", "train/train_mixoe.py")
+    (logits,) = logits_of(2, 7)
+    labels = torch.tensor([0, 3, 3, 1, 4, 0, 2])
+    names = {"bs": 7, "num_classes": 5, "y": labels, "oe_x": logits, "lam": 0.3}
+    run_lines(script, names, "one_hot_y =", "one_hot_y.scatter_", "oe_y =", "soft_labels =")
+    theirs = _definitions(script, "SoftCE")["SoftCE"]()(logits, names["soft_labels"])
+    torch.testing.assert_close(mixed_outlier_loss(logits, labels, share=0.3), theirs)
+
+
+def test_cross_modal_translation() -> None:
+    script = clone("SIMMMDG_ROOT", "HAC-rgb-flow-audio/train_video_flow_audio_HAC_SimMMDG.py")
+    video, audio, flow = embeddings(5, 6, 4, 3, 5)
+    pairs = {"v2a": audio, "a2v": video, "v2f": flow, "f2a": audio, "f2v": video, "a2f": flow}
+    rng = np.random.default_rng(6)
+    translated = {
+        name: torch.tensor(rng.normal(size=each.shape), requires_grad=True) for name, each in pairs.items()
+    }
+    places = {"v2a": "a_emd_t", "a2v": "v_emd_t", "v2f": "f_emd_t"}
+    places |= {"f2a": "a_emd_t2", "f2v": "v_emd_t2", "a2f": "f_emd_t2"}
+    names = {place: translated[name] for name, place in places.items()}
+    names |= {"v_emd": video, "audio_emd": audio, "f_emd": flow, "loss": 0.0}
+    names["args"] = SimpleNamespace(alpha_trans=1.0)
+    norms = [f"{place} = {place} /" for place in places.values()]
+    terms = [f"{name}_loss =" for name in pairs]
+    run_lines(
+        script, names, *norms, *terms, "loss = loss + args.alpha_trans * (v2a_loss + a2v_loss + v2f_loss"
+    )
+    ours = cross_modal_translation_loss(list(translated.values()), list(pairs.values()))
+    torch.testing.assert_close(ours, names["loss"])
+    leaves = [*translated.values(), video, audio, flow]
+    for mine, original in zip(
+        torch.autograd.grad(ours, leaves), torch.autograd.grad(names["loss"], leaves), strict=True
+    ):
+        torch.testing.assert_close(mine, original)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.filterwarnings("ignore:size_average and reduce args")
+def test_decoupled_distillation(classes: int) -> None:
+    names = ("dkd_loss", "_get_gt_mask", "_get_other_mask", "cat_mask")
+    functions = _definitions(clone("DKD_ROOT", "mdistiller/distillers/DKD.py"), *names)
+    student, teacher = logits_of(7, 6, 6, classes=classes)
+    student.requires_grad_()
+    labels = torch.tensor([0, 1, 1, 0, classes - 1, 0])
+    theirs = functions["dkd_loss"](student, teacher, labels, 0.2, 0.8, 2.0)
+    ours = decoupled_distillation_loss(student, teacher, labels, 0.2, 0.8, 2.0)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(each, student)[0] for each in (ours, theirs)))
