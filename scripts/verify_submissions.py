@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from openood_multimodal.cli import main as openood_mm
+from openood_multimodal.pipelines.submission import SUMS
 
 SUBMISSIONS = "leaderboard/submissions"
 
@@ -21,12 +22,20 @@ SUBMISSIONS = "leaderboard/submissions"
 def changed(base: str, repository: Path) -> list[str]:
     """Return the folders in `SUBMISSIONS` that differ from where HEAD left ``base``, and that are still there."""
     command = ["git", "diff", "--name-only", "-z", "--no-renames", f"{base}...HEAD", "--", SUBMISSIONS]
-    done = subprocess.run(command, cwd=repository, check=True, stdout=subprocess.PIPE)  # noqa: S603 - no shell
+    done = subprocess.run(command, cwd=repository, check=False, stdout=subprocess.PIPE)  # noqa: S603 - no shell
+    if done.returncode:
+        raise SystemExit(
+            f"HEAD can't be compared with {base}: name a revision that it comes from, and fetch it."
+        )
     names = done.stdout.decode().split("\0")
-    folders = {"/".join(name.split("/")[:3]) for name in names}
-    return sorted(
-        name for name in folders if (repository / name).is_dir() and name.startswith(f"{SUBMISSIONS}/")
-    )
+    root = repository.resolve()
+    if links := [name for name in names if name and (root / name).resolve() != root / name]:
+        raise SystemExit(f"{links[0]} is, or is behind, a symbolic link; a submission has plain files only.")
+    folders = sorted({"/".join(name.split("/")[:3]) for name in names if name.startswith(f"{SUBMISSIONS}/")})
+    folders = [name for name in folders if (root / name).is_dir()]
+    if without := [name for name in folders if not (root / name / SUMS).is_file()]:
+        raise SystemExit(f"{without[0]} has no {SUMS}; write submissions with openood-mm leaderboard submit.")
+    return folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:

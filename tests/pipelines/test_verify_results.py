@@ -540,11 +540,21 @@ def test_changed_submissions_of_a_pull_request(folder, tmp_path, capsys, monkeyp
     git("commit", "--quiet", "--message", "two")
     assert verify_submissions.main(["main", "--in", str(repository)]) == 1
     out = capsys.readouterr().out
-    assert ("submissions/new/records" in out, "submissions/old" in out, "**1 refused**" in out) == (
-        True,
-        False,
-        True,
-    )
+    assert "submissions/new/records" in out
+    assert "submissions/old" not in out
+    assert "**1 refused**" in out
+    monkeypatch.chdir(tmp_path)
+    (submissions / "new" / SUMS).unlink()
+    git("commit", "--quiet", "--all", "--message", "no list")
+    with pytest.raises(SystemExit, match="submissions/new has no SHA256SUMS"):
+        verify_submissions.main(["main", "--in", str(repository)])
+    (submissions / "linked").symlink_to(submissions / "old")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "three")
+    with pytest.raises(SystemExit, match="leaderboard/submissions/linked is, or is behind, a symbolic link"):
+        verify_submissions.main(["main", "--in", str(repository)])
+    with pytest.raises(SystemExit, match="can't be compared with nowhere"):
+        verify_submissions.main(["nowhere", "--in", str(repository)])
 
 
 def test_names_of_files_are_inert_in_the_report(folder):
