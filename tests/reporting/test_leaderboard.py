@@ -617,28 +617,39 @@ def _write_then_build(number, folder, out, start):
     start.wait()
     for seed in range(3):
         record(seed=seed, training=f"t{number}", auroc=(number + 1) / 20).write(folder / f"t{number}_{seed}")
-        if seed != 1:
-            build(out, [folder], published=False)
+    build(out, [folder], published=False)
 
 
 @posix
-def test_sixteen_at_once_lose_nothing(tmp_path):
-    context = multiprocessing.get_context("fork")
+def test_sixteen_at_once_lose_nothing_while_builds_are_killed(tmp_path):
+    records, out = tmp_path / "records", tmp_path / "out"
+    first = write(tmp_path / "first", record(training="first"))
+    build(out, [first], published=False)
+    context, rng = multiprocessing.get_context("fork"), random.Random(0)
     start = context.Barrier(16)
-    processes = [
-        context.Process(target=_write_then_build, args=(i, tmp_path / "records", tmp_path / "out", start))
-        for i in range(16)
-    ]
-    for process in processes:
+    writers = [context.Process(target=_write_then_build, args=(i, records, out, start)) for i in range(16)]
+    for process in writers:
         process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 16
-    assert len(list((tmp_path / "records").rglob("*.record.json"))) == 48
-    rows = csv_rows((tmp_path / "out" / "bench.csv").read_text(encoding="utf-8"))
+    killed = 0
+    while any(process.is_alive() for process in writers):
+        builder = context.Process(target=_build_for_ever, args=(out, [first]))
+        builder.start()
+        time.sleep(rng.uniform(0.02, 0.2))
+        os.kill(builder.pid, signal.SIGKILL)
+        builder.join()
+        killed += 1
+        for path in out.iterdir():
+            if not path.name.startswith("."):
+                assert path.read_bytes().endswith(b"\n"), path  # whole
+    assert killed > 1
+    assert [process.exitcode for process in writers] == [0] * 16
+    assert len(list(records.rglob("*.record.json"))) == 48
+    build(out, [records], published=False)
+    rows = csv_rows((out / "bench.csv").read_text(encoding="utf-8"))
     assert {(row["training"], row["n_seeds"]) for row in rows} == {(f"t{i}", "3") for i in range(16)}
-    build(tmp_path / "alone", [tmp_path / "records"], published=False)
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    build(tmp_path / "alone", [records], published=False)
+    assert contents(out) == contents(tmp_path / "alone")
+    assert set(contents(out)) == {"bench.csv", "bench.md", INDEX, PAGE}
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

@@ -194,6 +194,24 @@ def _quoted(cell):
     return buffer.getvalue()
 
 
+def test_a_method_has_the_colour_of_the_figures(go):
+    from openood_multimodal.reporting.figures.style import style_of
+
+    browser = go()
+    drawn = js(
+        browser,
+        "const named = (m) => pageFor.byId.get(m.closest('tr').dataset.id).training;"
+        "return [...document.querySelectorAll('tbody .mark')]"
+        ".map(m => [named(m), getComputedStyle(m).fill, m.tagName])",
+    )
+    assert len({name for name, *_ in drawn}) > 4
+    shapes = {"o": "circle", "s": "rect"}
+    for name, fill, tag in drawn:
+        style = style_of(name)
+        red, green, blue = (int(style.colour[place : place + 2], 16) for place in (1, 3, 5))
+        assert (fill, tag) == (f"rgb({red}, {green}, {blue})", shapes.get(style.marker, "path")), name
+
+
 def test_rows_with_other_auxiliary_data_are_never_together(go):
     browser = go("#benchmark=bench")
     assert {row[1] for row in shown(browser)} == {"A2D", "Cross-entropy"}

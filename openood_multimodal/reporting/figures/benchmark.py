@@ -13,7 +13,7 @@ from ...escapes import one_line
 from ...files.atomic import write_bytes
 from ..aggregate import by_size
 from ..methods import COLUMNS, TITLES, as_methods, in_order
-from .style import plain_text
+from .style import plain_text, style_of
 
 
 def plot_benchmark(summaries: pd.DataFrame, path: Path, metric: str = "AUROC") -> Path | None:
@@ -68,7 +68,11 @@ def _panel(axes: Any, title: str, part: pd.DataFrame, column: str, values: list[
         places = [methods.index(name) + offset for name in chosen.index]
         deviations = chosen[f"{metric}_std"].fillna(0.0)
         label = COLUMNS.get(value, value) if column == "training" else _short(value)
-        axes.errorbar(places, chosen[metric], yerr=deviations, fmt="o", markersize=5, capsize=2, label=label)
+        look = style_of(value)
+        axes.errorbar(
+            places, chosen[metric], yerr=deviations, fmt=look.marker, color=look.colour, markersize=5, capsize=2,
+            label=label,
+        )  # fmt: skip
     names = [one_line(TITLES.get(name, name)) for name in methods]
     axes.set_xticks(range(len(methods)), names, fontsize=8, parse_math=False)
     axes.set_title(title, fontsize=10)

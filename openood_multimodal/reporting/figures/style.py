@@ -1,7 +1,6 @@
 """How every figure looks: width of a paper's column, type, colours, and how it is written.
 
-The colours are those of Okabe and Ito, which readers with any of the common colour deficiencies can tell apart; dashes
-and markers differ too.  A name has the same colour, dash and marker in every figure.
+A name has the same colour (`reporting.colours`), dash and marker in every figure.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from zlib import crc32
 
 from ...errors import MissingPackageError
 from ...escapes import one_line
 from ...files.atomic import write_bytes
+from .. import colours
 from ..methods import TITLES, TRAININGS
 
 WIDTH = 3.3
@@ -27,7 +26,6 @@ FORMATS = ("png", "pdf", "svg")
 ID_COLOUR, OOD_COLOUR = "#0072B2", "#D55E00"
 INK, FAINT = "#222222", "#888888"
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D")
 
@@ -78,10 +76,8 @@ def style_of(name: str) -> Style:
     >>> style_of("knn") == style_of("knn"), style_of("knn") == style_of("vim")
     (True, False)
     """
-    known = list(TRAININGS) if name in TRAININGS else [*TITLES, "discrepancy"]
-    number = known.index(name) if name in known else crc32(name.encode())
-    kind = number // len(_COLOURS) % len(_DASHES)
-    return Style(_COLOURS[number % len(_COLOURS)], _DASHES[kind], _MARKERS[kind])
+    colour, kind = colours.style_of(name)
+    return Style(colours.PALETTE[colour], _DASHES[kind], _MARKERS[kind])
 
 
 def title_of(name: str) -> str:

@@ -10,6 +10,7 @@ from ...escapes import LATEX, one_line
 from ...files import text_sha256
 from ...vocabulary import AVERAGE
 from ..aggregate import INTERVALS, method_of
+from ..colours import style_of
 from ..columns import EMPTY, NAMES, SCOPE, SETTINGS, Line, columns_of, is_lower_better, tables_of
 from ..exports import ALWAYS
 from ..leaderboard_markdown import TRACKS
@@ -156,6 +157,7 @@ def _methods(names: Iterable[str], titles: Mapping[str, str]) -> dict[str, dict[
             "title": one_line(title_of(name, titles)),
             "paper": paper.url if (paper := paper_of(name)) else "",
             "bibtex": bibtex_of(name),
+            "style": style_of(name),
         }
         for name in sorted(names)
     }

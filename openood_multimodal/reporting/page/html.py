@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import MissingPackageError, UserError
+from ..colours import DARK, PALETTE
 from .data import payload
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def render(content: Mapping[str, Any]) -> str:
         raise _missing("jinja2") from error
     library, notice = _table_library()
     script = "\n".join(_own(name) for name in SCRIPTS)
-    style = _own("page.css")
+    style = _own("page.css") + _colours()
     data = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     template = Environment(autoescape=True, keep_trailing_newline=True).from_string(_own("template.html"))
     return template.render(
@@ -63,6 +64,15 @@ def render(content: Mapping[str, Any]) -> str:
 
 def _own(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _colours() -> str:
+    """Return the rules for the classes ``c0``, ``c1``, ... of `colours.PALETTE`."""
+    rules = (
+        f".c{place} {{ color: light-dark({colour}, {DARK.get(colour, colour)}); }}"
+        for place, colour in enumerate(PALETTE)
+    )
+    return "\n".join([*rules, ""])
 
 
 def _hash(text: str) -> str:

@@ -366,5 +366,5 @@ theme();
 narrow.addEventListener("change", renderAll);
 addEventListener("hashchange", start);
 start();
-window.pageFor = { csvCell, latex }; // for tests
+window.pageFor = { byId, csvCell, latex }; // for tests
 document.documentElement.dataset.ready = "true";

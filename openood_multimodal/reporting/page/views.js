@@ -8,14 +8,26 @@ const T = [
 ];
 const Z = 1.959964;
 const quantile = (df) => T[df - 1] ?? Z + (Z ** 3 + Z) / (4 * df) + (5 * Z ** 5 + 16 * Z ** 3 + 3 * Z) / (96 * df ** 2);
-const trainings = Object.keys(data.methods.training).sort();
-const colour = (row) => `c${trainings.indexOf(row.training) % 8}`;
+/** Colour and kind of mark of a row's training method, or of its score where none is named. */
+const styleOf = (row) => (row.training ? data.methods.training[row.training] : data.methods.postprocessor[row.postprocessor]).style;
+const colour = (row) => `c${styleOf(row)[0]}`;
+const MARKS = [
+  (x, y) => ["circle", { cx: x, cy: y, r: 4 }],
+  (x, y) => ["rect", { x: x - 3.5, y: y - 3.5, width: 7, height: 7 }],
+  (x, y) => ["path", { d: `M${x} ${y - 4.5}l4.5 8h-9z` }],
+  (x, y) => ["path", { d: `M${x} ${y - 5}l5 5l-5 5l-5 -5z` }],
+];
 
 function shape(tag, attributes, ...children) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
+}
+
+function mark(x, y, kind) {
+  const [tag, attributes] = MARKS[kind](x, y);
+  return shape(tag, { ...attributes, class: "mark" });
 }
 
 /** The axis that all shown rows of `metric` fit on: bounds and ticks, round numbers. */
@@ -59,7 +71,7 @@ function rowDrawing(row, axis) {
     shape("g", { class: colour(row) },
       ...(low === null ? [] : [line(low, high, "thin")]),
       ...(deviation === null ? [] : [line(value - deviation, value + deviation, "thick")]),
-      shape("circle", { cx: axis.at(value), cy: y, r: 4 })),
+      mark(axis.at(value), y, styleOf(row)[1])),
   );
 }
 
