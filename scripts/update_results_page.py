@@ -1,7 +1,8 @@
 """Put a benchmark's tables into docs/results.md:
 
 python scripts/update_results_page.py results/docs
-python scripts/update_results_page.py results/modalities modalities   # those of the suite `modalities`
+python scripts/update_results_page.py results/modalities modalities           # those of the suite `modalities`
+python scripts/update_results_page.py results/image_methods image_methods
 """
 
 import shutil
@@ -16,6 +17,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 COPIED = {
     "tables": ("leaderboard.csv", "differences.csv", "modalities.csv", "leaderboard.png"),
     "modalities": ("leaderboard.csv", "differences.csv"),
+    "image_methods": ("leaderboard.csv", "modalities.csv"),
 }
 
 
@@ -24,7 +26,7 @@ def update(results: Path, part: str = "tables") -> Path:
 
     Args:
         results: output folder of ``openood-mm benchmark``.
-        part: ``tables`` or ``modalities``; the files of the latter go into a folder of that name.
+        part: a key of `COPIED`; the files of those but ``tables`` go into a folder of that name.
     """
     page = DOCS / "results.md"
     text = page.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ..vocabulary import APART, TABLE_METRICS
+from ..vocabulary import APART, TABLE_METRICS, UNVERIFIED
 from .aggregate import signed_interval
 from .claims import on_the_authors_lists
 from .leaderboard import make_boards
@@ -26,9 +26,6 @@ REMARKED = ("protocol", "preset", "parameters", "fit_on", "engine", "settings", 
 
 WIDEST = 5.0
 """Half of the widest interval, in points, that may be called agreement."""
-
-UNVERIFIED = "unverified"
-"""A published row whose notes begin so was not checked against its paper."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +70,10 @@ def compare(records: Iterable[ResultRecord], references: Iterable[ResultRecord])
     """
     ours = [record for record in records if record.source != "published"]
     on_lists = {record.run_id for record in ours if on_the_authors_lists(record, record.benchmark)}
+    benchmarks = {record.benchmark for record in ours}
     known = {
         (name, row.ood_set, *(_cell(row))): row
-        for name, board in make_boards(references).items()
+        for name, board in make_boards(each for each in references if each.benchmark in benchmarks).items()
         for row in board.rows
     }
     found = []
@@ -114,7 +112,7 @@ def _comparison(row: Row, reference: Row | None, metric: str, trusted: bool) -> 
     elif low <= 0 <= high and (high - low) / 2 > WIDEST:
         doubts.append(f"the interval is wider than ± {WIDEST:g} points; test other seeds")
     verdict = "can't tell" if doubts else "agrees" if low <= 0 <= high else "differs"
-    remarks = [note for note in reference.notes if note.lower().startswith(UNVERIFIED)]
+    remarks = [UNVERIFIED] if reference.tier == "unverified" else []
     remarks += [
         f"{name}: {row.values[name] or 'none'}, there {reference.values[name] or 'none'}"
         for name in REMARKED
