@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .parsers import option_names, subparser
+from .parsers import add_scheduler, option_names, resources_of, subparser
 
 if TYPE_CHECKING:
     from ..pipelines.compare import RowResult
@@ -37,6 +37,9 @@ EXAMPLES = """  # what Table 1 consists of, the commands that it runs, what is m
 
   # the networks that the authors published, tested as they tested them
   openood-mm reproduce table1 --data-root /data --checkpoints weights --rows 'hmdb51_25_26/*/a2d_npmix'
+
+  # its rows on a cluster's GPUs: a Dask scheduler, or SLURM's jobs (docs/several-gpus.md)
+  openood-mm reproduce table1 --data-root /data --scheduler slurm --workers 16 --resources GPU=1
 
   # what can be run now, without the rest; three seeds; in half precision
   openood-mm reproduce table9 --data-root /data --keep-going --seeds 3 --override --training.precision bfloat16
@@ -77,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         print(run.plan([each.kind for each in missing[run]]))
     if options.dry_run:
         print()
-    left_out = {} if options.dry_run else _run(runs, missing, options.keep_going)
+    left_out = {} if options.dry_run else _run(runs, missing, options)
     drawn = _finish(table, runs, Path(options.output_dir), options.dry_run)
     if options.dry_run or left_out:
         _print_missing(missing)
@@ -159,6 +162,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes that read clips (%(default)s)",
     )
+    add_scheduler(parser)
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="jobs of SLURM at a time (default %(default)s)"
+    )
     parser.add_argument(
         "--override", metavar="--key value", help="last: settings of the configs, other than the table's"
     )
@@ -204,10 +211,13 @@ def _print_missing(missing: dict[TableRun, list[Missing]]) -> None:
 
 
 def _run(
-    runs: Sequence[TableRun], missing: dict[TableRun, list[Missing]], keep_going: bool
+    runs: Sequence[TableRun], missing: dict[TableRun, list[Missing]], options: argparse.Namespace
 ) -> dict[TableRun, str]:
     """Run what can be run; return the runs left out, with the reason."""
     from ..errors import UserError
+    from ..pipelines.benchmark import run_in_parallel
+
+    keep_going: bool = options.keep_going
 
     left_out: dict[TableRun, str] = {}
     lacking = [run for run in runs if missing[run]]
@@ -222,12 +232,19 @@ def _run(
     for run in runs:
         if not run.is_done() and not missing[run] and not keep_going:
             run.check_folder()
-    for place, run in enumerate(runs, start=1):
-        if missing[run]:
-            left_out[run] = "missing: " + "; ".join(each.what for each in missing[run])
-            continue
+    for run in lacking:
+        left_out[run] = "missing: " + "; ".join(each.what for each in missing[run])
+    able = [run for run in runs if not missing[run]]
+    if options.scheduler:
+        failed: dict[TableRun, str] = {}
+        resources = resources_of(options)
+        run_in_parallel(able, options.workers, options.scheduler, resources, failed if keep_going else None)
+        for run, reason in failed.items():
+            print(f"openood-mm: {run}: {reason}", file=sys.stderr)
+        return {**left_out, **failed}
+    for place, run in enumerate(able, start=1):
         done = run.is_done()
-        print(f"[{place}/{len(runs)}] {run}{': done already' if done else ''}", flush=True)
+        print(f"[{place}/{len(able)}] {run}{': done already' if done else ''}", flush=True)
         try:
             run.run()
         except UserError as error:

@@ -28,6 +28,7 @@ def run_in_parallel(
     workers: int,
     scheduler: str | None = None,
     resources: Mapping[str, float] = MappingProxyType({}),
+    failed: dict[Any, str] | None = None,
 ) -> int:
     """Run those of ``runs`` that are not done yet; return how many ran.
 
@@ -38,9 +39,10 @@ def run_in_parallel(
         workers: processes at a time, at least 1.
         scheduler: of Dask, in place of processes of this host; see `cluster.cluster_executor`.
         resources: what a worker of the scheduler must have for a run.
+        failed: gets the runs that fail, with the reason; the others go on.
 
     Raises:
-        UserError: when a run fails; the message names it.  Finished runs are kept.
+        UserError: when a run fails and there is no ``failed``; the message names it.  Finished runs are kept.
     """
     if workers < 1:
         raise ArgumentError("workers", f"is {workers}; it must be at least 1.")
@@ -58,15 +60,17 @@ def run_in_parallel(
             context = multiprocessing.get_context("spawn")
             count = min(workers, len(waiting))
             with ProcessPoolExecutor(count, mp_context=context, initializer=_prepare_worker) as pool:
-                _run(pool, {run: (run.run,) for run in waiting}, bar)
+                _run(pool, {run: (run.run,) for run in waiting}, bar, failed)
         elif waiting:
             folder = Path(os.path.commonpath([run.folder.parent.resolve() for run in waiting]))
             with cluster_executor(str(scheduler), folder, workers, dict(resources)) as pool:
-                _run(pool, {run: (run_on_worker, run, os.getcwd()) for run in waiting}, bar)
+                _run(pool, {run: (run_on_worker, run, os.getcwd()) for run in waiting}, bar, failed)
     return len(waiting)
 
 
-def _run(pool: Executor, calls: Mapping[Run, tuple[Any, ...]], bar: tqdm) -> None:
+def _run(
+    pool: Executor, calls: Mapping[Run, tuple[Any, ...]], bar: tqdm, failed: dict[Any, str] | None = None
+) -> None:
     """Let ``pool`` make every run's call: a function and its arguments."""
     with _without_interrupts():  # workers inherit it: Ctrl-C goes to the whole group, the parent decides
         running: dict[Future[None], Run] = {pool.submit(*call): run for run, call in calls.items()}
@@ -75,7 +79,7 @@ def _run(pool: Executor, calls: Mapping[Run, tuple[Any, ...]], bar: tqdm) -> Non
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 run = running.pop(future)
-                _check(future, run)
+                _check(future, run, failed)
                 bar.set_postfix_str(str(run), refresh=False)
                 bar.update()
     except BaseException as error:
@@ -101,11 +105,13 @@ def _without_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _check(future: Future[None], run: Run) -> None:
+def _check(future: Future[None], run: Run, failed: dict[Any, str] | None = None) -> None:
     try:
         future.result()
     except UserError as error:
-        raise UserError(f"{run}: {error}") from error
+        if failed is None:
+            raise UserError(f"{run}: {error}") from error
+        failed[run] = str(error)
     except BrokenProcessPool as error:
         raise UserError(
             f"a worker process died while {run} and others ran (killed, perhaps for memory); finished runs are "

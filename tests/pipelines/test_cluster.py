@@ -64,6 +64,35 @@ def test_failure_names_the_run(scheduler, tmp_path):
     runs = plan_suite({**SUITE, "partitions": 1, "settings": settings}, tmp_path)
     with pytest.raises(UserError, match=r"multimodal_baseline.*training diverged"):
         run_in_parallel(runs, 1, scheduler)
+    failed = {}
+    run_in_parallel(runs, 1, scheduler, failed=failed)
+    assert list(failed) == runs
+    assert "training diverged" in failed[runs[0]]
+
+
+def test_reproduce_on_a_scheduler(scheduler, tmp_path, monkeypatch, cli):
+    """A figure's rows on the demo's data, and the same rows in this process: one table."""
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "reproduce",
+        "figure10",
+        "--scale",
+        "htad",
+        "--partitions",
+        "1",
+        "--rows",
+        "*/*baseline",
+        "*/*n1",
+    ]
+    short = ["--override", "--optimizer.num_epochs", "2", "--trainer.start_epoch", "1"]
+    here = cli([*words, "--output-dir", "here", *short])
+    there = cli([*words, "--output-dir", "there", "--scheduler", scheduler, *short])
+    assert (here.code, there.code) == (0, 0), (here.err, there.err)
+    shown = [
+        sorted(line for line in each.out.replace("there", "here").splitlines() if not line.startswith("["))
+        for each in (here, there)
+    ]
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.parametrize(
