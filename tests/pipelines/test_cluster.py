@@ -81,8 +81,7 @@ def test_reproduce_on_a_scheduler(scheduler, tmp_path, monkeypatch, cli):
         "--partitions",
         "1",
         "--rows",
-        "*/*baseline",
-        "*/*n1",
+        "*/a2d_npmix*",
     ]
     short = ["--override", "--optimizer.num_epochs", "2", "--trainer.start_epoch", "1"]
     here = cli([*words, "--output-dir", "here", *short])
