@@ -80,6 +80,8 @@ HEAVY = {
     "numpy": "a tenth of a second, which --help goes without",
     "fcntl": "not on Windows",
     "msvcrt": "on Windows only",
+    "distributed": "an optional extra, for clusters",
+    "dask_jobqueue": "an optional extra, for clusters",
     "joblib": "slow to import, for parallel work",
 }
 """Packages that may be imported inside a function anywhere, and why."""
