@@ -32,6 +32,7 @@ COMMANDS = {
     ),
     "score": Command("score", "scores from saved embeddings: arrays in, table out"),
     "decide": Command("decide", "accept or reject each sample at a chosen error rate, with a guarantee"),
+    "inspect": Command("inspect", "where scores go wrong: classes, clips, modalities, likely label errors"),
     "stress": Command("stress", "scores when a modality is missing, noisy or another clip's"),
     "import-multiood": Command("import_multiood", "read the files that MultiOOD's test scripts save"),
     "splits": Command("splits", "import the authors' splits, generate ones without leakage, audit any"),

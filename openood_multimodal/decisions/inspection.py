@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,12 +39,17 @@ class Inspection:
         tpr: share of the samples of ``threshold_set`` that each score accepts.
         threshold_set: ``"val"`` or ``"test"``.
         notes: what a reader has to know.
+        files: set → its manifest ("" for rows of a table) and the folder of its clips ("" for the manifest's), where
+            known.
+        config: of the run that was inspected; how its clips are read.
     """
 
     tables: Mapping[str, Rows]
     tpr: float
     threshold_set: str
     notes: tuple[str, ...] = ()
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
 
     def frame(self, name: str) -> pd.DataFrame:
         """Return a table as a `pandas.DataFrame`."""
@@ -107,6 +112,8 @@ def inspect_scores(
         raise UserError(f"an OOD set can't be called '{name}', as an ID set is; give it another name.")
     if postprocessors == ALL:
         raise UserError("'all' can't be inspected; name the scores.")
+    given = {TEST: test, "train": train, "val": val, **ood}
+    _check_manifests(manifests or {}, [name for name, each in given.items() if each is not None])
     sources = Sources(train, val, test, list(ood.items()), head, slices)
     task, jobs, _, _ = prepare(sources, postprocessors, preset, parameters or {}, fit_on)
     from_val = task.val is not None and fit_on != "val"
@@ -184,9 +191,7 @@ def inspected(
         )
     labels = {name: each.labels for name, each in sets.items()}
     labels |= {name: each.label for name, each in next(iter(scores.values())).items()}
-    for name in manifests:
-        if name not in labels:
-            raise UserError(f"manifests: there is no set '{name}'.{did_you_mean(name, labels)}")
+    _check_manifests(manifests, labels)
     clips: dict[str, Sequence[str]] = {}
     classes: dict[str, Sequence[str]] = {}
     names = [str(number) for number in range(_count(scores, labels))]
@@ -212,7 +217,17 @@ def inspected(
     thresholds = {name: rules.threshold_at(conf, tpr) for name, conf in reference.items()}
     looked = Looked(scores, reference, thresholds, sets, head, clips, classes, names, worst, told)
     found = dict(tables(looked, label_errors, progress))
-    return Inspection(found, tpr, TEST if val_conf is None else "val", tuple(looked.notes))
+    files = {
+        name: (os.fspath(each), "") for name, each in manifests.items() if not isinstance(each, Manifest)
+    }
+    return Inspection(found, tpr, TEST if val_conf is None else "val", tuple(looked.notes), files)
+
+
+def _check_manifests(manifests: Iterable[str], sets: Iterable[str]) -> None:
+    known = sorted(sets)
+    for name in manifests:
+        if name not in known:
+            raise ArgumentError("manifests", f"names no set of these: '{name}'.{did_you_mean(name, known)}")
 
 
 def _described(

@@ -38,6 +38,7 @@ COLUMNS = {
     "ood_classes": ("postprocessor", "dataset", "class", "samples", "accepted", "share", "ci_low", "ci_high",
                     "predicted_as"),
     "worst": ("postprocessor", "place", *_SAMPLE, "predicted", "score", "p_value", "decision"),
+    "hardest": (*_SAMPLE, "predicted", "wrong_scores", "mean_rank"),
     "scores": ("first", "second", "rank_correlation", "decided_differently"),
     "disagreements": (*_SAMPLE, "predicted", "spread", "highest", "highest_rank", "lowest", "lowest_rank"),
     "modalities": ("dataset", "first", "second", "agreement", "distance", "first_accuracy", "second_accuracy"),
@@ -86,10 +87,7 @@ def tables(looked: Looked, label_errors: bool, progress: bool) -> Iterator[tuple
     for name, of_score in (("sets", _sets), ("id_classes", _id_classes), ("ood_classes", _ood_classes),
                            ("worst", _worst)):  # fmt: skip
         yield name, [row for each in looked.scores for row in of_score(looked, each)]
-    if len(looked.scores) > 1:
-        yield from _between_scores(looked)
-    else:
-        looked.notes.append("Scores are not compared: there is one; name several.")
+    yield from _between_scores(looked)
     yield from _between_modalities(looked)
     if label_errors:
         yield from _label_errors(looked, progress)
@@ -168,33 +166,46 @@ def _worst(looked: Looked, name: str) -> Rows:
 
 
 def _between_scores(looked: Looked) -> Iterator[tuple[str, Rows]]:
-    """Yield the table of pairs of scores, and that of the samples that they rank most differently."""
-    every = {
-        name: np.concatenate([each.conf for each in of_sets.values()])
-        for name, of_sets in looked.scores.items()
-    }
-    accepted = {name: conf >= looked.thresholds[name] for name, conf in every.items()}
-    ranks = np.stack([(scipy.stats.rankdata(conf) - 0.5) / len(conf) for conf in every.values()])
-    with np.errstate(invalid="ignore"):  # a score whose confidences are all equal has none: NaN
-        correlation = np.corrcoef(ranks)
-    names = list(every)
-    pairs = []
-    for i, k in combinations(range(len(names)), 2):
-        one, other = names[i], names[k]
-        differently = float((accepted[one] != accepted[other]).mean())
-        pairs.append(_row("scores", one, other, float(correlation[i, k]), differently))
-    yield "scores", sorted(pairs, key=lambda row: row["rank_correlation"])
-    spread, start, rows = np.ptp(ranks, axis=0), 0, []
+    """Yield the samples that most scores decide wrongly, the pairs of scores, and what they rank most differently."""
+    every = np.stack(
+        [np.concatenate([each.conf for each in of_sets.values()]) for of_sets in looked.scores.values()]
+    )
+    accepted = every >= np.array([[looked.thresholds[name]] for name in looked.scores])
+    ranks = np.stack([(scipy.stats.rankdata(conf) - 0.5) / len(conf) for conf in every])
+    spread, mean, names = np.ptp(ranks, axis=0), ranks.mean(axis=0), list(looked.scores)
+    hardest: Rows = []
+    different: Rows = []
+    start = 0
     for dataset, scores in looked.scores[names[0]].items():
         here = slice(start, start + len(scores.conf))
-        start = here.stop
+        start, known = here.stop, dataset == TEST
+        wrong = (accepted[:, here] != known).sum(axis=0)
+        for row in np.lexsort((mean[here] if known else -mean[here], -wrong))[: looked.worst].tolist():
+            sample, predicted = looked.sample(dataset, row), looked.names[int(scores.pred[row])]
+            if wrong[row]:
+                hardest.append(_row("hardest", *sample, predicted, int(wrong[row]), float(mean[here][row])))
         for row in np.argsort(-spread[here], kind="stable")[: looked.worst].tolist():
             column = ranks[:, here.start + row]
             high, low = int(column.argmax()), int(column.argmin())
             sample, predicted = looked.sample(dataset, row), looked.names[int(scores.pred[row])]
             ends = names[high], float(column[high]), names[low], float(column[low])
-            rows.append(_row("disagreements", *sample, predicted, float(column[high] - column[low]), *ends))
-    yield "disagreements", rows
+            different.append(
+                _row("disagreements", *sample, predicted, float(column[high] - column[low]), *ends)
+            )
+    yield "hardest", hardest
+    if len(names) == 1:
+        looked.notes.append("Scores are not compared: there is one; name several.")
+        return
+    with np.errstate(invalid="ignore"):  # a score whose confidences are all equal has none: NaN
+        correlation = np.corrcoef(ranks)
+    pairs = [
+        _row(
+            "scores", names[i], names[k], float(correlation[i, k]), float((accepted[i] != accepted[k]).mean())
+        )
+        for i, k in combinations(range(len(names)), 2)
+    ]
+    yield "scores", sorted(pairs, key=lambda row: row["rank_correlation"])
+    yield "disagreements", different
 
 
 def _between_modalities(looked: Looked) -> Iterator[tuple[str, Rows]]:

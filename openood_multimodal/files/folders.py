@@ -25,7 +25,7 @@ _COMMIT = ".commit.json"
 _STAGE = re.compile(r"\.[0-9a-f]{12}\.tmp")
 _MAY_GO = re.compile(
     r"scores/[^/\\]+/[^/\\]+\.npz|(?:records/)?[^/\\]+\.record\.json|[^/\\]+/ood\.csv|split/(?:[^/\\]+\.csv|split\.json)"
-    r"|failure\.csv|calibration\.csv"
+    r"|failure\.csv|calibration\.csv|tables/[^/\\]+\.csv|sheets/[^/\\]+\.png|classes\.png"
 )
 
 

@@ -61,8 +61,12 @@ def show_clip(
     facts = {**found.facts, "view": f"{seen}; protocol {preprocessor.protocol.name}"}
     sheet = make_sheet(preprocessor, files, epoch, found.index, found.root)
     sheet = replace(sheet, subtitle=found.subtitle, facts={**facts, **sheet.facts}, faults=tuple(faults))
-    name = re.sub(r"[^\w.-]+", "_", found.files.clip).strip("_") or "clip"
-    return draw(sheet, Path(out or f"{name}.png")), tuple(sheet.faults)
+    return draw(sheet, Path(out or f"{file_stem(found.files.clip)}.png")), tuple(sheet.faults)
+
+
+def file_stem(clip: str) -> str:
+    """Return a clip's name as that of a file, without an ending."""
+    return re.sub(r"[^\w.-]+", "_", clip).strip("_") or "clip"
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ def found():
             "new": scores_of([0, 1, 1, 0], [7, 0.5, 3, 1.5], ood_label),
         },
         "two": {
-            "test": scores_of([0, 0, 1, 1, 0, 1], [6, 5, 4, 9, 8, 7], [0, 0, 0, 1, 1, 1]),
-            "new": scores_of([0, 1, 1, 0], [1, 2, 2.5, 1.5], ood_label),
+            "test": scores_of([0, 0, 1, 1, 0, 1], [7.5, 3.6, 4, 9, 8, 8.5], [0, 0, 0, 1, 1, 1]),
+            "new": scores_of([0, 1, 1, 0], [1.7, 2, 2.5, 1.5], ood_label),
         },
     }
     own = np.log([[[0.9, 0.1], [0.8, 0.2]], [[0.6, 0.4], [0.1, 0.9]], [[0.3, 0.7], [0.3, 0.7]]])
@@ -107,9 +107,22 @@ def test_the_worst_samples_are_the_lowest_of_id_and_the_highest_of_ood(found):
     ]
 
 
+def test_the_hardest_samples_are_those_that_most_scores_decide_wrongly(found):
+    one = np.argsort(np.argsort([1, 5, 2, 9, 8, 4, 7, 0.5, 3, 1.5])) + 0.5
+    two = np.argsort(np.argsort([7.5, 3.6, 4, 9, 8, 8.5, 1.7, 2, 2.5, 1.5])) + 0.5
+    mean = (one + two) / 20
+    assert values(found, "hardest", "dataset", "clip", "class", "predicted", "wrong_scores", "mean_rank") == [
+        ("test", "u", "eat", "eat", 1, pytest.approx(mean[0])),
+        ("test", "w", "eat", "run", 1, pytest.approx(mean[2])),
+        ("new", "p", "fly", "eat", 1, pytest.approx(mean[6])),
+        ("new", "r", "dig", "run", 1, pytest.approx(mean[8])),
+    ]
+    assert (mean[0], mean[6]) == (0.4, pytest.approx(0.45))
+
+
 def test_scores_are_compared_by_ranks_and_decisions(found):
     one = np.argsort(np.argsort([1, 5, 2, 9, 8, 4, 7, 0.5, 3, 1.5])) + 1
-    two = np.argsort(np.argsort([6, 5, 4, 9, 8, 7, 1, 2, 2.5, 1.5])) + 1
+    two = np.argsort(np.argsort([7.5, 3.6, 4, 9, 8, 8.5, 1.7, 2, 2.5, 1.5])) + 1
     spearman = 1 - 6 * sum((one - two) ** 2) / (10 * 99)
     [row] = found.tables["scores"]
     assert row["rank_correlation"] == pytest.approx(spearman)
@@ -185,7 +198,7 @@ SETS = {"train": None, "test": "clean.npz", "ood": {"new": "new.npz"}, "head": "
 
 def test_one_score_without_train_classes_or_modalities_says_so_in_a_line_each(folder):
     found = inspect_scores(**SETS, postprocessors="msp")
-    assert set(found.tables) == {"sets", "id_classes", "ood_classes", "worst"}
+    assert set(found.tables) == {"sets", "id_classes", "ood_classes", "worst", "hardest"}
     assert [note.split(":")[0].split(",")[0] for note in found.notes] == [
         "new has no class labels",
         "Scores are not compared",
@@ -213,7 +226,7 @@ def test_thresholds_from_the_test_set_accept_the_tpr_there(folder):
         ({"postprocessors": "all"}, "'all' can't be inspected; name the scores"),
         ({"ood": {"val": "new.npz"}}, "an OOD set can't be called 'val'"),
         ({"ood": "new.npz"}, "ood must be a dict, name → set, got str"),
-        ({"manifests": {"nwe": "x.csv"}}, "manifests: there is no set 'nwe'. Did you mean 'new'"),
+        ({"manifests": {"nwe": "x.csv"}}, "manifests names no set of these: 'nwe'. Did you mean 'new'"),
         ({"manifests": {"new": "x.csv"}}, "x.csv"),
         (
             {"manifests": {"new": manifest_of(["p"], [-1], ["a"])}},

@@ -18,6 +18,7 @@ from ...evaluators.metrics import auroc
 from ...evaluators.outputs import ID_NAME, SetScores
 from ...files import listed
 from ...files.npz import read_arrays
+from ...vocabulary import ID_SETS, OOD_VAL
 from ..methods import TITLES, in_order
 from ..records import ResultRecord, load_records
 from .style import title_of
@@ -79,7 +80,7 @@ class RunFiles:
         ]
 
     @cached_property
-    def _home(self) -> Path | None:
+    def home(self) -> Path:
         """The folder that holds ``scores/`` or ``embeddings/``: this one, or the only one below."""
         homes = {path.parents[2] for path in listed(self.folder, f"{ID_NAME}.npz", recursive=True)
                  if path.parents[1].name == SCORES}  # fmt: skip
@@ -88,7 +89,7 @@ class RunFiles:
             raise NotDrawn(
                 f"{self.folder} holds the scores of {len(homes)} runs; name one of them, e.g. {min(homes)}."
             )
-        return next(iter(homes), None)
+        return next(iter(homes), self.folder)
 
     @cached_property
     def scores(self) -> dict[str, dict[str, SetScores]]:
@@ -99,7 +100,7 @@ class RunFiles:
             UserError: for a file that can't be read, or holds NaN.
         """
         found: dict[str, dict[str, SetScores]] = {}
-        for path in listed(self._home / SCORES, "*.npz", recursive=True) if self._home else ():
+        for path in listed(self.home / SCORES, "*.npz", recursive=True):
             found.setdefault(path.parent.name, {})[path.stem] = _read_scores(path)
         found = {name: sets for name, sets in found.items() if ID_NAME in sets and len(sets) > 1}
         if not found:
@@ -127,23 +128,25 @@ class RunFiles:
         chosen = sorted(values, key=lambda name: -values[name])[:most]
         return [name for name in self.scores if name in chosen]
 
+    def stores(self) -> dict[str, Path]:
+        """Return the embedding stores by their names: ``train``, ``val``, ``test``, OOD sets."""
+        return {path.parent.name: path.parent for path in listed(self.home / STORES, "*/meta.json")}
+
     def embeddings(self, *, modality_logits: bool = False) -> dict[str, Embeddings]:
         """Return the stored test sets by name, the ID set first, as ``id``.
 
         Raises:
             NotDrawn: where the run keeps no store of the test set and of an OOD set.
         """
-        stores = (self._home or self.folder) / STORES
-        names = [path.name for path in sorted(stores.iterdir()) if (path / "meta.json").is_file()] if (
-            stores.is_dir()) else []  # fmt: skip
-        ood = [name for name in names if name not in ("train", "val", TEST, "ood_val")]
-        if TEST not in names or not ood:
+        stores = self.stores()
+        ood = [name for name in stores if name not in (*ID_SETS, OOD_VAL)]
+        if TEST not in stores or not ood:
             raise NotDrawn(
                 f"{self.folder} has no embeddings of a test set and an OOD set (embeddings/test/, ...). A test with "
                 "recorder.save_embeddings: True keeps them; suites don't."
             )
         found = {
-            name: EmbeddingStore.open(stores / place).embeddings()
+            name: EmbeddingStore.open(stores[place]).embeddings()
             for name, place in ((ID_NAME, TEST), *((name, name) for name in ood))
         }
         if modality_logits and any(
