@@ -310,6 +310,7 @@ def test_many_rows(go, folder, content, n):
         "document.querySelector('[data-filter=postprocessor] input[value=knn]').click();"
         "requestAnimationFrame(() => setTimeout(() => done(performance.now() - begin)))"
     )
-    print(f"{n} rows: first paint after {painted:.0f} ms, filter {took:.0f} ms")
+    table = int(js(browser, "return document.documentElement.dataset.ready"))
+    print(f"{n} rows: first paint after {painted:.0f} ms, table {table} ms, filter {took:.0f} ms")
     assert {row[2] for row in shown(browser)} == {"KNN"}
     assert took < 10_000
