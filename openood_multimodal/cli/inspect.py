@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(list(argv))
 
     from ..decisions import inspect_scores
-    from ..decisions.inspection_report import overview, ranked, write_inspection
+    from ..decisions.inspection_report import SET_NAMES, overview, ranked, write_inspection
     from ..linalg.torch_arithmetic import arithmetic_for
     from ..making.worst_clips import draw_worst
     from ..pipelines.inspect_run import inspect_run
@@ -88,7 +88,9 @@ def main(argv: Sequence[str]) -> int:
     paths, notes = write_inspection(Path(options.out), found, draw if options.sheets else None)
     sets = found.tables["sets"]
     print_table(overview(sets, ranked(sets)), names=1)
-    print(f"(percent; thresholds accept {100 * found.tpr:g} % of the ID {found.threshold_set} set)")
+    print(
+        f"(percent; thresholds accept {100 * found.tpr:g} % of the ID {SET_NAMES[found.threshold_set]} set)"
+    )
     for note in notes:
         print(f"Note: {note}")
     print("Written:")

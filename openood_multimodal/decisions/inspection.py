@@ -212,6 +212,8 @@ def inspected(
         if any(classes[name]):
             for label, row in zip(*np.unique(labels[name], return_index=True), strict=True):
                 names[label] = classes[name][row] or names[label]
+    if not any(any(classes[name]) for name in set(ID_SETS) & set(labels)):
+        told.append("ID classes are numbers, as nothing names them; give the manifest of an ID set.")
     for name in set(ID_SETS) & set(labels):
         classes[name] = [names[label] for label in labels[name].tolist()]
     thresholds = {name: rules.threshold_at(conf, tpr) for name, conf in reference.items()}

@@ -17,7 +17,8 @@ from .inspection_tables import COLUMNS, TEST, Rows
 
 PAGE, FIGURE, TABLES, SHEETS = "inspection.md", "classes", "tables", "sheets"
 _SHOWN, _OF_A_SET = 10, 5
-_OF_SETS = {"val": "validation", TEST: "test"}
+SET_NAMES = {"val": "validation", TEST: "test"}
+"""What a reader calls the set that thresholds are from."""
 
 
 class Sheets(NamedTuple):
@@ -104,7 +105,7 @@ def page(
         "# Where the scores go wrong",
         "",
         f"A score accepts a sample that reaches its threshold. {100 * found.tpr:g} % of the ID "
-        f"{_OF_SETS[found.threshold_set]} samples reach it. Shares are in percent. Each table begins with the largest "
+        f"{SET_NAMES[found.threshold_set]} samples reach it. Shares are in percent. Each table begins with the largest "
         "errors; the CSV files in tables/ have all rows, and 95 % intervals.",
         "",
         "## Accepted as ID",

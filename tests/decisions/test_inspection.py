@@ -201,6 +201,7 @@ def test_one_score_without_train_classes_or_modalities_says_so_in_a_line_each(fo
     assert set(found.tables) == {"sets", "id_classes", "ood_classes", "worst", "hardest"}
     assert [note.split(":")[0].split(",")[0] for note in found.notes] == [
         "new has no class labels",
+        "ID classes are numbers",
         "Scores are not compared",
         "Modalities are not compared on test",
         "Label errors are not looked for",
