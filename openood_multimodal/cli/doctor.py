@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from ..errors import UserError
+from .doctor_data import measure_reading
 from .parsers import subparser
 
 
@@ -48,11 +49,42 @@ OPTIONAL = (
 )
 
 
+EXAMPLES = """  openood-mm doctor
+
+  # clips a second that one process reads, and the workers that a step of 0.5 s needs
+  openood-mm doctor --data-root /data --config datasets/hmdb51/hmdb51_25_26.yml --step-seconds 0.5
+"""
+
+
 def main(argv: Sequence[str]) -> int:
-    """Print the state of this installation; return 1 when something required is missing, or OpenOOD doesn't work."""
-    subparser("doctor", "Say what is installed and what is missing.", "  openood-mm doctor\n").parse_args(
-        list(argv)
+    """Print the state of this installation, or the rate at which data are read.
+
+    Returns:
+        0; 1 when something required is missing, or OpenOOD doesn't work.
+    """
+    parser = subparser(
+        "doctor", "Say what is installed and what is missing; how fast clips are read.", EXAMPLES
     )
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="read training samples from here for a while, and time it"
+    )
+    parser.add_argument(
+        "--config", nargs="+", metavar="FILE.yml", help="with --data-root: the benchmark's configs"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=15.0, metavar="S", help="how long to read (default %(default)s)"
+    )
+    parser.add_argument(
+        "--step-seconds", type=float, metavar="S", help="time of a training step (default: a list of them)"
+    )
+    options = parser.parse_args(list(argv))
+    if (options.data_root is None) != (options.config is None):
+        raise UserError("--data-root and --config go together: which data are read, and how.")
+    if options.seconds <= 0 or (options.step_seconds is not None and options.step_seconds <= 0):
+        raise UserError("--seconds and --step-seconds must be above 0.")
+    if options.data_root is not None:
+        measure_reading(options.config, options.data_root, options.seconds, options.step_seconds)
+        return 0
     from ..resources import benchmark_splits_dir, configs_dir
     from ..version import __version__
 

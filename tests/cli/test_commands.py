@@ -177,6 +177,50 @@ def test_doctor(cli, monkeypatch):
     assert done.err == "Missing: pip install tabulate tqdm"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data-root", "x"], "--data-root and --config go together"),
+        (["--data-root", "x", "--config", "datasets/htad/htad_4_3.yml"], "no config sets 'data_root'"),
+        (
+            ["--data-root", "x", "--config", "datasets/moving_shapes/moving_shapes.yml"],
+            "there is no such file",
+        ),
+        (["--seconds", "0"], "must be above 0"),
+    ],
+)
+def test_doctor_of_data_refuses(cli, words, message):
+    done = cli(["doctor", *words])
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_doctor_of_data(cli, monkeypatch):
+    """Samples of 0.05 s each: a step of 4 in 0.15 s needs two workers."""
+
+    class Loader:
+        batch_size = 4
+
+        def __len__(self):
+            return 4
+
+        def __iter__(self):
+            for _ in range(4):
+                now[0] += 0.2
+                yield {"label": [0] * 4}
+
+    now = [0.0]
+    monkeypatch.setattr(
+        "openood_multimodal.datasets.loaders.build_loaders", lambda config, training: {"train": Loader()}
+    )
+    monkeypatch.setattr("openood_multimodal.cli.doctor_data.time.perf_counter", lambda: now[0])
+    words = ["doctor", "--data-root", "x", "--config", "datasets/moving_shapes/moving_shapes.yml"]
+    done = cli([*words, "--step-seconds", "0.15"])
+    assert done.code == 0, done.err
+    assert "20 samples a second in one process (12 samples; video, audio, flow)" in done.out
+    assert "a step of 4 samples in 0.15 s needs 2 workers" in done.out
+
+
 def test_interrupted(cli, monkeypatch):
     from openood_multimodal.pipelines import TrainPipeline
 
