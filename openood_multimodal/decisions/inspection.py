@@ -194,7 +194,7 @@ def inspected(
     _check_manifests(manifests, labels)
     clips: dict[str, Sequence[str]] = {}
     classes: dict[str, Sequence[str]] = {}
-    names = [str(number) for number in range(_count(scores, labels))]
+    names = [str(number) for number in range(_count(scores, labels, sets, head))]
     for name, of_set in labels.items():
         stored = sets[name].clips if name in sets else ()
         given, own = manifests.get(name), (ood_classes or {}).get(name)
@@ -270,7 +270,14 @@ def _own_labels(source: Any) -> NDArray[Any] | None:
     return None if labels is None else np.asarray(labels)
 
 
-def _count(scores: Mapping[str, Mapping[str, SetScores]], labels: Mapping[str, NDArray[np.int64]]) -> int:
-    """Return the number of classes, as far as predictions and labels show it."""
-    predicted = max(int(each.pred.max()) for of_sets in scores.values() for each in of_sets.values())
-    return 1 + max(predicted, *(int(each.max()) for each in labels.values()))
+def _count(
+    scores: Mapping[str, Mapping[str, SetScores]],
+    labels: Mapping[str, NDArray[np.int64]],
+    sets: Mapping[str, Embeddings],
+    head: LinearHead | None,
+) -> int:
+    """Return the number of classes, as far as heads, logits, predictions and labels show it."""
+    seen = [int(each.pred.max()) + 1 for of_sets in scores.values() for each in of_sets.values()]
+    seen += [int(each.max()) + 1 for each in labels.values()]
+    seen += [each.logits.shape[1] for each in sets.values() if each.logits is not None]
+    return max(*seen, head.num_classes if head is not None else 0)

@@ -196,6 +196,16 @@ def test_from_files_with_a_class_that_passes_and_labels_that_are_wrong(folder):
 SETS = {"train": None, "test": "clean.npz", "ood": {"new": "new.npz"}, "head": "head.npz", "val": "val.npz"}
 
 
+def test_a_modality_may_predict_a_class_that_nothing_else_shows():
+    own = np.zeros((2, 2, 4))
+    own[:, 1, 3] = 5.0
+    test = Embeddings(np.ones((2, 2), "f4"), np.array([0, 1]), np.eye(2, 4), own, {"a": (0, 1), "b": (1, 2)},
+                      modalities=("a", "b"))  # fmt: skip
+    scores = {"one": {"test": scores_of([0, 1], [1, 2], [0, 1]), "new": scores_of([0], [3], [-1])}}
+    found = inspected(scores, None, {"test": test}, None, tpr=0.5, worst=1, manifests={})
+    assert [row["predictions"] for row in found.tables["modality_samples"]] == ["a: 0; b: 3"]
+
+
 def test_one_score_without_train_classes_or_modalities_says_so_in_a_line_each(folder):
     found = inspect_scores(**SETS, postprocessors="msp")
     assert set(found.tables) == {"sets", "id_classes", "ood_classes", "worst", "hardest"}
