@@ -618,7 +618,7 @@ def _write_then_build(number, folder, out, start):
     for seed in range(3):
         record(seed=seed, training=f"t{number}", auroc=(number + 1) / 20).write(folder / f"t{number}_{seed}")
         time.sleep(0.05)
-    if number % 4 == 0:
+    if number % 8 == 0:
         build(out, [folder], published=False)
 
 
@@ -640,6 +640,7 @@ def test_sixteen_at_once_lose_nothing_while_builds_are_killed(tmp_path):
         os.kill(builder.pid, signal.SIGKILL)
         builder.join()
         killed += 1
+        time.sleep(0.1)  # a turn for the others
         for path in out.iterdir():
             if not path.name.startswith("."):
                 assert path.read_bytes().endswith(b"\n"), path  # whole
