@@ -275,14 +275,15 @@ def _draw(table: Table, folders: Sequence[Path], out: Path) -> bool:
     from ..errors import UserError
     from ..reporting.figures import draw
 
-    try:
-        for kind, postprocessors in table.figures.items() if folders else ():
+    failed = False
+    for kind, postprocessors in table.figures.items() if folders else ():
+        try:
             drawn = draw(folders, out, [kind], postprocessors=postprocessors)
             print("\n".join([*drawn.texts, *map(str, drawn.files)]))
-    except UserError as error:
-        print(f"openood-mm: {error}", file=sys.stderr)
-        return False
-    return True
+        except UserError as error:
+            print(f"openood-mm: {error}", file=sys.stderr)
+            failed = True
+    return not failed
 
 
 def _print_row(row: RowResult) -> None:

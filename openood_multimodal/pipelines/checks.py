@@ -27,7 +27,7 @@ from ..registry import (
 )
 from ..trainers.mixed import training_options
 from ..trainers.optim import optimizer_params
-from ..vocabulary import FILE_GROUPS, LOADER_GROUPS, OOD_VAL
+from ..vocabulary import EVALUATOR_GROUPS, FILE_GROUPS, LOADER_GROUPS, OOD_VAL
 
 LEAST = {"batch_size": 1, "num_workers": 0, "seed": 0, "state_interval": 0}
 """Key → the least value that it may have, wherever it stands in the sections that a pipeline reads."""
@@ -112,7 +112,36 @@ def check_run(training: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -
     _check_training(training)
     for test in tests:
         check_trained(test["network"])
+        evaluator, unknown = test["evaluator"]["name"], test["ood_dataset"]
+        check_sets(
+            evaluator, EVALUATOR_GROUPS.get(evaluator, ()), dict.fromkeys(unknown["split_names"], 1), unknown
+        )
         choose_scores(test)
+
+
+def check_sets(
+    evaluator: str, groups: Sequence[str], sets: Mapping[str, Any], section: Mapping[str, Any]
+) -> None:
+    """Refuse, before anything is computed, an evaluator whose OOD sets the benchmark lacks.
+
+    Args:
+        evaluator: its name.
+        groups: of OOD sets that it evaluates.
+        sets: group → its sets.
+        section: ``ood_dataset``.
+
+    Raises:
+        UserError: naming the group.
+    """
+    for group in groups:
+        if sets.get(group):
+            continue
+        there = [name for name in section["split_names"] if name != "val"]
+        raise UserError(
+            f"the evaluator '{evaluator}' needs {group} sets, and {section['name']} has "
+            f"{' and '.join(there) or 'none'} only. Use pipelines/test/"
+            f"{'near_ood' if group == 'farood' else 'far_ood'}.yml, or another benchmark."
+        )
 
 
 def data_sections(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

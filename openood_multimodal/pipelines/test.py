@@ -38,7 +38,7 @@ from ..reporting.records import SUFFIX, ResultRecord
 from ..scoring.search import criterion_of, require_disjoint
 from ..vocabulary import CSID, LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .card import CheckpointCard, check_auxiliary, check_same_data, read_card
-from .checks import check_config, check_search, check_trained, choose_scores
+from .checks import check_config, check_search, check_sets, check_trained, choose_scores
 from .conditions import TestCondition, read_condition, store_name
 from .device import choose_device, set_determinism
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
@@ -96,7 +96,7 @@ class TestPipeline:
         groups = tuple(getattr(evaluator, "groups", TEST_GROUPS))
         csid = (CSID,) if self.full_spectrum else ()
         ood_loaders = build_ood_loaders(config, (*groups, *csid, LOADER_GROUPS[OOD_VAL]))
-        _check_sets(evaluator_name, groups, ood_loaders, config["ood_dataset"])
+        check_sets(evaluator_name, groups, ood_loaders, config["ood_dataset"])
         if csid and not ood_loaders.get(CSID):
             raise UserError(
                 "evaluator.ood_scheme is fsood, and ood_dataset has no covariate-shifted ID sets: add the group csid "
@@ -361,18 +361,3 @@ def _unseen(
         of = dict(zip(manifest.clips, manifest.groups, strict=True))
         recordings[name] = [of[clip] for clip in embeddings.clips]
     return unseen_sets(recordings, loaders["train"].dataset.manifest.groups)
-
-
-def _check_sets(
-    evaluator: str, groups: Sequence[str], loaders: Mapping[str, Any], section: Mapping[str, Any]
-) -> None:
-    """Refuse, before anything is extracted, an evaluator whose OOD sets the benchmark lacks."""
-    for group in groups:
-        if loaders.get(group):
-            continue
-        there = [name for name in section["split_names"] if name != "val"]
-        raise UserError(
-            f"the evaluator '{evaluator}' needs {group} sets, and {section['name']} has "
-            f"{' and '.join(there) or 'none'} only. Use pipelines/test/"
-            f"{'near_ood' if group == 'farood' else 'far_ood'}.yml, or another benchmark."
-        )

@@ -128,6 +128,10 @@ def test_rows_that_cannot_run(cli, shapes, tmp_path):
             "--partitions is 5, and moving_shapes has one",
         ),
         (
+            ["table2", "--scale", "htad"],
+            "the evaluator 'far_ood' needs farood sets, and htad_4_3_ood has nearood only",
+        ),
+        (
             ["table4", "--scale", "htad"],
             "the scale htad_4_3 has nothing in place of audio (row epic_kitchens_4_4/",
         ),
