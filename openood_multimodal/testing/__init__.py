@@ -11,6 +11,7 @@ from .data import check_dataset, check_preprocessor
 from .evaluators import check_evaluator
 from .losses import check_discrepancy, check_synthesis
 from .networks import check_network
+from .odd_inputs import check_odd_inputs
 from .postprocessors import check_postprocessor
 from .trainers import check_trainer
 
@@ -19,6 +20,7 @@ __all__ = [
     "check_discrepancy",
     "check_evaluator",
     "check_network",
+    "check_odd_inputs",
     "check_postprocessor",
     "check_preprocessor",
     "check_synthesis",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from openood_multimodal.testing import (
     check_discrepancy,
     check_evaluator,
     check_network,
+    check_odd_inputs,
     check_postprocessor,
     check_preprocessor,
     check_synthesis,
@@ -281,6 +282,37 @@ class Infinite(MSP):
 def test_postprocessors(postprocessor, rule):
     with breaks(rule):
         check_postprocessor(postprocessor())
+
+
+class OverNorm(MSP):
+    def score(self, embeddings):
+        pred, conf = super().score(embeddings)
+        with np.errstate(divide="ignore"):
+            return Scores(pred, conf / np.linalg.norm(embeddings.features, axis=1))
+
+
+class InPrecisionOfTheRows(MSP):
+    def score(self, embeddings):
+        pred, conf = super().score(embeddings)
+        return Scores(pred, conf + 100 * np.finfo(embeddings.features.dtype).eps)
+
+
+class Lenient(MSP):
+    def score(self, embeddings):
+        return super().score(replace(embeddings, features=np.nan_to_num(embeddings.features)))
+
+
+@pytest.mark.parametrize(
+    ("postprocessor", "rule"),
+    [
+        (OverNorm, "a row of zeros: a confidence is not finite"),
+        (InPrecisionOfTheRows, "float16: the same features in float64 give other confidences"),
+        (Lenient, "NaN in the test set must be refused"),
+    ],
+)
+def test_postprocessors_on_odd_inputs(postprocessor, rule):
+    with breaks(rule):
+        check_odd_inputs(postprocessor())
 
 
 class Percent(MultimodalOODEvaluator):

@@ -26,6 +26,7 @@ from openood_multimodal.testing import (
     check_discrepancy,
     check_evaluator,
     check_network,
+    check_odd_inputs,
     check_postprocessor,
     check_preprocessor,
     check_synthesis,
@@ -94,6 +95,31 @@ def test_postprocessors(name, preset):
     room = {"vim": {"dim": 10}, "residual": {"dim": 10}}  # the check's embeddings have 48 columns
     written = getattr(POSTPROCESSORS.get(name), "example", name)  # a combination needs something to combine
     check_postprocessor(build_score(re.sub(r"\bknn\b", "knn(K=5)", written), preset, room.get(name)))
+
+
+QUICK = {  # fewer steps, and what 96 training rows of 24 columns allow
+    "class_centres": {"epochs": 1},
+    "dte_c": {"steps": 3},
+    "flow": {"dim": 5, "epochs": 1, "hidden": 16},
+    "heat": {"steps": 2, "hidden": 16},
+    "iforest": {"trees": 10},
+    "nl_invariants": {"steps": 2},
+    "residual": {"dim": 8},
+    "rpo": {"projections": 50},
+    "vim": {"dim": 8},
+}
+REFUSED = {"vim": {"duplicated rows"}, "nl_invariants": {"duplicated rows"}}
+"""Scores and odd inputs for which an error is the right answer."""
+
+
+@pytest.mark.parametrize("name", POSTPROCESSORS.names())
+def test_postprocessors_on_odd_inputs(name):
+    written = getattr(POSTPROCESSORS.get(name), "example", name)
+    refused = check_odd_inputs(
+        build_score(re.sub(r"\bknn\b", "knn(K=5)", written), "openood", QUICK.get(name))
+    )
+    assert set(refused) == REFUSED.get(name, set())
+    assert all(message.startswith(name) for message in refused.values())
 
 
 @pytest.mark.parametrize(

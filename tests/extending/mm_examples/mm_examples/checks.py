@@ -16,6 +16,7 @@ from openood_multimodal.testing import (
     check_discrepancy,
     check_evaluator,
     check_network,
+    check_odd_inputs,
     check_postprocessor,
     check_preprocessor,
     check_synthesis,
@@ -42,5 +43,6 @@ if __name__ == "__main__":
     )
     for name in ("margin", "agreement"):
         check_postprocessor(POSTPROCESSORS.get(name).from_preset("openood"))
+        check_odd_inputs(POSTPROCESSORS.get(name).from_preset("openood"))
     check_evaluator(EVALUATORS.get("near_and_far"), "near_and_far")
     print("all components keep their contracts")
