@@ -15,4 +15,5 @@ class Margin(Postprocessor):
 
     def score_rows(self, rows):  # rows.logits [B, C], rows.features [B, D]: float64, read-only
         ordered = np.sort(rows.logits, axis=1)
-        return Scores(rows.pred, ordered[:, -1] - ordered[:, -2])
+        second = ordered[:, -2:-1].sum(axis=1)  # 0 where there is one class
+        return Scores(rows.pred, ordered[:, -1] - second)
