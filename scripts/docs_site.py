@@ -13,12 +13,13 @@ from typing import Any
 import griffe
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import BuildError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
-from openood_multimodal.errors import UserError
 from openood_multimodal.reporting.leaderboard import build
 
 BOARD = "board.html"
@@ -31,7 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     with tempfile.TemporaryDirectory() as folder:
         built = build(folder)
         if built.no_page:
-            raise UserError(f"The site needs the leaderboard's page: {built.no_page}")
+            raise BuildError(f"The site needs the leaderboard's page: {built.no_page}")
         text = Path(folder, "index.html").read_text(encoding="utf-8")
     files.append(File.generated(config, BOARD, content=text))
     # what notebooks run: this environment's commands, and small networks, which gain nothing from threads
@@ -52,10 +53,14 @@ def _notebook(file: File, config: MkDocsConfig) -> list[File]:
     """Execute a notebook in an empty folder; return its page and the images on it."""
     began = time.monotonic()
     notebook = nbformat.reads(file.content_string, as_version=4)
+    execute = ExecutePreprocessor(
+        timeout=SECONDS, kernel_name="python3", coalesce_streams=True, extra_arguments=["--log-level=ERROR"]
+    )
     with tempfile.TemporaryDirectory() as folder:
-        ExecutePreprocessor(timeout=SECONDS, kernel_name="python3", coalesce_streams=True).preprocess(
-            notebook, {"metadata": {"path": folder}}
-        )
+        try:
+            execute.preprocess(notebook, {"metadata": {"path": folder}})
+        except (CellExecutionError, CellTimeoutError) as error:
+            raise BuildError(f"{file.src_uri} can't be executed.\n{error}") from error
     name = posixpath.basename(file.src_uri)
     place = file.src_uri.removesuffix(".ipynb")
     text, made = MarkdownExporter().from_notebook_node(
