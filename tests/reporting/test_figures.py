@@ -6,7 +6,9 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 pytest.importorskip("matplotlib")
 
@@ -14,10 +16,10 @@ from openood_multimodal.cli.main import main
 from openood_multimodal.embeddings.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.outputs import SetScores, write_scores
-from openood_multimodal.reporting.figures import FIGURES, draw
+from openood_multimodal.reporting.figures import FIGURES, correlation, draw
 from openood_multimodal.reporting.figures.embeddings import project
 from openood_multimodal.reporting.figures.records import _frame
-from openood_multimodal.reporting.figures.runs import open_runs
+from openood_multimodal.reporting.figures.runs import Options, open_runs
 from openood_multimodal.reporting.figures.style import style_of
 from openood_multimodal.reporting.records import ResultRecord
 from openood_multimodal.reporting.schema import DIGEST_NAMES
@@ -148,6 +150,25 @@ def test_the_discrepancy_against_the_auroc(runs, tmp_path, capsys):
     assert (tmp_path / "out" / "discrepancy_auroc.png").is_file()
     assert "2 runs; a correlation takes 3" in draw(
         runs, tmp_path / "two", ["discrepancy_auroc"], ["png"], ["msp"]).texts[0]  # fmt: skip
+
+
+def test_the_discrepancys_difference_is_paired_over_partitions(monkeypatch):
+    """Mean difference and 95 % interval to the first training are those of a paired t-test, seeds averaged first."""
+    gaps = {"multimodal_multihead": [0.1, 0.4, 0.2], "a2d": [0.3, 0.5, 0.1]}
+    rows = [
+        {"benchmark": "b", "training": training, "partition": str(place), "ood_set": "unseen", "postprocessor": "msp",
+         "id": 0.0, "ood": gap + shift, "gap": gap + shift, "AUROC": 90.0 - place}
+        for training, values in gaps.items() for place, gap in enumerate(values) for shift in (-0.05, 0.05)
+    ]  # fmt: skip
+    monkeypatch.setattr(correlation, "points", lambda runs, postprocessors: pd.DataFrame(rows))
+    table = correlation.discrepancy_table([], Options())
+    paired = stats.ttest_rel(gaps["a2d"], gaps["multimodal_multihead"])
+    low, high = paired.confidence_interval(0.95)
+    assert f"| +0.07 [{low:+.2f}, {high:+.2f}] " in table
+    one = [row for row in rows if row["partition"] == "0"]
+    monkeypatch.setattr(correlation, "points", lambda runs, postprocessors: pd.DataFrame(one))
+    assert "| +0.20 " in correlation.discrepancy_table([], Options()), "one partition has no interval"
+    assert "+0.20 [" not in correlation.discrepancy_table([], Options())
 
 
 def test_a_number_of_the_training_is_found_in_its_config(tmp_path):

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 from tabulate import tabulate
 
 from ...escapes import one_line
 from ...evaluators.curves import prediction_distances
 from ...evaluators.outputs import ID_NAME
-from ..aggregate import percent
+from ..aggregate import mean_interval, percent
 from ..methods import TITLES, TRAININGS, in_order
 from .runs import Named, NotDrawn, Options, RunFiles
 from .style import INK, legend_below, panels, style_of, title_of
@@ -30,8 +31,8 @@ def points(runs: Sequence[RunFiles], postprocessors: Sequence[str] = ()) -> pd.D
         postprocessors: names; empty for Energy.
 
     Returns:
-        Columns ``benchmark``, ``training``, ``ood_set``, ``postprocessor``, ``id`` and ``ood`` (mean L1 distance of the
-        softmax, over pairs of modalities: 0 to 2), ``gap`` (``ood - id``), ``AUROC`` (percent).
+        Columns ``benchmark``, ``training``, ``partition``, ``ood_set``, ``postprocessor``, ``id`` and ``ood`` (mean L1
+        distance of the softmax, over pairs of modalities: 0 to 2), ``gap`` (``ood - id``), ``AUROC`` (percent).
 
     Raises:
         NotDrawn: where a run lacks stores, heads, or a record of a postprocessor on an OOD set.
@@ -54,6 +55,7 @@ def points(runs: Sequence[RunFiles], postprocessors: Sequence[str] = ()) -> pd.D
                         **{
                             "benchmark": record.benchmark,
                             "training": record.training or run.name,
+                            "partition": record.partition,
                             "ood_set": ood_set,
                         },
                         **{"postprocessor": name, "id": mean[ID_NAME], "ood": mean[ood_set]},
@@ -94,22 +96,37 @@ def discrepancy_auroc(runs: Sequence[RunFiles], options: Options) -> Iterator[Na
 
 
 def discrepancy_table(runs: Sequence[RunFiles], options: Options) -> str:
-    """Return the means of `points` by benchmark and training, and the correlation of ``gap`` with AUROC, as text."""
+    """Return the means of `points` by benchmark and training, and the correlation of ``gap`` with AUROC, as text.
+
+    Trainings are compared with the first one of the benchmark: the mean paired difference of ``gap`` over class
+    partitions, with its 95 % t-interval where there are several.
+    """
     frame = points(runs, options.postprocessors)
     names = in_order(frame["postprocessor"], TITLES)
     cells = frame.groupby([*CELL, "postprocessor"], sort=False)["AUROC"].mean()
-    lines = []
+    lines: list[list[str]] = []
+    gaps: dict[str, pd.Series] = {}
     for (benchmark, training), part in frame.groupby(CELL, sort=False):
         part = part[part["postprocessor"] == names[0]]
         means = [f"{part[column].mean():.2f}" for column in ("id", "ood", "gap")]
         aurocs = [f"{cells[benchmark, training, name]:.2f}" for name in names]
-        lines.append([benchmark, title_of(training), *means, *aurocs, str(len(part))])
-    headers = ["benchmark", "training", "L1, ID", "L1, OOD", "OOD - ID"]
+        own = part.groupby("partition")["gap"].mean()
+        first = gaps.setdefault(benchmark, own)
+        difference = "" if first is own else _difference((own - first).dropna().to_numpy())
+        lines.append([benchmark, title_of(training), *means, difference, *aurocs, str(len(part))])
+    headers = ["benchmark", "training", "L1, ID", "L1, OOD", "OOD - ID", "difference to the first"]
     headers += [f"AUROC, {title_of(name)}" for name in names]
     lines = [list(map(one_line, line)) for line in lines]
     table = tabulate(lines, headers=[*headers, "n"], tablefmt="github", disable_numparse=True)
     found = [f"{title_of(name)}: {_correlation(frame[frame['postprocessor'] == name])}" for name in names]
     return "\n".join([table, "", "Correlation of OOD - ID with the AUROC:", *found])
+
+
+def _difference(values: NDArray[np.float64]) -> str:
+    if not len(values):
+        return "-"
+    low, high = mean_interval(values)
+    return f"{values.mean():+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "")
 
 
 def _correlation(part: pd.DataFrame) -> str:
