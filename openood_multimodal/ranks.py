@@ -32,6 +32,9 @@ COMMAND = "torchrun --standalone --nproc-per-node N -m openood_multimodal run --
 PATIENCE_S = 300.0
 """How long a rank waits for the others to start."""
 
+STALL = timedelta(hours=2)
+"""How long a rank waits for another one at work: rank 0 may have to wait for a folder, or to digest a large store."""
+
 _together = False
 
 
@@ -99,6 +102,11 @@ def together(patience_s: float = PATIENCE_S) -> Iterator[None]:
         _check_versions()
         yield
         barrier()  # rank 0 may still be writing
+        _distributed().destroy_process_group()  # not after a failure: the others may never come to it
+    except KeyboardInterrupt:
+        if not is_first():  # all of them are interrupted
+            raise SystemExit(130) from None
+        raise
     except Exception as error:
         if not _fails_first(store):
             raise SystemExit(1) from None
@@ -109,17 +117,15 @@ def together(patience_s: float = PATIENCE_S) -> Iterator[None]:
         raise
     finally:
         _together = False
-        _distributed().destroy_process_group()
 
 
 def _join(patience_s: float) -> Any:
-    """Make the process group; return a store that outlives a failed rank."""
-    os.environ.setdefault(
-        "TORCH_CPP_LOG_LEVEL", "ERROR"
-    )  # of unused parameters that are all used, on every rank
+    """Make the process group; return the store that the ranks met at."""
+    # or torch warns, on every rank, that a flag for unused parameters is set where none is unused
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
 
-    distributed, patience = _distributed(), timedelta(seconds=patience_s)
+    distributed = _distributed()
     host, port, count = (os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
     here, place = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
     gpus = torch.cuda.device_count()
@@ -131,8 +137,14 @@ def _join(patience_s: float) -> Any:
     if gpus:
         torch.cuda.set_device(place)
     try:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=patience)
-        store = distributed.distributed_c10d._get_default_store()
+        store, number, ranks = next(distributed.rendezvous("env://", timeout=timedelta(seconds=patience_s)))
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if gpus else "gloo",
+            store=store,
+            rank=number,
+            world_size=ranks,
+            timeout=STALL,
+        )
         distributed.barrier()
     except (RuntimeError, ValueError) as error:  # DistNetworkError, DistStoreError and gloo's own
         reason = str(error).split("\n")[0][:300]
@@ -156,11 +168,9 @@ def _distributed() -> Any:
 
 def _fails_first(store: Any) -> bool:
     """Whether no other rank has failed before: what fails now may only be the connection to it."""
+    own = os.environ["RANK"]
     try:
-        return (
-            str(os.environ["RANK"])
-            == store.compare_set("openood_multimodal/failed", "", os.environ["RANK"]).decode()
-        )
+        return bool(store.compare_set("openood_multimodal/failed", "", own).decode() == own)
     except RuntimeError:  # the host of the store has gone
         return False
 
@@ -252,7 +262,7 @@ def _check_shared(folder: Path) -> None:
         if not there:
             raise UserError(
                 f"{folder} on {host} is not the folder of rank 0 ({seen[0][1]}): ranks on several hosts need one "
-                "--output-dir on a file system that they share."
+                "--output_dir on a file system that they share."
             )
 
 
