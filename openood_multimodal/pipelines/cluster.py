@@ -84,6 +84,7 @@ def _cluster(scheduler: str, workers: int) -> Iterator[dict[str, Any]]:
         ) from None
     with cluster:
         cluster.scale(jobs=workers)
+        print(f"Asked SLURM for {workers} jobs; waiting for the first one.", flush=True)
         yield {"address": cluster}
 
 
