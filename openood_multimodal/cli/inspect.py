@@ -13,8 +13,9 @@ from .parsers import (
     add_chunk_rows,
     add_computing,
     add_parameters,
+    add_sets,
     add_slices,
-    named_file,
+    named_files,
     names_in,
     option_names,
     print_table,
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     shared = {
         "tpr": options.tpr,
         "worst": options.worst,
-        "manifests": dict(named_file(text, "--manifests") for text in options.manifests),
+        "manifests": named_files(options.manifests, "--manifests"),
         "label_errors": not options.no_label_errors,
         "settings": computing,
         "progress": True,
@@ -74,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
         found = inspect_scores(
             options.train,
             options.test,
-            dict(named_file(text) for text in options.ood),
+            named_files(options.ood),
             options.head,
             options.val,
             options.postprocessors,
@@ -111,11 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="folder that a test, an extraction or openood-mm score wrote"
     )
-    parser.add_argument("--train", metavar="FILE", help="ID training set (fitted scores, label errors)")
-    parser.add_argument("--val", metavar="FILE", help="ID validation set, which thresholds are from")
-    parser.add_argument("--test", metavar="FILE", help="ID test set")
-    parser.add_argument("--ood", metavar="NAME=FILE", nargs="+", action="extend", default=[], help="OOD sets")
-    parser.add_argument("--head", metavar="FILE", help=".npz with weight [C, D] and bias [C]")
+    add_sets(parser, required=False)
     parser.add_argument(
         "--postprocessors", metavar="A,B,...", help="scores (default: all of the RUN, or the nine of score)"
     )

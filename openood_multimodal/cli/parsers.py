@@ -85,6 +85,31 @@ def add_root(parser: argparse.ArgumentParser, meaning: str = "the dataset's fold
     parser.add_argument("--root", required=True, metavar="DIR", help=meaning)
 
 
+def add_sets(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add ``--train``, ``--val``, ``--test``, ``--ood`` (``named_files`` reads it) and ``--head``."""
+    parser.add_argument(
+        "--train", metavar="FILE", help="ID training set, which mds, knn, vim and others learn from"
+    )
+    parser.add_argument(
+        "--val", metavar="FILE", help="ID validation set: react's threshold, chosen error rates"
+    )
+    parser.add_argument("--test", metavar="FILE", required=required, help="ID test set")
+    parser.add_argument(
+        "--ood",
+        metavar="NAME=FILE",
+        nargs="+",
+        action="extend",
+        default=None if required else [],
+        required=required,
+        help="OOD sets; may be repeated",
+    )
+    parser.add_argument(
+        "--head",
+        metavar="FILE",
+        help=".npz with weight [C, D] and bias [C]; can be left out where all sets are stores with logits",
+    )
+
+
 def add_scheduler(parser: argparse.ArgumentParser) -> None:
     """Add ``--scheduler`` and ``--resources``; `resources_of` reads the second."""
     parser.add_argument(
@@ -108,8 +133,6 @@ def resources_of(options: argparse.Namespace) -> dict[str, float]:
     Raises:
         UserError: for one that is no ``NAME=AMOUNT``.
     """
-    from ..errors import UserError
-
     found = {}
     for word in getattr(options, "resources", ()):
         name, _, amount = word.partition("=")
@@ -292,3 +315,13 @@ def named_file(text: str, option: str = "--ood") -> tuple[str, str]:
     if not (name and equals and path):
         raise UserError(f"{option} is written NAME=FILE, e.g. ucf=ucf.npz; got '{text}'.")
     return name, path
+
+
+def named_files(texts: Sequence[str], option: str = "--ood") -> dict[str, str]:
+    """Return name → file.  Raises `UserError` as `named_file`, and for a name that is given twice."""
+    found: dict[str, str] = {}
+    for name, path in (named_file(text, option) for text in texts):
+        if name in found:
+            raise UserError(f"{option} names '{name}' twice: {found[name]} and {path}.")
+        found[name] = path
+    return found

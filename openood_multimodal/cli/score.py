@@ -18,6 +18,7 @@ from .parsers import (
     add_chunk_rows,
     add_computing,
     add_parameters,
+    add_sets,
     add_slices,
     named_file,
     option_names,
@@ -90,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
         train=options.train,
         val=options.val,
         test=options.test,
-        ood=[named_file(text) for words in options.ood for text in words],
+        ood=[named_file(text) for text in options.ood],
         head=options.head,
         slices=parse_slices(options.slices) if options.slices is not None else None,
         why_no_head=_why_no_head(Path(options.test)),
@@ -166,22 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         "folder of an embedding store.",
         EXAMPLES,
     )
-    parser.add_argument("--train", metavar="FILE", help="ID training set (mds, knn, vim)")
-    parser.add_argument("--val", metavar="FILE", help="ID validation set (react's threshold)")
-    parser.add_argument("--test", metavar="FILE", required=True, help="ID test set")
-    parser.add_argument(
-        "--ood",
-        metavar="NAME=FILE",
-        nargs="+",
-        action="append",
-        required=True,
-        help="OOD sets; may be repeated",
-    )
-    parser.add_argument(
-        "--head",
-        metavar="FILE",
-        help=".npz with weight [C, D] and bias [C]; can be left out where all sets are stores with logits",
-    )
+    add_sets(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--postprocessors", metavar="A,B,...", help="scores (default: msp,ebo,mls,mds,react,ash,gen,knn,vim)"

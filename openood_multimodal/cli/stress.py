@@ -11,8 +11,10 @@ from .parsers import (
     add_about,
     add_computing,
     add_parameters,
+    add_sets,
     add_slices,
     named_file,
+    named_files,
     option_names,
     print_table,
     subparser,
@@ -42,13 +44,7 @@ def main(argv: Sequence[str]) -> int:
         "Embeddings are changed, and the head computes logits again.",
         EXAMPLES,
     )
-    parser.add_argument("--train", metavar="FILE", help="ID training set")
-    parser.add_argument("--val", metavar="FILE", help="ID validation set")
-    parser.add_argument("--test", metavar="FILE", required=True, help="ID test set")
-    parser.add_argument(
-        "--ood", metavar="NAME=FILE", nargs="+", action="extend", required=True, help="OOD sets"
-    )
-    parser.add_argument("--head", metavar="FILE", help=".npz with weight [C, D] and bias [C]")
+    add_sets(parser)
     parser.add_argument("--postprocessors", metavar="A,B,...", help="scores (default: the nine of score)")
     parser.add_argument(
         "--conditions",
@@ -103,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
         options.fit_on,
         settings=settings,
         seed=options.seed,
-        manifests=dict(named_file(text, "--manifests") for text in options.manifests),
+        manifests=named_files(options.manifests, "--manifests"),
         records=Path(options.out) / "records",
         about=about_of(options, options.training_seed),
     )

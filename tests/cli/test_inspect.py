@@ -146,6 +146,8 @@ def test_bad_inputs_are_told_in_a_line(kept, tmp_path, capsys):
         ([kept, "--tpr", 95], "--tpr is a fraction: 0.95, not 95."),
         ([kept, "--worst", 0], "--worst must be a whole number of at least 1, got 0."),
         ([kept, "--manifests", "a.csv"], "--manifests is written NAME=FILE"),
+        ([kept, "--manifests", "a=a.csv", "a=b.csv"], "--manifests names 'a' twice: a.csv and b.csv"),
+        (["--test", test, "--ood", far, far], "--ood names 'far' twice"),
         (
             ["--test", test, "--ood", far, "--manifests", "fra=a.csv"],
             "--manifests names no set of these: 'fra'.",
