@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,6 +161,21 @@ def tested(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = tiny.test("--postprocessors", "msp,knn", checkpoint=trained / "best.ckpt")
     TestPipeline(tiny.config(words)).run()
     return tiny.folder / "test"
+
+
+@pytest.fixture(autouse=True)
+def threads_stay() -> Iterator[None]:
+    """No test leaves another number of threads: with it, sums of later tests differ in their last digits."""
+    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+    def threads() -> tuple[Any, ...]:
+        return torch.get_num_threads(), *map(os.environ.get, variables)
+
+    before = threads()
+    yield
+    after = threads()
+    torch.set_num_threads(before[0])
+    assert after == before
 
 
 @pytest.fixture

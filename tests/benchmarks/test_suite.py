@@ -274,8 +274,13 @@ def test_written_options_win_over_quick_ones() -> None:
     ],
 )
 def test_mistakes_are_one_line(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(command, "set_threads", lambda count: None)
     out = [] if words[0] == "page" else ["--out", str(tmp_path)]
     assert command.main([*words, *out]) == 2
     error = [each for each in capsys.readouterr().err.splitlines() if each.startswith("Error")]

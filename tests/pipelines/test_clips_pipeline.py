@@ -92,7 +92,6 @@ def test_killed_at_random_steps(clips, kill_at_step, kills, more):
 
 
 def test_a_process_is_killed(clips, environment):
-    torch.set_num_threads(1)  # as the other process has: more threads differ in the last bit
     whole = result(train(type(clips)(clips.data, clips.folder / "whole")))
     words = clips.train("a2d_npmix", *EVERY_STEP)
     slow = (
