@@ -154,6 +154,11 @@ def share_among_ranks(loaders: Mapping[str, DataLoader[Any]]) -> dict[str, DataL
 def _options(config: Mapping[str, Any], section: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
     workers = section.get("num_workers")
     workers = default_workers(config) if workers is None else workers
+    if workers and multiprocessing.current_process().daemon:
+        raise UserError(
+            f"num_workers is {workers}, and this process may start no others, being a daemon, as Dask's workers are by "
+            "default: start them with DASK_DISTRIBUTED__WORKER__DAEMON=False, or set num_workers to 0."
+        )
     wanted = config.get("num_gpus")
     return {
         "num_workers": workers,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,16 @@ def test_embedding_loader(size, sizes):
 def test_an_empty_embedding_loader():
     empty = EmbeddingLoader(embeddings(0))
     assert (len(empty), list(empty)) == (0, [])
+
+
+def test_a_daemon_has_no_workers(monkeypatch):
+    """A Dask worker is a daemon by default, and Python lets daemons start no processes."""
+    config = load_config(
+        ["datasets/synthetic/synthetic_far.yml", "networks/mlp_fusion.yml", "pipelines/train/a2d.yml"]
+    )
+    config["dataset"]["num_workers"] = 2
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(UserError, match=r"num_workers is 2, .*DASK_DISTRIBUTED__WORKER__DAEMON=False"):
+        build_loaders(config, training=True)
+    config["dataset"]["num_workers"] = 0
+    assert build_loaders(config, training=True)["train"].num_workers == 0
