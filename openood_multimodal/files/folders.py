@@ -74,7 +74,8 @@ def writing_together(folder: str | os.PathLike[str], last: str = "") -> Iterator
     with ExitStack() as stack:
         if not existed:
             stack.callback(remove_if_empty, root.parent, root.name)
-        stack.enter_context(claim(stage.path))  # says that this stage is not abandoned
+        while stack.enter_context(claim(stage.path)) == "busy":  # else it would pass for abandoned: take another
+            stage = Stage(root / f".{secrets.token_hex(6)}.tmp")
         stack.callback(remove_tree, root, stage.path.name)
         stage.path.mkdir(parents=True)
         yield stage
@@ -110,8 +111,9 @@ def reading_together(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 def _finish_others(root: Path, own: Path | None) -> None:
     """Finish what killed processes began to put into ``root``, and remove what they never came to."""
-    for stage in root.glob(".*.tmp"):
-        if not _STAGE.fullmatch(stage.name) or stage.is_symlink() or not stage.is_dir() or stage == own:
+    alone = (root / lock.name[1:].removesuffix(".lock") for lock in root.glob("..*.tmp.lock"))
+    for stage in {*root.glob(".*.tmp"), *alone}:  # a process may be killed when its lock is all that it has made
+        if not _STAGE.fullmatch(stage.name) or stage.is_symlink() or stage.is_file() or stage == own:
             continue
         with claim(stage) as claimed:
             if claimed != "busy":

@@ -6,12 +6,14 @@ import random
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.files import folders, listed
 from openood_multimodal.files.folders import reading_together, writing_together
+from openood_multimodal.files.locks import claim
 
 CONTEXT = multiprocessing.get_context("fork")
 NAMES = ("ood.csv", "scores/a/id.npz", "scores/a/x.npz", "records/a@x.record.json", "metrics.json")
@@ -93,6 +95,43 @@ def test_killed_at_each_step_the_next_reader_sees_one_run(tmp_path, step):
     with reading_together(tmp_path):
         assert contents(tmp_path) == dict.fromkeys(NAMES, "2")
     assert sorted(os.listdir(tmp_path)) == ["metrics.json", "ood.csv", "records", "scores"]
+
+
+def test_a_lock_whose_stage_was_never_made_or_is_gone_is_removed(tmp_path):
+    write(tmp_path, "1")
+    left = tmp_path / "..0123456789ab.tmp.lock"
+    left.touch()
+    write(tmp_path, "2")
+    assert not left.exists()
+    left.touch()
+    with reading_together(tmp_path):
+        assert not left.exists()
+    (tmp_path / "..mine.tmp.lock").touch()
+    with claim(tmp_path / ".ba9876543210.tmp"):  # a writer's that has not made its stage yet
+        other = CONTEXT.Process(target=write, args=(tmp_path, "3"))
+        other.start()
+        other.join()
+        assert (tmp_path / "..ba9876543210.tmp.lock").exists()
+    assert (tmp_path / "..mine.tmp.lock").exists()
+
+
+def test_a_stage_whose_lock_another_process_holds_is_not_taken(tmp_path, monkeypatch):
+    tokens = iter(["0123456789ab", "ba9876543210"])
+    monkeypatch.setattr(folders, "secrets", SimpleNamespace(token_hex=lambda _: next(tokens)))
+    held = CONTEXT.Event()
+
+    def hold():
+        with claim(tmp_path / ".0123456789ab.tmp"):
+            held.set()
+            time.sleep(600)
+
+    other = CONTEXT.Process(target=hold, daemon=True)
+    other.start()
+    assert held.wait(60)
+    with writing_together(tmp_path) as stage:
+        assert stage.path.name == ".ba9876543210.tmp"
+    other.kill()
+    other.join()
 
 
 def test_sixteen_writers_and_a_reader(tmp_path):
