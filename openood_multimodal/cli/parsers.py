@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 from ..errors import ArgumentError, UserError
 from ..naming import did_you_mean
@@ -46,6 +46,13 @@ class Parser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         main = import_module(f".{self._module}", __package__).main
         return argparse.Namespace(run=partial(main, args), command=self.prog.split()[-1]), []
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's; where a command within this one is missing, with the names to choose from."""
+        for action in self._actions:
+            if action.nargs == argparse.PARSER and message.endswith(f": {action.metavar}"):
+                message += f": one of {', '.join(action.choices or ())}"
+        super().error(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if self._unknown and action.nargs == argparse.PARSER and value not in (action.choices or ()):

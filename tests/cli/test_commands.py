@@ -71,6 +71,15 @@ def test_unknown_commands_within_commands(cli, words, said):
     assert (done.code, done.err) == (2, f"openood-mm: {said}")
 
 
+@pytest.mark.parametrize(
+    ("command", "names"), [("splits", "import, generate, audit"), ("leaderboard", "build, submit, verify")]
+)
+def test_a_missing_command_within_a_command(capsys, command, names):
+    code, _, err = parse_only(capsys, [command])
+    assert code == 2
+    assert f": one of {names}" in err
+
+
 def test_options_before_the_data_set_and_after(cli, tmp_path):
     (tmp_path / "video").mkdir()
     after = cli(["prepare", "hmdb51", "--root", str(tmp_path), "--json"])
