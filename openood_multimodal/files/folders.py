@@ -74,7 +74,9 @@ def writing_together(folder: str | os.PathLike[str], last: str = "") -> Iterator
     with ExitStack() as stack:
         if not existed:
             stack.callback(remove_if_empty, root.parent, root.name)
-        while stack.enter_context(claim(stage.path)) == "busy":  # else it would pass for abandoned: take another
+        while (
+            stack.enter_context(claim(stage.path)) == "busy"
+        ):  # else it would pass for abandoned: take another
             stage = Stage(root / f".{secrets.token_hex(6)}.tmp")
         stack.callback(remove_tree, root, stage.path.name)
         stage.path.mkdir(parents=True)
@@ -112,7 +114,7 @@ def reading_together(folder: str | os.PathLike[str]) -> Iterator[None]:
 def _finish_others(root: Path, own: Path | None) -> None:
     """Finish what killed processes began to put into ``root``, and remove what they never came to."""
     alone = (root / lock.name[1:].removesuffix(".lock") for lock in root.glob("..*.tmp.lock"))
-    for stage in {*root.glob(".*.tmp"), *alone}:  # a process may be killed when its lock is all that it has made
+    for stage in {*root.glob(".*.tmp"), *alone}:  # a killed process may have made no more than its lock
         if not _STAGE.fullmatch(stage.name) or stage.is_symlink() or stage.is_file() or stage == own:
             continue
         with claim(stage) as claimed:
