@@ -81,6 +81,8 @@ HEAVY = {
     "fcntl": "not on Windows",
     "msvcrt": "on Windows only",
     "distributed": "an optional extra, for clusters",
+    "dask": "comes with distributed",
+    "cloudpickle": "comes with distributed",
     "dask_jobqueue": "an optional extra, for clusters",
     "joblib": "slow to import, for parallel work",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def main(argv: Sequence[str]) -> int:
     """Read, score, write; print the table, what to know about it, and where it is."""
     options = _parser().parse_args(list(argv))
 
+    from ..cluster import cluster_client
     from ..linalg.torch_arithmetic import arithmetic_for
     from ..postprocessors.options import ScoringSettings
     from ..postprocessors.run import ALL
@@ -117,17 +119,19 @@ def main(argv: Sequence[str]) -> int:
         search if options.search else None,
     )
     _report_ignored(task)
-    results, caught = run_jobs(
-        jobs,
-        task,
-        options.fit_on,
-        intervals=True,
-        settings=computing,
-        progress=True,
-        left_out=left_out,
-        validation=validation,
-        score_val="failure" in options.metrics,
-    )
+    with cluster_client(options.scheduler) if options.scheduler else nullcontext() as client:
+        results, caught = run_jobs(
+            jobs,
+            task,
+            options.fit_on,
+            intervals=True,
+            settings=computing,
+            progress=True,
+            left_out=left_out,
+            validation=validation,
+            score_val="failure" in options.metrics,
+            client=client,
+        )
     for line in caught.lines():
         print(f"openood-mm: warning: {line}", file=sys.stderr)
     settings: dict[str, Any] = {"preset": options.preset, "fit_on": options.fit_on, "head": options.head}
@@ -221,6 +225,12 @@ def _parser() -> argparse.ArgumentParser:
         "--search-seed", type=int, metavar="N", help="of the outliers of --search npmix (default: 0)"
     )
     add_computing(parser)
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let the workers of this Dask scheduler (tcp://host:8786, or its JSON file) compute shards of rows; "
+        "inputs must be stores in a folder that they share, or small (docs/several-gpus.md)",
+    )
     add_chunk_rows(parser)
     parser.add_argument(
         "--precision",

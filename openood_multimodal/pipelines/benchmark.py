@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..cluster import cluster_executor, lost, one_at_a_time
 from ..errors import ArgumentError, UserError
 from ..progress import progress_bar
 from ..workers import end_with_parent
-from .cluster import cluster_executor, run_on_worker
 from .run import Run
 
 
@@ -117,18 +118,11 @@ def _check(future: Future[None], run: Run, failed: dict[Any, str] | None = None)
             f"a worker process died while {run} and others ran (killed, perhaps for memory); finished runs are "
             "kept: run the same command again, with fewer --workers."
         ) from error
-    except CancelledError:
-        raise UserError(
-            f"the Dask scheduler went away while {run} and others ran; finished runs are kept: start it again, and "
-            "give the same command."
-        ) from None
     except Exception as error:
-        if type(error).__name__ != "KilledWorker":  # of an optional package
+        said = lost(error, str(run), "finished runs are kept: ")
+        if said is None:
             raise
-        raise UserError(
-            f"{run}: its workers died one after the other (killed, perhaps for memory); finished runs are kept: run "
-            "the same command again, with more memory for a worker."
-        ) from error
+        raise said from error
 
 
 def _prepare_worker() -> None:
@@ -139,3 +133,23 @@ def _prepare_worker() -> None:
     tqdm.set_lock(threading.RLock())
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def run_on_worker(run: Run, folder: str) -> None:
+    """Do a run on a worker, from the folder that its relative paths begin at.
+
+    Raises:
+        UserError: when the worker has no such folder, and what the run raises.
+    """
+    import torch
+
+    with one_at_a_time:
+        torch.set_num_threads(1)
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise UserError(
+                f"{platform.node()} has no folder {folder}, which the run was planned in: give it to all workers, or "
+                "start from a shared folder."
+            ) from error
+        run.run()

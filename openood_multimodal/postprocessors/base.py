@@ -204,6 +204,10 @@ class Postprocessor(ABC):
             options = ScoringOptions(chunk_rows=self.chunk_rows)
             return score_blocks([self], embeddings, options, nothing_around)[0]
 
+    def sent_state(self) -> dict[str, Any]:
+        """Return the attributes that another process needs to score with: not what `fit` was given."""
+        return {**vars(self), "_fitted_with": (None, None, None)}
+
     def check_ready(self, embeddings: Embeddings) -> None:
         """Raise `UserError` unless the score is fitted, and to embeddings of this width."""
         if not self.fitted:

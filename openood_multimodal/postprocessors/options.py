@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import UserError
 from ..naming import did_you_mean
+from ..shards import Shards
 from .params import require_whole
 
 PRECISIONS = ("auto", "float32", "float64")
@@ -52,7 +53,21 @@ class ScoringOptions(ScoringSettings):
     Attributes:
         progress: show a bar with rows per second, on a terminal.
         checked: the sets are known to hold finite values only, and aren't looked at again.
+        shards: the workers of a cluster that compute, or None: this process does.
     """
 
     progress: bool = False
     checked: bool = False
+    shards: Shards | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shards is not None and self.device != "cpu":
+            raise UserError(
+                f"device is '{self.device}', and the workers of a cluster compute on their CPUs; give cpu."
+            )
+
+    @property
+    def of_worker(self) -> ScoringOptions:
+        """The options of a task on a worker."""
+        return replace(self, progress=False, shards=None)

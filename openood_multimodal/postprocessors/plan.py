@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..arrays import Embeddings, LinearHead, Scores
@@ -19,6 +20,7 @@ from ..progress import progress_bar
 from .base import Postprocessor
 from .options import ScoringOptions
 from .rows import Around, nothing_around, score_blocks
+from .sharded import score_shards
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -133,8 +135,13 @@ def score_all(
     # without a bar nobody asks for the lengths: sets that are made when asked for are made once
     total = sum(map(len, sets.values())) if options.progress else 0
     with computing(options.threads), _bar("Score", total, options) as bar:
+        apply = (
+            score_blocks
+            if options.shards is None
+            else partial(score_shards, options.shards.send(ours, "scores"))
+        )
         for name, embeddings in sets.items():
-            together = iter(score_blocks(ours, embeddings, options, around, bar.update))
+            together = iter(apply(ours, embeddings, options, around, bar.update))
             found[name] = []
             for score, is_ours in zip(scores, bases, strict=True):
                 if is_ours:

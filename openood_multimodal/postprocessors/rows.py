@@ -195,6 +195,7 @@ def score_blocks(
     options: ScoringOptions,
     around: Around,
     progress: Callable[[int], object] = lambda rows: None,
+    part: slice | None = None,
 ) -> list[Scores]:
     """Return each fitted score's result on a set; every block of rows is read once for all of them.
 
@@ -204,18 +205,20 @@ def score_blocks(
         options: how to compute.
         around: score → the context that its own work runs in.
         progress: called with the number of rows after every block.
+        part: the rows meant, or None for all.
 
     Raises:
         UserError: as `Postprocessor.score`.
     """
-    count = len(embeddings)
+    part = slice(0, len(embeddings)) if part is None else part
+    count = part.stop - part.start
     found = []
     for score in scores:
         with around(score):
             score.check_ready(embeddings)
         found.append(Scores(np.empty(count, dtype=np.int64), np.empty(count, dtype=np.float64)))
-    width = max((score.block_width(embeddings) for score in scores), default=1)
-    for where in block_slices(count, width, options.chunk_rows):
+    for block in block_slices(count, widest(scores, embeddings), options.chunk_rows):
+        where = slice(part.start + block.start, part.start + block.stop)
         blocks: list[Rows] = []  # one a head; scores that were fitted together have the same
         for score, out in zip(scores, found, strict=True):
             rows = next((each for each in blocks if each.head is score.head), None)
@@ -229,9 +232,14 @@ def score_blocks(
                         f"{score.name}: score_rows must return pred and conf of shape ({len(rows)},), one a row; "
                         f"got {np.shape(pred)} and {np.shape(conf)}."
                     )
-                out.pred[where], out.conf[where] = pred, conf
+                out.pred[block], out.conf[block] = pred, conf
         progress(where.stop - where.start)
     return found
+
+
+def widest(scores: Sequence[Postprocessor], embeddings: Embeddings) -> int:
+    """Return the widest row that scoring makes, for the size of a block."""
+    return max((score.block_width(embeddings) for score in scores), default=1)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

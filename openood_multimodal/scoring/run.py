@@ -20,6 +20,7 @@ from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.run import Chosen, named, run
 from ..postprocessors.search import Searched
 from ..progress import progress_bar
+from ..shards import Shards
 from ..vocabulary import AVERAGE
 from .search import Validation
 from .shared_rows import shared_rows
@@ -134,6 +135,7 @@ def run_jobs(
     left_out: dict[str, str] | None = None,
     validation: Validation | None = None,
     score_val: bool = False,
+    client: Any = None,
 ) -> tuple[list[Result], Warnings]:
     """Fit and evaluate every score; native ones together, so that what they share is computed once.
 
@@ -149,13 +151,15 @@ def run_jobs(
             their mean AUROC over the OOD sets.
         validation: what parameters are searched on, or None: they are the preset's.
         score_val: whether to score the validation set, too, where there is one.
+        client: a ``dask.distributed.Client``, whose workers compute; None: this process does.
 
     Raises:
         UserError: when a score can't be fitted to the data, for instance K > N; for a device that isn't there.
     """
     caught = Warnings()
     given = asdict(settings if settings is not None else ScoringSettings())
-    options = ScoringOptions(**given, progress=progress, checked=True)
+    shards = Shards(client) if client is not None else None
+    options = ScoringOptions(**given, progress=progress, checked=True, shards=shards)
     _doubt(task, [job.name for job in jobs], caught)
     shared = shared_rows((name, each.embeddings) for name, each in task.named_sets())
 

@@ -134,6 +134,7 @@ def evaluate(
     ood_val: Mapping[str, Any] | None = None,
     metrics: str | Iterable[str] = (),
     search_criterion: str = "AUROC",
+    client: Any = None,
 ) -> pd.DataFrame:
     """Score an in-distribution test set against OOD sets and return a table.
 
@@ -181,6 +182,8 @@ def evaluate(
             ``"AUPR_OUT"``.
         metrics: tables of other metrics (``docs/metrics.md``): ``"failure"`` (AURC, OSCR, ...), ``"calibration"`` (ECE,
             ...); ``.attrs["failure"]`` and ``.attrs["calibration"]`` are their rows, with intervals, not in percent.
+        client: a ``dask.distributed.Client``, whose workers compute shards of rows (``docs/several-gpus.md``); large
+            sets must be stores, or memory-mapped arrays, in a folder that they share.  None: this process computes.
 
     Returns:
         One row a score and OOD set, and a row ``average`` a score where there are several sets.  Columns:
@@ -234,6 +237,7 @@ def evaluate(
         left_out=left_out,
         validation=validation,
         score_val="failure" in kinds,
+        client=client,
     )
     if records is not None:
         recorder.write(records, recorder.records(results))

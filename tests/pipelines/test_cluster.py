@@ -6,8 +6,9 @@ from concurrent.futures import CancelledError, Future
 
 import pytest
 
+from openood_multimodal import cluster
 from openood_multimodal.errors import UserError
-from openood_multimodal.pipelines import benchmark, cluster
+from openood_multimodal.pipelines import benchmark
 from openood_multimodal.pipelines.benchmark import run_in_parallel
 from openood_multimodal.pipelines.suites import plan_suite
 from openood_multimodal.reporting.records import load_records

@@ -1,45 +1,57 @@
-"""Runs on a cluster of Dask: its executor takes the place of this host's pool of processes.
+"""A cluster of Dask: its executor takes the place of this host's pool of processes, and it works on shards of rows.
 
 Dask is an optional extra (``openood-multimodal[cluster]``).  What workers share is a folder; what they are sent are
-runs, as Python objects, so a scheduler has to be trusted as a shell on its workers has.
+Python objects, so a scheduler has to be trusted as a shell on its workers has.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
-from ..errors import UserError
-from ..files.atomic import write_text
-from ..files.paths import remove
-from ..version import __version__
-from .run import Run
+from .errors import UserError
+from .files.atomic import write_text
+from .files.paths import remove
+from .version import __version__
 
 SLURM = "slurm"
 PATIENCE_S = 30.0
-_one_at_a_time = threading.Lock()
-"""A run seeds global random sources, so a worker with several threads does one after the other."""
+one_at_a_time = threading.Lock()
+"""Tasks set a process's threads and seed its random sources: a worker with several threads does one after the other."""
 
 
 @contextmanager
 def cluster_executor(
     scheduler: str, folder: Path, workers: int, resources: dict[str, float]
 ) -> Iterator[Executor]:
-    """Yield an executor that runs on the workers of a Dask scheduler.
+    """Yield an executor that runs on the workers of a Dask scheduler; see `cluster_client`."""
+    with cluster_client(scheduler, folder, workers, resources) as client:
+        yield client.get_executor(resources=resources or None, pure=False)
+
+
+@contextmanager
+def cluster_client(
+    scheduler: str,
+    folder: Path | None = None,
+    workers: int = 1,
+    resources: Mapping[str, float] = MappingProxyType({}),
+) -> Iterator[Any]:
+    """Yield a client of a Dask scheduler, whose workers have been looked at.
 
     Args:
         scheduler: an address, ``tcp://host:8786``; a scheduler's JSON file; or ``slurm``, whose jobs are made as
             dask-jobqueue's configuration (``~/.config/dask/jobqueue.yaml``) says.
-        folder: the runs' output, which every worker must see.
+        folder: of the output, where every worker must see it.
         workers: of ``slurm``: jobs to ask for.
-        resources: what a worker must have for a run, ``{"GPU": 1}``; workers are started with ``--resources``.
+        resources: what a worker must have for a task, ``{"GPU": 1}``; workers are started with ``--resources``.
 
     Raises:
         UserError: when Dask is not installed, the scheduler can't be reached, or a worker has another version, or
@@ -61,7 +73,7 @@ def cluster_executor(
             ) from None
         with client:
             _check_workers(client, scheduler, folder, resources)
-            yield client.get_executor(resources=resources or None, pure=False)
+            yield client
 
 
 @contextmanager
@@ -88,7 +100,7 @@ def _cluster(scheduler: str, workers: int) -> Iterator[dict[str, Any]]:
         yield {"address": cluster}
 
 
-def _check_workers(client: Any, scheduler: str, folder: Path, resources: dict[str, float]) -> None:
+def _check_workers(client: Any, scheduler: str, folder: Path | None, resources: Mapping[str, float]) -> None:
     try:
         client.wait_for_workers(1, timeout=None if scheduler == SLURM else PATIENCE_S)
     except TimeoutError:
@@ -103,13 +115,16 @@ def _check_workers(client: Any, scheduler: str, folder: Path, resources: dict[st
             f"none of the {len(known)} workers of {scheduler} has the resources {asked}; start workers with "
             f"--resources '{asked}'."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    token = f".shared-{uuid4().hex}"
-    write_text(folder / token, "")
-    try:
-        answers = client.run(_about_worker, str((folder / token).resolve()))
-    finally:
-        remove(folder, token)
+    if folder is None:
+        answers = client.run(_about_worker, str(Path.cwd()))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        token = f".shared-{uuid4().hex}"
+        write_text(folder / token, "")
+        try:
+            answers = client.run(_about_worker, str((folder / token).resolve()))
+        finally:
+            remove(folder, token)
     mine = _about_worker("")
     for address, theirs in answers.items():
         for name in ("openood-multimodal", "torch"):
@@ -118,7 +133,7 @@ def _check_workers(client: Any, scheduler: str, folder: Path, resources: dict[st
                     f"the worker {address} on {theirs['host']} has {name} {theirs[name]}, and this host {mine[name]}; "
                     "install the same version on both."
                 )
-        if not theirs["sees"]:
+        if folder is not None and not theirs["sees"]:
             raise UserError(
                 f"the worker {address} on {theirs['host']} doesn't see {folder.resolve()}; --output-dir must be a "
                 "folder that all workers share."
@@ -126,27 +141,26 @@ def _check_workers(client: Any, scheduler: str, folder: Path, resources: dict[st
 
 
 def _about_worker(path: str) -> dict[str, Any]:
-    import torch
-
-    versions = {"openood-multimodal": __version__, "torch": torch.__version__}
+    versions = {"openood-multimodal": __version__, "torch": metadata.version("torch")}
     return {**versions, "host": platform.node(), "sees": Path(path).is_file()}
 
 
-def run_on_worker(run: Run, folder: str) -> None:
-    """Do a run on a worker, from the folder that its relative paths begin at.
+def lost(error: BaseException, what: str, kept: str = "") -> UserError | None:
+    """Return what to say of a task that was lost with the scheduler or with its workers; None for another error.
 
-    Raises:
-        UserError: when the worker has no such folder, and what the run raises.
+    Args:
+        error: what Dask says of the task.
+        what: the task.
+        kept: what isn't lost, with a colon.
     """
-    import torch
-
-    with _one_at_a_time:
-        torch.set_num_threads(1)
-        try:
-            os.chdir(folder)
-        except OSError as error:
-            raise UserError(
-                f"{platform.node()} has no folder {folder}, which the run was planned in: give it to all workers, or "
-                "start from a shared folder."
-            ) from error
-        run.run()
+    if isinstance(error, CancelledError):
+        return UserError(
+            f"the Dask scheduler went away while {what} and others ran; {kept}start it again, and give the same "
+            "command."
+        )
+    if type(error).__name__ == "KilledWorker":  # of an optional package
+        return UserError(
+            f"{what}: its workers died one after the other (killed, perhaps for memory); {kept}run the same command "
+            "again, with more memory for a worker."
+        )
+    return None

@@ -1,0 +1,221 @@
+"""Rows of embeddings on the workers of a Dask cluster: a task for each shard of rows.
+
+Workers are sent Python objects, once each and by `cloudpickle`, with a rule for arrays: one that is memory-mapped is
+sent as its file, offset, shape and type, and the worker maps the same file; one in memory is sent where it is small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cluster import lost, one_at_a_time
+from .errors import UserError
+from .linalg.rows import BLOCK_BYTES, block_slices
+
+SENT_BYTES = 256 * 2**20
+"""Size of arrays in memory that are still sent to workers."""
+
+SHARD_BLOCKS = 4
+"""Blocks of rows a task, unless there are few rows."""
+
+FEWEST_ROWS = 2048
+"""Rows that a task has at least, if there are so many: fewer don't pay for a pass over the rows that KNN searches."""
+
+_SAMPLES, _SAMPLE_BYTES = 64, 4096
+
+
+class Shards:
+    """The workers of a cluster, which work on shards of rows.
+
+    Args:
+        client: a ``dask.distributed.Client``.
+    """
+
+    def __init__(self, client: Any) -> None:
+        if not callable(getattr(client, "submit", None)) or not hasattr(client, "scheduler_info"):
+            raise UserError(f"client must be a dask.distributed.Client, got {type(client).__name__}.")
+        self._client = client
+
+    def slices(self, count: int, width: int, chunk_rows: int | None = None, fewest: int = 0) -> list[slice]:
+        """Return shards of ``count`` rows: some blocks each, or a share for each worker where rows are few.
+
+        Args:
+            count: N.
+            width: of a row.
+            chunk_rows: rows of a block, or None to let the width decide.
+            fewest: rows of a shard at least, if there are so many.
+        """
+        workers = max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+        blocks = SHARD_BLOCKS * (chunk_rows or max(1, BLOCK_BYTES // (8 * width)))
+        share = max(-(-count // workers), FEWEST_ROWS)
+        return list(block_slices(count, 1, max(min(blocks, share), fewest)))
+
+    def send(self, value: Any, what: str) -> Any:
+        """Return what stands for ``value`` in tasks.
+
+        Args:
+            value: an object; arrays in it are treated as this module says.  What has a method ``sent_state`` is sent
+                with that in place of its attributes.
+            what: it is, for messages.
+
+        Raises:
+            UserError: for arrays in memory that are too large to be sent.
+        """
+        # a task that returns it: one that was lost with its worker is run again
+        return self._submit(bytes, _packed(value, what))
+
+    def each(
+        self, function: Callable[..., Any], sent: Sequence[Any], given: Sequence[tuple[Any, ...]], what: str
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield the number of each task and what it returns, in the order in which they finish.
+
+        Args:
+            function: takes the objects of ``sent``, then what is given.
+            sent: of `send`.
+            given: a task → its own arguments.
+            what: is done, for messages.
+
+        Raises:
+            UserError: as the function; for a file that isn't the same on a worker; when workers, or the scheduler, are
+                lost.
+        """
+        from distributed import as_completed
+
+        numbers = {self._submit(_work, function, sent, *own): number for number, own in enumerate(given)}
+        for future in as_completed(numbers, loop=self._client.loop):
+            number = numbers.pop(future)
+            yield number, self._result(future, what)
+
+    def _submit(self, function: Callable[..., Any], *given: Any, priority: int = 0) -> Any:
+        from dask import config
+
+        with config.set({"distributed.admin.large-graph-warning-threshold": SENT_BYTES * 8}):
+            return self._client.submit(function, *given, pure=False, priority=priority)
+
+    @staticmethod
+    def _result(future: Any, what: str) -> Any:
+        try:
+            return future.result()
+        except Exception as error:
+            said = lost(error, what)
+            if said is None:
+                raise
+            raise said from error
+
+
+def _work(function: Callable[..., Any], sent: Sequence[bytes], *given: Any) -> Any:
+    with one_at_a_time:
+        return function(*map(_unpacked, sent), *given)
+
+
+@lru_cache(maxsize=4)
+def _unpacked(data: bytes) -> Any:
+    import cloudpickle
+
+    return cloudpickle.loads(data)
+
+
+def _packed(value: Any, what: str) -> bytes:
+    import cloudpickle
+
+    class Packer(cloudpickle.Pickler):  # type: ignore[misc,name-defined]
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, np.ndarray) and obj.nbytes:
+                if not any(obj.strides):  # one value, broadcast
+                    return np.broadcast_to, (obj[(0,) * obj.ndim], obj.shape)
+                part = _part_of_file(obj)
+                if part is not None:
+                    return _mapped, tuple(part)
+                if obj.nbytes > SENT_BYTES:
+                    raise _too_large(what, obj.nbytes)
+            elif hasattr(type(obj), "sent_state"):
+                made, arguments, *_ = obj.__reduce_ex__(5)
+                return made, arguments, obj.sent_state()
+            return super().reducer_override(obj)
+
+    stream = io.BytesIO()
+    Packer(stream, protocol=5).dump(value)
+    if stream.tell() > 2 * SENT_BYTES:
+        raise _too_large(what, stream.tell())
+    return stream.getvalue()
+
+
+def _too_large(what: str, size: int) -> UserError:
+    return UserError(
+        f"{what}: {size / 2**20:.0f} MiB in the memory of this process are too much to be sent to workers; save the "
+        "arrays in a folder that all workers share, as an embedding store or as .npy files opened with "
+        'numpy.load(..., mmap_mode="r").'
+    )
+
+
+class PartOfFile(NamedTuple):
+    """An array that is mapped from a file; size and a digest of a sample tell whether a file is the same one."""
+
+    path: str
+    size: int
+    digest: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def _part_of_file(array: NDArray[Any]) -> PartOfFile | None:
+    """Return which part of which file an array is, or None where it isn't one (a private copy isn't, either)."""
+    root: Any = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if not isinstance(root, np.memmap) or not root.filename or root.mode == "c":
+        return None
+    if root.mode != "r":
+        root.flush()
+    path = Path(root.filename).resolve()
+    where = [each.__array_interface__["data"][0] for each in (array, root)]
+    return PartOfFile(
+        str(path), *_look(path), root.offset + where[0] - where[1], array.shape, array.strides, array.dtype
+    )
+
+
+def _mapped(
+    path: str,
+    size: int,
+    digest: str,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """Return an array of a file that is the same here as where it was sent from."""
+    if _look(Path(path)) != (size, digest):
+        raise UserError(
+            f"{path} on {platform.node()} is another file than on the host that sends it; embeddings must be in a "
+            "folder that all workers share."
+        )
+    return np.ndarray(shape, dtype, np.memmap(path, np.uint8, "r"), offset, strides)
+
+
+def _look(path: Path) -> tuple[int, str]:
+    """Return a file's size and the SHA-256 of a sample of it."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            for start in np.linspace(0, max(0, size - _SAMPLE_BYTES), _SAMPLES).astype(np.int64):
+                stream.seek(int(start))
+                digest.update(stream.read(_SAMPLE_BYTES))
+    except OSError as error:
+        raise UserError(
+            f"{platform.node()} can't read {path} ({error.strerror}); embeddings must be in a folder that all workers "
+            "share, and must not be moved meanwhile."
+        ) from None
+    return size, digest.hexdigest()
