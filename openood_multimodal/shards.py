@@ -128,7 +128,7 @@ def _unpacked(data: bytes) -> Any:
 def _packed(value: Any, what: str) -> bytes:
     import cloudpickle
 
-    class Packer(cloudpickle.Pickler):  # type: ignore[misc,name-defined]
+    class Packer(cloudpickle.Pickler):
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, np.ndarray) and obj.nbytes:
                 if not any(obj.strides):  # one value, broadcast
