@@ -12,6 +12,8 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,12 +91,47 @@ class Shards:
             UserError: as the function; for a file that isn't the same on a worker; when workers, or the scheduler, are
                 lost.
         """
+        return self._finished([self._submit(_work, function, sent, *own) for own in given], what)
+
+    def total(
+        self,
+        function: Callable[..., tuple[Any, Any]],
+        add: Callable[[Any, Any], Any],
+        sent: Any,
+        given: Sequence[tuple[Any, ...]],
+        keep: Callable[[int, Any], object],
+        what: str,
+    ) -> Any:
+        """Return the sum of what tasks return second; workers add it up in pairs, and those in pairs.
+
+        Args:
+            function: of a task, as in `each`.
+            add: returns the sum of two.
+            sent: of `send`.
+            given: a task → its own arguments.
+            keep: called with the number of each task and what it returns first.
+            what: is done, for messages.
+
+        Raises:
+            UserError: as `each`.
+        """
+        made = [self._submit(_work, function, [sent], *own) for own in given]
+        firsts, level = ([self._submit(itemgetter(i), each, priority=1) for each in made] for i in (0, 1))
+        del made  # what is added up needn't be kept; additions go before further tasks
+        while len(level) > 1:
+            pairs = zip_longest(level[::2], level[1::2])
+            level = [one if two is None else self._submit(add, one, two, priority=2) for one, two in pairs]
+        for number, first in self._finished(firsts, what):
+            keep(number, first)
+        return self._result(level[0], what)
+
+    def _finished(self, futures: list[Any], what: str) -> Iterator[tuple[int, Any]]:
         from distributed import as_completed
 
-        numbers = {self._submit(_work, function, sent, *own): number for number, own in enumerate(given)}
+        numbers = {future: number for number, future in enumerate(futures)}
+        futures.clear()  # what has been fetched needn't be kept by workers
         for future in as_completed(numbers, loop=self._client.loop):
-            number = numbers.pop(future)
-            yield number, self._result(future, what)
+            yield numbers.pop(future), self._result(future, what)
 
     def _submit(self, function: Callable[..., Any], *given: Any, priority: int = 0) -> Any:
         from dask import config

@@ -1,4 +1,4 @@
-"""Scores applied by the workers of a cluster: a task for each shard of rows, with all scores."""
+"""Scores applied, and training rows read, by the workers of a cluster: a task for each shard of rows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import Embeddings, Scores
+from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
+from ..linalg.rows import block_slices
 from ..linalg.threads import computing
 from .options import ScoringOptions
-from .rows import Around, score_blocks, widest
+from .rows import Around, Rows, score_blocks, widest
 
 if TYPE_CHECKING:
     from .base import Postprocessor
@@ -54,13 +55,11 @@ def score_shards(
     for score in scores:
         with around(score):
             score.check_ready(embeddings)
-    # scores see no labels: nothing of their size has to be sent
-    unlabelled = replace(embeddings, labels=np.broadcast_to(np.int64(-1), count), clips=())
     parts = shards.slices(count, widest(scores, embeddings), options.chunk_rows)
     tasks = [(part, options.of_worker) for part in parts]
     found = [Scores(np.empty(count, dtype=np.int64), np.empty(count)) for _ in scores]
     said = [Said() for _ in scores]
-    inputs = [sent, shards.send(unlabelled, "a set to be scored")]
+    inputs = [sent, shards.send(_unlabelled(embeddings), "a set to be scored")]
     for number, (of_part, of_scores) in shards.each(_score, inputs, tasks, "a shard is scored"):
         part = parts[number]
         for out, each in zip(found, of_part, strict=True):
@@ -76,6 +75,44 @@ def score_shards(
             if each.error is not None:
                 raise each.error
     return found
+
+
+def blocks_of_shards(
+    function: Callable[[Rows], Any],
+    embeddings: Embeddings,
+    head: LinearHead | None,
+    options: ScoringOptions,
+    progress: Callable[[int], object],
+) -> Iterator[Any]:
+    """Yield what `Shared.of_blocks` does, computed by workers."""
+    shards = options.shards
+    assert shards is not None
+    parts = shards.slices(len(embeddings), embeddings.dim, options.chunk_rows)
+    sent = shards.send((function, _unlabelled(embeddings), head, options.of_worker), "a set to be fitted to")
+    found: list[list[Any]] = [[]] * len(parts)
+    for number, of_part in shards.each(_blocks, [sent], [(part,) for part in parts], "a shard is fitted to"):
+        found[number] = of_part
+        progress(parts[number].stop - parts[number].start)
+    for of_part in found:
+        yield from of_part
+
+
+def _blocks(given: tuple[Any, ...], part: slice) -> list[Any]:
+    function, embeddings, head, options = given
+    with computing(options.threads):
+        return [
+            function(
+                Rows(
+                    embeddings, slice(part.start + each.start, part.start + each.stop), head, options.checked
+                )
+            )
+            for each in block_slices(part.stop - part.start, embeddings.dim, options.chunk_rows)
+        ]
+
+
+def _unlabelled(embeddings: Embeddings) -> Embeddings:
+    """Return what `Rows` reads of a set: nothing else of the set's length has to be sent."""
+    return replace(embeddings, labels=np.broadcast_to(np.int64(-1), len(embeddings)), clips=())
 
 
 def _score(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ..linalg.whitening import EigenWhitening, Whitening, whitening_of
 from .inputs import NO_HEAD
 from .options import ScoringOptions
 from .rows import Rows
+from .sharded import blocks_of_shards
 from .training import TrainingStatistics, class_counts, training_pass
 
 if TYPE_CHECKING:
@@ -156,8 +157,8 @@ class Shared:
     @property
     def norms(self) -> Floats:
         """Float64 ``[N]``, the norm of every training row; found by a pass of its own unless there has been one."""
-        if self._found is not None:
-            return self._found.norms
+        if self._found is not None or self.options.shards is not None:
+            return self.statistics().norms
         if self._norms is None:
             self._norms = np.concatenate([rows.norms for rows in self.rows(self.train_set)])
         return self._norms
@@ -244,6 +245,13 @@ class Shared:
         for where in block_slices(len(embeddings), embeddings.dim, self.options.chunk_rows):
             yield Rows(embeddings, where, self.head, self.options.checked)
             self.progress(where.stop - where.start)
+
+    def of_blocks(self, function: Callable[[Rows], Any], embeddings: Embeddings) -> Iterator[Any]:
+        """Yield what ``function`` makes of each block of a set, in order; on a cluster workers call it."""
+        if self.options.shards is None:
+            yield from map(function, self.rows(embeddings))
+        else:
+            yield from blocks_of_shards(function, embeddings, self.head, self.options, self.progress)
 
     def feature_blocks(self, embeddings: Embeddings) -> Iterator[Floats]:
         """Yield the features of a set a block at a time, in float64, checked unless they are known to be finite."""

@@ -1,6 +1,7 @@
 """One pass over the training embeddings that collects what scores learn from.
 
-`training_pass` reads the rows once, a block at a time, and returns `TrainingStatistics`.  Outer products are summed
+`training_pass` reads the rows once, a block at a time, and returns `TrainingStatistics`; on a cluster each worker reads
+shards of rows, whose sums are added.  Outer products are summed
 around *pilot* centres, the means of a small sample of each class (of all rows, where labels are no classes), so that
 nothing cancels afterwards: with n_c rows, mean μ_c and pilot p_c of class c,
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -24,6 +25,8 @@ from ..arrays import Embeddings, LinearHead, check_labels
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.rows import block_slices, require_finite, row_norms
+from ..linalg.threads import computing
+from ..shards import Shards
 from .options import ScoringOptions
 from .rows import float64_logits
 
@@ -126,38 +129,115 @@ def training_pass(
     found = TrainingStatistics(
         count, dim, pilots, counts, by_class, which, np.empty(count), products=products
     )
-    moment = arithmetic.zeros(dim) if products and count > dim else None
+    gram = arithmetic if products and count > dim else None
     if products and count <= dim:
         found.residuals = np.empty((count, dim))
-    logit_sum = 0.0
-    sums = np.zeros((groups, dim))
-    last: Floats | None = None
-    for where in block_slices(count, dim, options.chunk_rows):
-        stored = np.asarray(train.features[where])
-        if not options.checked:
-            require_finite(stored, "features", where.start)
-        found.norms[where] = row_norms(stored)
-        if head is not None:
-            logit_sum += float(float64_logits(head, stored).max(axis=1).sum())
-        last = _minus(stored, pilots, which[where], last)
-        sums += _member(which[where], groups) @ last
-        if moment is not None:
-            moment = arithmetic.add_gram(moment, arithmetic.put(last, np.float64))
-        if found.residuals is not None:
-            found.residuals[where] = last
-        progress(where.stop - where.start)
+    rows = _Pass(train.features, pilots, head, gram, options.of_worker)
+    if options.shards is None or found.residuals is not None:
+        summed = rows.sums(slice(0, count), which, found.norms, found.residuals, progress)
+    else:
+        summed = _on_shards(rows, which, options.shards, found.norms, progress)
     if head is not None:
-        found.largest_logit = logit_sum / count
-    shift = sums / np.maximum(found.counts, 1)[:, None]
+        found.largest_logit = summed.logits / count
+    shift = summed.features / np.maximum(found.counts, 1)[:, None]
     found.means = pilots + shift
-    if moment is not None:
-        moment = arithmetic.add_outer(moment, -0.5 * (shift * found.counts[:, None]).T, shift.T)
-        found.within = arithmetic.symmetric(moment)
+    if gram is not None:
+        moment = gram.add_outer(summed.moment, -0.5 * (shift * found.counts[:, None]).T, shift.T)
+        found.within = gram.symmetric(moment)
         found.within /= count
     if found.residuals is not None:
         for where in block_slices(count, dim, options.chunk_rows):
             found.residuals[where] -= shift[which[where]]
     return found
+
+
+class _Sums(NamedTuple):
+    """Sums over rows, around the pilots: ``features`` ``[K, D]``, the ``moment`` or None, the largest ``logits``."""
+
+    features: Floats
+    moment: Any
+    logits: float
+
+
+@dataclass
+class _Pass:
+    """What a pass over some of the rows needs; ``gram`` is the arithmetic that sums outer products, or None."""
+
+    features: NDArray[Any]
+    pilots: NDArray[Any]
+    head: LinearHead | None
+    gram: Arithmetic | None
+    options: ScoringOptions
+
+    def sums(
+        self,
+        part: slice,
+        which: NDArray[Any],
+        norms: Floats,
+        residuals: Floats | None,
+        progress: Callable[[int], object],
+    ) -> _Sums:
+        """Return the sums over the rows in ``part``; fill their norms, and their differences to the pilots.
+
+        Args:
+            part: the rows.
+            which: their groups.
+            norms: ``[n]``.
+            residuals: ``[n, D]``, or None.
+            progress: called with the number of rows after every block.
+        """
+        groups, dim = self.pilots.shape
+        moment = None if self.gram is None else self.gram.zeros(dim)
+        logits, features = 0.0, np.zeros((groups, dim))
+        last: Floats | None = None
+        for where in block_slices(part.stop - part.start, dim, self.options.chunk_rows):
+            start = part.start + where.start
+            stored = np.asarray(self.features[start : part.start + where.stop])
+            if not self.options.checked:
+                require_finite(stored, "features", start)
+            norms[where] = row_norms(stored)
+            if self.head is not None:
+                logits += float(float64_logits(self.head, stored).max(axis=1).sum())
+            last = _minus(stored, self.pilots, which[where], last)
+            features += _member(which[where], groups) @ last
+            if self.gram is not None:
+                moment = self.gram.add_gram(moment, self.gram.put(last, np.float64))
+            if residuals is not None:
+                residuals[where] = last
+            progress(where.stop - where.start)
+        return _Sums(features, moment, logits)
+
+
+SHARD_WIDTHS = 16
+"""Rows of a shard at least, as a multiple of D: its sum of outer products takes as much memory as D of them."""
+
+
+def _on_shards(
+    rows: _Pass, which: NDArray[np.int64], shards: Shards, norms: Floats, progress: Callable[[int], object]
+) -> _Sums:
+    """Do `_Pass.sums` for all rows on the workers of a cluster, which add up the sums of their shards."""
+    count, dim = rows.features.shape
+    parts = shards.slices(count, dim, rows.options.chunk_rows, SHARD_WIDTHS * dim)
+    groups = which.astype(np.min_scalar_type(len(rows.pilots)))
+    tasks = [(part, groups[part]) for part in parts]
+
+    def keep(number: int, found: Floats) -> None:
+        norms[parts[number]] = found
+        progress(len(found))
+
+    sent = shards.send(rows, "the training set")
+    return shards.total(_of_shard, _added, sent, tasks, keep, "the training set is read")
+
+
+def _of_shard(rows: _Pass, part: slice, which: NDArray[Any]) -> tuple[Floats, _Sums]:
+    norms = np.empty(len(which))
+    with computing(rows.options.threads):
+        return norms, rows.sums(part, which, norms, None, lambda rows: None)
+
+
+def _added(one: _Sums, other: _Sums) -> _Sums:
+    moment = None if one.moment is None else one.moment + other.moment
+    return _Sums(one.features + other.features, moment, one.logits + other.logits)
 
 
 def _pilots(

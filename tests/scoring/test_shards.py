@@ -156,6 +156,10 @@ def test_errors_and_warnings_are_the_score_s(problem, client):
             parameters={"ash": {"percentile": 99.9}},
             client=client,
         )
+    spoilt = in_memory(problem["train"])
+    spoilt.features[700, 3] = np.nan
+    with pytest.raises(UserError, match=r"mds: features hold nan at row 700, column 3"):
+        confidences(problem | {"train": spoilt}, client, ("mds",))
     with pytest.raises(UserError, match=r"client must be a dask\.distributed\.Client, got str"):
         Shards("tcp://127.0.0.1:8786")
     with pytest.raises(UserError, match="the workers of a cluster compute on their CPUs; give cpu"):
@@ -170,21 +174,21 @@ def test_a_worker_killed_in_mid_run(problem, expected, monkeypatch):
         "OPENBLAS_NUM_THREADS",
     ):  # Dask sets them when it starts workers
         monkeypatch.setenv(name, "1")
-    whole = Shards.each
+    whole = Shards._finished
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made,
         distributed.Client(made.scheduler_address, set_as_default=False) as client,
     ):
         killed = []
 
-        def each(self, *given):
+        def finished(self, *given):
             for count, answer in enumerate(whole(self, *given)):
                 if count == 1 and not killed:
                     killed.append(made.workers[0].pid)
                     os.kill(killed[0], signal.SIGKILL)
                 yield answer
 
-        monkeypatch.setattr(Shards, "each", each)
+        monkeypatch.setattr(Shards, "_finished", finished)
         found = confidences(problem, client)
     assert killed
     for name, sets in expected.items():
