@@ -74,9 +74,8 @@ def writing_together(folder: str | os.PathLike[str], last: str = "") -> Iterator
     with ExitStack() as stack:
         if not existed:
             stack.callback(remove_if_empty, root.parent, root.name)
-        while (
-            stack.enter_context(claim(stage.path)) == "busy"
-        ):  # else it would pass for abandoned: take another
+        # says that this stage is not abandoned; one whose lock another process holds would pass for it
+        while stack.enter_context(claim(stage.path)) == "busy":
             stage = Stage(root / f".{secrets.token_hex(6)}.tmp")
         stack.callback(remove_tree, root, stage.path.name)
         stage.path.mkdir(parents=True)
