@@ -198,7 +198,7 @@ class TestPipeline:
             record.write(stage.path / "records")
         if self.save_scores:
             tested.write_split(stage.path / SPLIT)
-        stage.remove(lambda: _previous(self.folder, records))
+        stage.remove(lambda: previous_results(self.folder, records))
         return records
 
     def _check_condition(self, condition: TestCondition) -> None:
@@ -321,7 +321,7 @@ def _into(config: Mapping[str, Any], folder: Path) -> Any:
     return staged
 
 
-def _previous(folder: Path, records: Sequence[ResultRecord]) -> Iterator[str]:
+def previous_results(folder: Path, records: Sequence[ResultRecord]) -> Iterator[str]:
     """Yield what an earlier run left of scores and OOD sets that this one doesn't have: a run replaces, whole."""
     present = {record.file_name for record in records}
     names = {record.postprocessor for record in records}

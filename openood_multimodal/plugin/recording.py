@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,21 @@ from typing import Any
 import numpy as np
 from torch.utils.data import SequentialSampler
 
+from ..config import Config
 from ..evaluators import MultimodalOODEvaluator, evaluate_sets
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores, write_scores
 from ..evaluators.recordings import unseen_sets
-from ..files.paths import file_name, remove
+from ..files import listed
+from ..files.folders import writing_together
+from ..files.paths import file_name, remove, remove_if_empty, remove_tree
 from ..making.frame_card import described, frames_of
 from ..pipelines.card import read_card
 from ..pipelines.extract import skipped_clips
 from ..pipelines.recording import Scored, TestedRun, print_results
+from ..pipelines.test import previous_results
+from ..pipelines.verify_split import SPLIT
 from ..postprocessors.run import engine_of
-from ..reporting.records import SUFFIX, ResultRecord
+from ..reporting.records import ResultRecord
 from ..vocabulary import EVALUATOR_GROUPS, TEST_GROUPS
 from .host import describe_openood
 from .native import NativePostprocessor
@@ -71,24 +77,40 @@ class HostRecorder:
         evaluator.eval_ood = watched
 
     def finish(self, folder: Path) -> list[ResultRecord]:
-        """Write the records to ``<folder>/<postprocessor>/records``, print them and where all is, and return them."""
+        """Put records, scores, split and config into ``<folder>/<postprocessor>``, as a test of this package has them.
+
+        So `openood-mm leaderboard verify` and `submit` take that folder.  Records are printed, with where all is, and
+        returned.
+        """
         if self._run is None:
             return []
         scored = _scored(self.config, self.postprocessor)
         records = [each for result in self.results for each in self._run.records(result, scored)]
         name = str(self.config["postprocessor"]["name"])
-        own = folder / name / "records"
-        for path in set(own.glob(f"*{SUFFIX}")) - {own / record.file_name for record in records}:
-            remove(own, path.name)
-        for record in records:
-            record.write(own)
+        own, scores = folder / name, folder / "scores" / name
+        with writing_together(own) as stage:
+            Config(self.config).dump(stage.path / "config.yml")
+            for record in records:
+                record.write(stage.path / "records")
+            if scores.is_dir():
+                kept = stage.path / "scores" / file_name(scored.name, "postprocessor")
+                kept.mkdir(parents=True)
+                names = {f"{file_name(each, 'set')}.npz" for each in (ID_NAME, *(r.ood_set for r in records))}
+                for path in listed(scores, "*.npz"):
+                    if path.name in names:  # others are an earlier run's
+                        shutil.copy(path, kept)
+                self._run.write_split(stage.path / SPLIT)
+            stage.remove(lambda: previous_results(own, records))
+        if scores.is_dir():
+            remove_tree(folder, f"scores/{name}")
+            remove_if_empty(folder, "scores")
         print_results(records)
         if self.config["evaluator"]["name"] not in EVALUATOR_GROUPS and self.fpr95 != "ood":
             print(
                 "FPR@95 of this table and of records takes OOD as positive, that of OpenOOD's ood.csv doesn't."
             )
         table = folder / name / "ood.csv"
-        print(f"Written: {f'{table}, ' if table.is_file() else ''}{own}", flush=True)
+        print(f"Written: {f'{table}, ' if table.is_file() else ''}{own / 'records'}", flush=True)
         return records
 
     def _again(

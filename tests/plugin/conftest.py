@@ -89,7 +89,7 @@ def image_config(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "trainer": {"name": "base"},
             "evaluator": {"name": "base", "ood_scheme": "ood"},
             "optimizer": {"num_epochs": 2, "lr": 0.1},
-            "recorder": {"name": "base", "save_csv": True, "save_scores": False},
+            "recorder": {"name": "base", "save_csv": True, "save_scores": True},
             "postprocessor": {"name": "msp"},
         }
         return {**config, **sections}

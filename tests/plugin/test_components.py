@@ -432,8 +432,9 @@ def test_openoods_evaluator_writes_a_folder_a_postprocessor_and_replaces(
     for name in ("msp", "mds"):
         rows = (tmp_path / "ood" / name / "ood.csv").read_text().splitlines()
         assert [row.split(",")[0] for row in rows] == ["synthetic_near", "synthetic_shift", "synthetic_noise"]
-        scores = tmp_path / "ood" / "scores" / name
+        scores = tmp_path / "ood" / name / "scores" / name
         assert {path.stem for path in scores.iterdir()} == {
+            "id",
             "synthetic_near",
             "synthetic_shift",
             "synthetic_noise",

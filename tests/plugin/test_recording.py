@@ -10,6 +10,7 @@ import pytest
 from openood_multimodal.config import Config
 from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
+from openood_multimodal.pipelines.submission import verify_folder
 from openood_multimodal.plugin import register
 from openood_multimodal.plugin.recording import HostRecorder, _Seen
 from openood_multimodal.reporting.aggregate import method_of
@@ -73,12 +74,28 @@ def test_records_are_those_of_our_own_host(
     folder = tmp_path / "out" / name
     assert f"Written: {folder / 'ood.csv'}, {folder / 'records'}" in out
     assert (folder / "ood.csv").is_file()
+    assert {(each.tier, each.reason) for each in verify_folder(folder)} == {("verified", "")}
+
+
+def test_without_scores_they_are_self_reported_and_an_earlier_run_s_scores_go(trained, test_ood, tmp_path):
+    test_ood("ood")
+    folder = tmp_path / "out"
+    assert not (folder / "scores").exists()
+    assert (folder / "msp" / "scores" / "msp" / "synthetic_shift.npz").is_file()
+    test_ood("near_ood")
+    assert sorted(path.name for path in (folder / "msp" / "scores" / "msp").iterdir()) == [
+        "id.npz",
+        "synthetic_near.npz",
+    ]
+    test_ood("near_ood", "msp", "bare", recorder={"save_scores": False})
+    (found,) = verify_folder(tmp_path / "bare" / "msp")
+    assert (found.tier, found.reason) == ("self-reported", "")
 
 
 def test_its_scores_are_those_that_it_records(trained, test_ood, tmp_path):
     test_ood()
     (record,) = load_records(tmp_path / "out")
-    folder = tmp_path / "out" / "scores" / "msp"
+    folder = tmp_path / "out" / "msp" / "scores" / "msp"
     with np.load(folder / "id.npz") as known, np.load(folder / "synthetic_near.npz") as unknown:
         assert record.digests["scores"] == scores_digest(SetScores(**known), SetScores(**unknown))
 

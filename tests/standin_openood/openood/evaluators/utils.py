@@ -30,13 +30,16 @@ class OODEvaluator(BaseEvaluator):
     def eval_ood(self, net, id_loaders, ood_loaders, postprocessor):
         net.eval()
         known = postprocessor.inference(net, id_loaders["test"])
+        if self.config.recorder.save_scores:
+            self._save_scores(*known, self.config.dataset.name)
         for group in ("nearood", "farood"):
             for name, loader in ood_loaders[group].items():
                 pred, conf, label = postprocessor.inference(net, loader)
                 joined = [
                     np.concatenate(each) for each in zip(known, (pred, conf, label * 0 - 1), strict=True)
                 ]
-                self._save_scores(pred, conf, label * 0 - 1, name)
+                if self.config.recorder.save_scores:
+                    self._save_scores(pred, conf, label * 0 - 1, name)
                 self._save_csv(compute_all_metrics(joined[1], joined[2], joined[0]), name)
 
     def _save_scores(self, pred, conf, gt, save_name):
