@@ -55,6 +55,10 @@ EXAMPLES = """  # all nine scores on three OOD sets
   openood-mm score --train train.npz --val val.npz --test test.npz --ood ucf=ucf.npz --head head.npz \\
       --postprocessors knn,react --search npmix --search-seed 1 --out results/npmix
 
+  # full spectrum: cartoon clips of the same classes count as in-distribution, too
+  openood-mm score --train train.npz --test human.npz --csid cartoon=cartoon.npz --ood ucf=ucf.npz --head head.npz \
+      --out results/full_spectrum
+
   # a million rows from embedding stores, on a GPU
   openood-mm score --train stores/train --test stores/test --ood ucf=stores/ucf --head head.npz \\
       --device cuda --chunk-rows 8192 --out results/scores
@@ -98,6 +102,7 @@ def main(argv: Sequence[str]) -> int:
         slices=parse_slices(options.slices) if options.slices is not None else None,
         why_no_head=_why_no_head(Path(options.test)),
         ood_val=[named_file(text, "--ood-val") for words in options.ood_val for text in words],
+        csid=[named_file(text, "--csid") for words in options.csid for text in words],
     )
     parameters = read_settings(options.set)
     names = ALL if options.all else options.postprocessors
@@ -172,6 +177,14 @@ def _parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     add_sets(parser)
+    parser.add_argument(
+        "--csid",
+        metavar="NAME=FILE",
+        nargs="+",
+        action="append",
+        default=[],
+        help="covariate-shifted ID sets, labelled, which count as ID beside --test (full-spectrum evaluation)",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--postprocessors", metavar="A,B,...", help="scores (default: msp,ebo,mls,mds,react,ash,gen,knn,vim)"

@@ -109,6 +109,7 @@ def _metrics_json(
             result.postprocessor: _plain(result.average) for result in results if result.average is not None
         },
         "n_id": len(task.test.embeddings),
+        "n_csid": {name: len(each.embeddings) for name, each in task.csid.items()},
         "n_ood": {name: len(each.embeddings) for name, each in task.ood.items()},
         "num_features": task.test.embeddings.dim,
         "slices": {name: list(columns) for name, columns in task.slices.items()},

@@ -157,7 +157,7 @@ class Recorder:
                         engine=result.chosen.engine,
                         best_epoch=None,
                         metrics=metrics,
-                        n_id=len(task.test.embeddings),
+                        n_id=sum(len(each.embeddings) for each in (task.test, *task.csid.values())),
                         n_ood=len(task.ood[name].embeddings),
                         digests={
                             "manifest": manifest,

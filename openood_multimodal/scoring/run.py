@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..doubts import PROBABILITIES, look_like_probabilities, look_normalised
 from ..evaluators.metrics import Metric
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores
-from ..evaluators.sets import evaluate_sets
+from ..evaluators.sets import evaluate_sets, joined
 from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.run import Chosen, named, run
 from ..postprocessors.search import Searched
@@ -35,7 +35,7 @@ class Result:
 
     Attributes:
         chosen: the score.
-        scores: ``"id"`` and each OOD set → pred, conf, label.
+        scores: ``"id"``, each covariate-shifted ID set and each OOD set → pred, conf, label.
         found: metrics and digests of the OOD sets.
         notes: what a reader has to know.
         searched: what a search for its parameters found, or None.
@@ -169,7 +169,7 @@ def run_jobs(
             yield
 
     train, val = (None if each is None else each.embeddings for each in (task.fitting(fit_on), task.val))
-    sets = {name: each.embeddings for name, each in {ID_NAME: task.test, **task.ood}.items()}
+    sets = {name: each.embeddings for name, each in {ID_NAME: task.test, **task.csid, **task.ood}.items()}
     if score_val and val is not None:
         sets[_VAL] = val
     search = validation.search(jobs) if validation is not None else None
@@ -184,7 +184,7 @@ def run_jobs(
         }
         of_val = scores.pop(_VAL, None)
         result = evaluate_sets(
-            scores[ID_NAME],
+            joined([scores[name] for name in (ID_NAME, *task.csid)]),
             {name: scores[name] for name in task.ood},
             postprocessor=job.name,
             intervals=intervals,
@@ -192,6 +192,8 @@ def run_jobs(
             around=lambda name, job=job: caught.at(f"{job.name} on {name}"),  # type: ignore[misc]
         )
         notes = [*job.score.notes, *shared]
+        if task.csid:
+            notes.append(f"full spectrum: {', '.join(task.csid)} count as ID beside the test set")
         if task.shaped:
             notes.append(f"{job.name}: features already shaped by {task.shaped}, scored by their energy.")
         searched = search.found.get(job.name) if search is not None else None

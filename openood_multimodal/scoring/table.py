@@ -40,6 +40,7 @@ class Sources(NamedTuple):
     slices: Mapping[str, Any] | None = None
     why_no_head: str = ""
     ood_val: Sequence[tuple[str, Any]] = ()
+    csid: Sequence[tuple[str, Any]] = ()
 
 
 class Prepared(NamedTuple):
@@ -74,7 +75,7 @@ def prepare(
     Raises:
         UserError: for anything that would stop a score later, as far as it can be told now.
     """
-    check_ood_names([name for name, _ in sources.ood])
+    check_ood_names([name for name, _ in (*sources.ood, *sources.csid)])
     if sources.ood_val:
         check_ood_names([name for name, _ in sources.ood_val])
         if search is None:
@@ -84,7 +85,7 @@ def prepare(
             )
     check_fit_on(fit_on)
     chosen = choose(names, engine, preset, parameters)
-    read = read_task(*sources[:5], sources.ood_val)
+    read = read_task(*sources[:5], sources.ood_val, sources.csid)
     if names == ALL:
         task = checked(read, sources.slices)
         if task.shaped is not None:
@@ -132,6 +133,7 @@ def evaluate(
     about: Mapping[str, Any] | None = None,
     search: str | None = None,
     ood_val: Mapping[str, Any] | None = None,
+    csid: Mapping[str, Any] | None = None,
     metrics: str | Iterable[str] = (),
     search_criterion: str = "AUROC",
     client: Any = None,
@@ -178,6 +180,8 @@ def evaluate(
             Parameters in ``parameters`` keep their values. Validation rows that are test rows are refused
             (``docs/scores.md``; ``.attrs["search"]`` holds what was tried and chosen).
         ood_val: name → OOD validation set, for ``search="validation"``.
+        csid: name → covariate-shifted ID set, labelled as ``test``.  Full-spectrum evaluation: these count as ID, too, in
+            every metric, and records name them. Tables of other metrics are of ``test`` alone.
         search_criterion: what the search goes by: ``"AUROC"``, ``"FPR@95"``, ``"FPR@95_ID_TPR"``, ``"AUPR_IN"`` or
             ``"AUPR_OUT"``.
         metrics: tables of other metrics (``docs/metrics.md``): ``"failure"`` (AURC, OSCR, ...), ``"calibration"`` (ECE,
@@ -206,14 +210,21 @@ def evaluate(
     >>> table[["postprocessor", "dataset", "AUROC"]].to_dict("records")
     [{'postprocessor': 'ebo', 'dataset': 'other', 'AUROC': 100.0}]
     """
-    for what, sets in (("ood", ood), ("ood_val", ood_val or {})):
+    for what, sets in (("ood", ood), ("ood_val", ood_val or {}), ("csid", csid or {})):
         if not isinstance(sets, Mapping):
             raise UserError(f"{what} must be a dict, name → set, got {type(sets).__name__}.")
     settings = ScoringSettings(threads, device, chunk_rows, precision)
     arithmetic_for(settings.device)  # a device that isn't there is told before anything is read
     kinds = check_kinds(metrics)
     sources = Sources(
-        train, val, test, list(ood.items()), head, slices, ood_val=list((ood_val or {}).items())
+        train,
+        val,
+        test,
+        list(ood.items()),
+        head,
+        slices,
+        ood_val=list((ood_val or {}).items()),
+        csid=list((csid or {}).items()),
     )
     said = about_from(about)
     if about and records is None:

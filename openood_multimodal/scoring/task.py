@@ -13,7 +13,7 @@ from ..arrays import LinearHead, Slices, check_labels, empty_classes
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME
 from ..files.paths import file_name
-from ..vocabulary import AVERAGE, OOD_VAL, TEST_GROUPS
+from ..vocabulary import AVERAGE, CSID, OOD_VAL, TEST_GROUPS
 from .inputs import InputSet, as_slices, read_head, read_set
 
 RESERVED = (ID_NAME, AVERAGE, *TEST_GROUPS)
@@ -36,7 +36,7 @@ class Task:
         slices: modality → columns; empty if unknown.
         shaped: how the features have been shaped already, or None.
         ood_val: name → OOD validation set, for a search for parameters; no metric is computed on it.
-        csid: names of the covariate-shifted ID sets whose rows follow those of the test set in ``test``.
+        csid: name → covariate-shifted ID set, which counts as ID beside the test set (full-spectrum evaluation).
     """
 
     test: InputSet
@@ -47,17 +47,21 @@ class Task:
     slices: Slices
     shaped: str | None
     ood_val: dict[str, InputSet] = field(default_factory=dict)
-    csid: tuple[str, ...] = ()
+    csid: dict[str, InputSet] = field(default_factory=dict)
 
     def sets(self) -> Iterator[InputSet]:
         """Yield all sets."""
         yield from (each for _, each in self.named_sets())
 
     def named_sets(self) -> Iterator[tuple[str, InputSet]]:
-        """Yield all sets with their names: ``train``, ``val``, ``test``, ``ood_val <name>``, ``ood <name>``."""
+        """Yield all sets with their names: ``train``, ``val``, ``test``, ``csid <name>``, ``ood_val <name>``,
+        ``ood <name>``.
+        """
         for name, each in (("train", self.train), ("val", self.val), ("test", self.test)):
             if each is not None:
                 yield name, each
+        for name, each in self.csid.items():
+            yield f"{CSID} {name}", each
         for name, each in self.ood_val.items():
             yield f"{OOD_VAL} {name}", each
         for name, each in self.ood.items():
@@ -101,6 +105,7 @@ def read_task(
     ood: Sequence[tuple[str, Any]],
     head: Any = None,
     ood_val: Sequence[tuple[str, Any]] = (),
+    csid: Sequence[tuple[str, Any]] = (),
 ) -> Task:
     """Read sets and head; see `inputs`.  None where there is no such set."""
     known = read_set(test, "test")
@@ -113,6 +118,7 @@ def read_task(
         {},
         known.shaped,
         {name: read_set(each, f"{OOD_VAL} {name}", ood=True) for name, each in ood_val},
+        {name: read_set(each, f"{CSID} {name}") for name, each in csid},
     )
 
 
@@ -132,7 +138,7 @@ def checked(task: Task, slices: Mapping[str, Any] | None) -> Task:
     _check_checkpoints(task)
     _check_widths(task)
     num_classes = _num_classes(task)
-    for each in (train, val, test):
+    for each in (train, val, test, *task.csid.values()):
         if each is not None and not each.unlabelled:
             check_labels(each.embeddings.labels, num_classes, each.where)
     if train is not None and (lacking := empty_classes(train.embeddings.labels, num_classes)):
@@ -158,6 +164,7 @@ def checked(task: Task, slices: Mapping[str, Any] | None) -> Task:
         test=cut(test),
         ood={name: cut(each) for name, each in ood.items()},
         ood_val={name: cut(each) for name, each in task.ood_val.items()},
+        csid={name: cut(each) for name, each in task.csid.items()},
         train=cut(train) if train is not None else None,
         val=cut(val) if val is not None else None,
         slices=known,
