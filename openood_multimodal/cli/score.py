@@ -22,6 +22,7 @@ from .parsers import (
     add_sets,
     add_slices,
     named_file,
+    named_files,
     option_names,
     print_table,
     subparser,
@@ -102,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
         slices=parse_slices(options.slices) if options.slices is not None else None,
         why_no_head=_why_no_head(Path(options.test)),
         ood_val=[named_file(text, "--ood-val") for words in options.ood_val for text in words],
-        csid=[named_file(text, "--csid") for words in options.csid for text in words],
+        csid=list(named_files(options.csid, "--csid").items()),
     )
     parameters = read_settings(options.set)
     names = ALL if options.all else options.postprocessors
@@ -181,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "--csid",
         metavar="NAME=FILE",
         nargs="+",
-        action="append",
+        action="extend",
         default=[],
         help="covariate-shifted ID sets, labelled, which count as ID beside --test (full-spectrum evaluation)",
     )

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..files.paths import file_name
 from ..ranks import ShareOfBatches, local, share_batches, world
 from ..registry import DATASETS, PREPROCESSORS
+from ..vocabulary import ID_SETS, OOD_VAL
 from ..workers import worker_count
 
 
@@ -65,7 +66,7 @@ def build_ood_loaders(config: Mapping[str, Any], groups: tuple[str, ...]) -> dic
     """Return ``{"nearood": {set: loader}, ..., "val": loader}`` for those ``groups`` of ``config["ood_dataset"]``.
 
     Raises:
-        UserError: when the config has no such section or group.
+        UserError: when the config has no such section or group, or two sets have one name.
     """
     section = config.get("ood_dataset")
     if not section:
@@ -74,17 +75,23 @@ def build_ood_loaders(config: Mapping[str, Any], groups: tuple[str, ...]) -> dic
             "for example configs/datasets/htad/htad_4_3_ood.yml, after --config."
         )
     loaders: dict[str, Any] = {}
+    taken = dict.fromkeys(("id", *ID_SETS, OOD_VAL), "the ID dataset")
     for split in section["split_names"]:
         if split not in groups:
             continue
         part = section[split]
         if split == "val":
             loaders[split] = _ood_loader(config, section, split, part)
-        else:
-            loaders[split] = {
-                name: _ood_loader(config, section, split, part[name])
-                for name in (file_name(str(each), "OOD set") for each in part["datasets"])
-            }
+            continue
+        names = [file_name(str(each), "OOD set") for each in part["datasets"]]
+        for name in names:
+            if other := taken.get(name.casefold()):
+                raise UserError(
+                    f"ood_dataset.{split} has a set called '{name}', and {other} has one, too: results and embeddings "
+                    "are filed under a set's name, so names must differ, not in case alone."
+                )
+            taken[name.casefold()] = f"ood_dataset.{split}"
+        loaders[split] = {name: _ood_loader(config, section, split, part[name]) for name in names}
     return loaders
 
 

@@ -156,10 +156,9 @@ class MultimodalOODEvaluator:
         """
         name = self._postprocessor_name(postprocessor)
         groups = {group: self._group(unknown, group) for group in self.groups}
-        everywhere = {ID_NAME: known, **(csid or {})}
         resamples, seed = _get(self.config, "evaluator", "n_bootstrap"), self.config.get("seed")
         result = evaluate_sets(
-            joined(list(everywhere.values())),
+            known,
             groups,
             postprocessor=name,
             intervals=self._switch("evaluator", "intervals"),
@@ -167,10 +166,11 @@ class MultimodalOODEvaluator:
             seed=0 if seed is None else int(seed),
             unseen=None if csid else self.unseen,
             hyperparameters=hyperparameters,
+            csid=csid,
         )
         if self._switch("recorder", "save_scores"):
             ood = {each: as_ood(scores) for part in groups.values() for each, scores in part.items()}
-            for each, scores in {**everywhere, **ood}.items():
+            for each, scores in {ID_NAME: known, **(csid or {}), **ood}.items():
                 write_scores(self.config["output_dir"], name, each, scores)
         if self._switch("recorder", "save_csv"):
             write_ood_csv(self.config["output_dir"], result)

@@ -54,7 +54,8 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
         postprocessor: its name.
         hyperparameters: what the automatic search chose, or None where there was none.
         unseen: OOD set → metrics on the clips whose recording was not in training, where recordings are known.
-        digests: OOD set → `scores_digest` of the ID set's and its own scores.
+        digests: OOD set → `scores_digest` of the ID sets' and its own scores.
+        accuracy: ``"id"`` and each covariate-shifted ID set → accuracy, 0 to 1; the metric ``ACC`` is of all of them.
     """
 
     metrics: dict[str, dict[str, Metrics]]
@@ -65,6 +66,7 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
     hyperparameters: dict[str, Any] | None = field(default=None)
     unseen: dict[str, UnseenResult] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    accuracy: dict[str, float] = field(default_factory=dict)
 
     def __getitem__(self, group: str) -> dict[str, Metrics]:
         return self.metrics[group]
@@ -79,6 +81,16 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
         """Return rows for `write_results_csv`: each group's sets, then its mean under the group's name."""
         named = [item for group, sets in self.items() for item in [*sets.items(), (group, self.means[group])]]
         return [{"postprocessor": self.postprocessor, "dataset": name, **values} for name, values in named]
+
+    def csid_notes(self) -> list[str]:
+        """Return what readers of full-spectrum results have to know: which sets count as ID, and their accuracies."""
+        csid = [name for name in self.accuracy if name != ID_NAME]
+        accuracies = ", ".join(f"{name} {percent(value)}" for name, value in self.accuracy.items())
+        return (
+            [f"full spectrum: {', '.join(csid)} count as ID; ACC is of all, in percent {accuracies}"]
+            if csid
+            else []
+        )
 
 
 def percent(metric: Metric | float) -> str:

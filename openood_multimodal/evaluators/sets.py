@@ -28,6 +28,7 @@ def evaluate_sets(
     seed: int = 0,
     unseen: Mapping[str, NDArray[np.bool_]] | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
+    csid: Mapping[str, SetScores] | None = None,
     around: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
 ) -> OODResult:
     """Return the metrics of an ID set against each OOD set, and their means.
@@ -43,6 +44,7 @@ def evaluate_sets(
         unseen: ``"id"`` and OOD set → bool ``[N]``, the rows whose recording was not in training; metrics on those
             rows are computed where both are known.
         hyperparameters: what a parameter search chose, for the result.
+        csid: covariate-shifted ID set → its scores, which count as ID after ``known`` (full-spectrum evaluation).
         around: OOD set → the context that its metrics are computed in, e.g. to collect warnings.
 
     Raises:
@@ -58,7 +60,8 @@ def evaluate_sets(
     >>> round(result["average"]["far"]["AUROC"].value, 3)
     0.833
     """
-    known = checked_scores(*known, ID_NAME)
+    id_sets = {name: checked_scores(*each, name) for name, each in {ID_NAME: known, **(csid or {})}.items()}
+    known = joined(list(id_sets.values()))
     unseen = unseen or {}
 
     def compute(one: SetScores, other: SetScores) -> Metrics:
@@ -99,6 +102,7 @@ def evaluate_sets(
         None if hyperparameters is None else dict(hyperparameters),
         on_unseen,
         digests,
+        {name: float(np.mean(each.pred == each.label)) for name, each in id_sets.items()},
     )
 
 

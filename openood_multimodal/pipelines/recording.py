@@ -185,7 +185,7 @@ def _training_method(card: CheckpointCard) -> str:
 
 
 def _notes(data: Mapping[str, Any], card: CheckpointCard | None, result: OODResult) -> list[str]:
-    notes = []
+    notes = result.csid_notes()
     if result.hyperparameters:
         chosen = ", ".join(f"{name} = {value}" for name, value in result.hyperparameters.items())
         notes.append(f"{SEARCHED_NOTE}: {chosen}")

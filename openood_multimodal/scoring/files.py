@@ -109,7 +109,6 @@ def _metrics_json(
             result.postprocessor: _plain(result.average) for result in results if result.average is not None
         },
         "n_id": len(task.test.embeddings),
-        "n_csid": {name: len(each.embeddings) for name, each in task.csid.items()},
         "n_ood": {name: len(each.embeddings) for name, each in task.ood.items()},
         "num_features": task.test.embeddings.dim,
         "slices": {name: list(columns) for name, columns in task.slices.items()},
@@ -118,6 +117,9 @@ def _metrics_json(
         "versions": _versions(),
         "files": list(files),
     }
+    if task.csid:
+        content[META]["n_csid"] = {name: len(each.embeddings) for name, each in task.csid.items()}
+        content[META]["accuracy"] = {result.postprocessor: result.found.accuracy for result in results}
     return content
 
 

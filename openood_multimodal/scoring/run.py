@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..doubts import PROBABILITIES, look_like_probabilities, look_normalised
 from ..evaluators.metrics import Metric
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores
-from ..evaluators.sets import evaluate_sets, joined
+from ..evaluators.sets import evaluate_sets
 from ..postprocessors.options import ScoringOptions, ScoringSettings
 from ..postprocessors.run import Chosen, named, run
 from ..postprocessors.search import Searched
@@ -184,16 +184,15 @@ def run_jobs(
         }
         of_val = scores.pop(_VAL, None)
         result = evaluate_sets(
-            joined([scores[name] for name in (ID_NAME, *task.csid)]),
+            scores[ID_NAME],
             {name: scores[name] for name in task.ood},
             postprocessor=job.name,
             intervals=intervals,
             seed=seed,
+            csid={name: scores[name] for name in task.csid},
             around=lambda name, job=job: caught.at(f"{job.name} on {name}"),  # type: ignore[misc]
         )
-        notes = [*job.score.notes, *shared]
-        if task.csid:
-            notes.append(f"full spectrum: {', '.join(task.csid)} count as ID beside the test set")
+        notes = [*job.score.notes, *shared, *result.csid_notes()]
         if task.shaped:
             notes.append(f"{job.name}: features already shaped by {task.shaped}, scored by their energy.")
         searched = search.found.get(job.name) if search is not None else None

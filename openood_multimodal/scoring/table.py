@@ -75,7 +75,7 @@ def prepare(
     Raises:
         UserError: for anything that would stop a score later, as far as it can be told now.
     """
-    check_ood_names([name for name, _ in (*sources.ood, *sources.csid)])
+    check_ood_names([name for name, _ in sources.ood], [name for name, _ in sources.csid])
     if sources.ood_val:
         check_ood_names([name for name, _ in sources.ood_val])
         if search is None:
@@ -180,8 +180,8 @@ def evaluate(
             Parameters in ``parameters`` keep their values. Validation rows that are test rows are refused
             (``docs/scores.md``; ``.attrs["search"]`` holds what was tried and chosen).
         ood_val: name → OOD validation set, for ``search="validation"``.
-        csid: name → covariate-shifted ID set, labelled as ``test``.  Full-spectrum evaluation: these count as ID, too, in
-            every metric, and records name them. Tables of other metrics are of ``test`` alone.
+        csid: name → covariate-shifted ID set, labelled as ``test``.  They count as ID, too (full-spectrum evaluation);
+            ``.attrs["accuracy"]`` has the accuracy of each ID set by itself.  ``metrics`` are of ``test`` alone.
         search_criterion: what the search goes by: ``"AUROC"``, ``"FPR@95"``, ``"FPR@95_ID_TPR"``, ``"AUPR_IN"`` or
             ``"AUPR_OUT"``.
         metrics: tables of other metrics (``docs/metrics.md``): ``"failure"`` (AURC, OSCR, ...), ``"calibration"`` (ECE,
@@ -258,6 +258,8 @@ def evaluate(
     table = result_table(percent_rows(results, intervals))
     table.attrs["notes"] = [note for result in results for note in result.notes]
     table.attrs |= more_tables(kinds, results, task, seed)
+    if task.csid:
+        table.attrs["accuracy"] = {each.postprocessor: each.found.accuracy for each in results}
     if validation is not None:
         table.attrs["search"] = described(validation, results)
     if left_out is not None:

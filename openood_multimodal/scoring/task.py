@@ -72,8 +72,8 @@ class Task:
         return self.val if fit_on == "val" else self.train
 
 
-def check_ood_names(names: Sequence[str]) -> None:
-    """Check the names of OOD sets: they become rows and files.
+def check_ood_names(names: Sequence[str], csid: Sequence[str] = ()) -> None:
+    """Check the names of OOD sets, and of covariate-shifted ID sets: they become rows and files.
 
     Raises:
         UserError: for no set, a reserved or doubled name (also one that differs in case only), or one that
@@ -82,18 +82,18 @@ def check_ood_names(names: Sequence[str]) -> None:
     if not names:
         raise UserError("there is no OOD set; give at least one.")
     seen: dict[str, str] = {}
-    for name in names:
+    for what, name in [*(("an OOD set", each) for each in names), *(("a csid set", each) for each in csid)]:
         if not isinstance(name, str):
-            raise UserError(f"the name of an OOD set must be text, got {name!r}.")
+            raise UserError(f"the name of {what} must be text, got {name!r}.")
         if name.casefold() in RESERVED:
             raise UserError(
-                f"an OOD set can't be called '{name}': results use the names {', '.join(RESERVED)} themselves."
+                f"{what} can't be called '{name}': results use the names {', '.join(RESERVED)} themselves."
             )
-        file_name(name, "OOD set")
+        file_name(name, what.partition(" ")[2])
         if name.casefold() in seen:
             raise UserError(
-                f"two OOD sets are called '{seen[name.casefold()]}' and '{name}'; names must differ, not in "
-                "case alone, since they become file names."
+                f"two {'test' if what == 'a csid set' else 'OOD'} sets are called '{seen[name.casefold()]}' and "
+                f"'{name}'; names must differ, not in case alone, since they become file names."
             )
         seen[name.casefold()] = name
 

@@ -87,6 +87,13 @@ def test_ood_groups(groups, expected):
 def test_mistakes():
     with pytest.raises(UserError, match="no section ood_dataset"):
         build_ood_loaders(load_config([FILES[0], *FILES[2:]]), ("nearood",))
+    for names, there in ((["test"], "the ID dataset"), (["Synthetic_Near"], "ood_dataset.nearood")):
+        clash = config()
+        clash.merge(
+            {"ood_dataset": {"split_names": ["nearood", "csid"], "csid": {"datasets": names}}}, "a test"
+        )
+        with pytest.raises(UserError, match=f"csid has a set called '{names[0]}', and {there} has one, too"):
+            build_ood_loaders(clash, ("nearood", "csid"))
     with pytest.raises(UserError, match="no preprocessor called 'multimodal_bse'"):
         build_loaders(config("--preprocessor.name", "multimodal_bse"), training=True)
 

@@ -260,7 +260,14 @@ def test_name_from_the_config(tmp_path):
 def test_full_spectrum_counts_csid_as_id(tmp_path):
     ood = {**near(), "csid": {"shifted": loader(10, 0.5, 6)}}
     evaluator = MultimodalOODEvaluator(config(tmp_path))
-    assert evaluator.eval_ood(Net(), id_loaders(), ood, MaxLogit(), fsood=True).n_id == 50
+    result = evaluator.eval_ood(Net(), id_loaders(), ood, MaxLogit(), fsood=True)
+    assert result.n_id == 50
+    everywhere = evaluator.eval_acc(Net(), id_loaders()["test"], MaxLogit(), -1, True, ood["csid"])["acc"]
+    assert result["nearood"]["one"]["ACC"].value == pytest.approx(everywhere)
+    of_each = {name: evaluator.eval_acc(Net(), each, MaxLogit())["acc"]
+               for name, each in {"id": id_loaders()["test"], **ood["csid"]}.items()}  # fmt: skip
+    assert result.accuracy == of_each
+    assert result.csid_notes()[0].startswith("full spectrum: shifted count as ID")
     with np.load(tmp_path / "scores" / "maxlogit" / "shifted.npz", allow_pickle=False) as saved:
         assert (saved["label"] >= 0).all()
 
