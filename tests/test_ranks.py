@@ -39,14 +39,14 @@ def free_port() -> int:
         return int(each.getsockname()[1])
 
 
-def start(count: int, *commands: Sequence[str]) -> list[subprocess.Popen[str]]:
-    """Start the ranks that torchrun would start; each gives the commands in turn."""
+def start(count: int, *commands: Sequence[str], gpus: bool = False) -> list[subprocess.Popen[str]]:
+    """Start the ranks that torchrun would start, on CPUs or GPUs; each gives the commands in turn."""
     task = json.dumps([(free_port(), list(words)) for words in commands])
     each = {
         "WORLD_SIZE": count,
         "LOCAL_WORLD_SIZE": count,
         "MASTER_ADDR": "127.0.0.1",
-        "CUDA_VISIBLE_DEVICES": "",
+        **({} if gpus else {"CUDA_VISIBLE_DEVICES": ""}),
     }
     return [
         subprocess.Popen(
@@ -129,6 +129,30 @@ def test_extraction_equals_one_process_to_the_byte(both):
     one, two = (files(tiny.folder / name / "extracted") for name in ("one", "two"))
     assert len(one) > 15
     assert one == two
+
+
+@pytest.mark.cuda(2)
+@pytest.mark.parametrize("more", [(), ("--training.precision", "float16"), ("--training.compile", "true")])
+def test_two_gpus(both, more):
+    """With NCCL, a GPU a rank: losses and embeddings of one process on a CPU, within the precision's tolerance."""
+    tiny, _ = both
+    folder = tiny.folder / "gpus" / "-".join(more)
+    batch_norm = (
+        "--training.sync_batch_norm",
+        "true",
+    )  # the network has none: its conversion must do no harm
+    commands = [words(tiny, "a2d_npmix", folder, *batch_norm, *more), words(tiny, "extract", folder)]
+    made = outcome(start(2, *commands, gpus=True))
+    assert [code for code, _, _ in made] == [0, 0], made
+    one, two = (
+        pd.read_csv(tiny.folder / each / "run" / "log.csv").filter(like="loss") for each in ("one", folder)
+    )
+    np.testing.assert_allclose(two, one, rtol=0.02 if "float16" in more else 1e-3, atol=1e-3)
+    one, two = (
+        EmbeddingStore.open(each / "test" / "embeddings" / "train").embeddings().features
+        for each in (tiny.folder / "one" / "extracted", folder)
+    )
+    np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
 
 
 def test_killed_rank_and_resume(both):

@@ -87,7 +87,7 @@ class Computation:
                 nn.SyncBatchNorm.convert_sync_batchnorm(
                     net
                 )  # in place, and the parameters stay the same ones
-            call = shared_forward(net, self.device)
+            call = shared_forward(net, self.device, self.options.compile)
         return torch.compile(call) if self.options.compile else call
 
     def _autocast(self) -> AbstractContextManager[Any]:

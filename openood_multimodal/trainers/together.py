@@ -42,20 +42,28 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 class _Encoding(nn.Module):
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, compiled: bool) -> None:
         super().__init__()
         self.net = net
+        # the compiler would warn that it can't follow what is sent to other ranks
+        self.gather = torch.compiler.disable(gather_rows) if compiled else gather_rows
 
     def forward(self, data: Mapping[str, Tensor]) -> MultimodalOutput:
         features = self.net.embed(data)  # type: ignore[operator]
-        output: MultimodalOutput = self.net.classify(gather_rows(features))  # type: ignore[operator]
+        output: MultimodalOutput = self.net.classify(self.gather(features))  # type: ignore[operator]
         return output
 
 
-def shared_forward(net: nn.Module, device: torch.device) -> nn.Module:
-    """Return what maps this rank's samples to the network's output on those of all ranks."""
+def shared_forward(net: nn.Module, device: torch.device, compiled: bool = False) -> nn.Module:
+    """Return what maps this rank's samples to the network's output on those of all ranks.
+
+    Args:
+        net: the network.
+        device: its device.
+        compiled: whether `torch.compile` gets it.
+    """
     return DistributedDataParallel(
-        _Encoding(net),
+        _Encoding(net, compiled),
         device_ids=[device] if device.type == "cuda" else None,
         find_unused_parameters=True,  # modality heads, where a training uses none
     )

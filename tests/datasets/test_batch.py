@@ -95,7 +95,7 @@ def test_loaders_and_their_workers(workers):
     assert sizes == [2, 2, 1]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="pinning memory needs a CUDA device")
+@pytest.mark.cuda
 def test_pinning_and_moving():
     pinned = batch().pin_memory()
     assert all(tensor.is_pinned() for tensor in pinned.values())

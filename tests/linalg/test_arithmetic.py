@@ -17,10 +17,8 @@ from openood_multimodal.errors import UserError
 from openood_multimodal.linalg import threads as module
 from openood_multimodal.linalg.arithmetic import Arithmetic, mirror, values_below
 from openood_multimodal.linalg.threads import computing
-from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic, arithmetic_for
+from openood_multimodal.linalg.torch_arithmetic import arithmetic_for
 from openood_multimodal.postprocessors.options import ScoringOptions
-
-BOTH = pytest.mark.parametrize("arithmetic", [Arithmetic(), TorchArithmetic("cpu")], ids=["blas", "torch"])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,6 @@ def test_torch_does_not_shorten_float32() -> None:
         torch.set_float32_matmul_precision(before)
 
 
-@BOTH
 def test_sums_of_squares(arithmetic: Arithmetic) -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((50, 17))
@@ -92,7 +89,6 @@ def test_sums_of_squares(arithmetic: Arithmetic) -> None:
     np.testing.assert_allclose(whole, rows.T @ rows + left @ right.T + right @ left.T, atol=1e-12)
 
 
-@BOTH
 def test_factors_and_triangular_solves(arithmetic: Arithmetic) -> None:
     rng = np.random.default_rng(1)
     root = rng.standard_normal((30, 9))
@@ -109,7 +105,6 @@ def test_factors_and_triangular_solves(arithmetic: Arithmetic) -> None:
     assert arithmetic.cholesky(np.diag([1.0, -1.0])) is None
 
 
-@BOTH
 @pytest.mark.parametrize("count", [1, 5, 40, 60])
 def test_the_smallest_of_each_row(arithmetic: Arithmetic, count: int) -> None:
     values = np.random.default_rng(2).standard_normal((7, 40)).astype(np.float32)

@@ -17,9 +17,14 @@ KINDS += ("equal", "two clusters", "one direction", "one column", "two columns")
 SCREENS = {
     "blas": lambda: Screen(Arithmetic()),
     "torch": lambda: Screen(TorchArithmetic("cpu")),
+    "cuda": lambda: Screen(TorchArithmetic("cuda")),
     "torch's BLAS": lambda: TorchScreen(Arithmetic()),
     "bfloat16": lambda: ShortScreen(Arithmetic()),
 }
+
+EVERY_SCREEN = pytest.mark.parametrize(
+    "screen", [pytest.param(each, marks=pytest.mark.cuda if each == "cuda" else ()) for each in SCREENS]
+)
 
 
 def literal(train: np.ndarray, test: np.ndarray, rank: int) -> np.ndarray:
@@ -75,7 +80,7 @@ def data(kind: str, dtype: str = "f4") -> tuple[np.ndarray, np.ndarray]:
     return train.astype(dtype), test.astype(dtype)
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@EVERY_SCREEN
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rank", [1, 10, 500, 700])
 def test_the_distance_is_exact(kind: str, rank: int, screen: str) -> None:
@@ -84,7 +89,7 @@ def test_the_distance_is_exact(kind: str, rank: int, screen: str) -> None:
     np.testing.assert_allclose(found, literal(train, test, rank), rtol=1e-9, atol=1e-25)
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@EVERY_SCREEN
 @pytest.mark.parametrize("size", [1e-43, 1e-39, 1e37])
 def test_rows_at_the_ends_of_float32(size: float, screen: str) -> None:
     train, test = data("plain")
@@ -118,7 +123,7 @@ def test_every_kind_of_float(dtype: str) -> None:
     np.testing.assert_allclose(search(train, test, 10, "bfloat16"), literal(train, test, 10), rtol=1e-9)
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@EVERY_SCREEN
 def test_blocks_of_either_side_do_not_matter(screen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = data("plain")
     whole = search(train, test, 10, screen)

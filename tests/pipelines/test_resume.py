@@ -95,6 +95,9 @@ def test_killed_at_random_steps(tiny, kill_at_step, training, kills):
         ("multimodal_baseline", ("--num_workers", "1")),
         ("a2d_npmix", ("--training.accumulate", "2")),
         ("a2d", ("--training.precision", "bfloat16")),
+        pytest.param(
+            "a2d", ("--training.precision", "float16", "--deterministic", "true"), marks=pytest.mark.cuda
+        ),
     ],
 )
 def test_killed_within_an_epoch(tiny, kill_at_step, monkeypatch, training, more):

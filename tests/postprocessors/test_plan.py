@@ -306,11 +306,11 @@ def test_an_error_is_that_of_the_score_that_cannot_run(make_problem: Any) -> Non
     assert current[-1] == "mds"
 
 
-def test_torch_computes_the_same(make_problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_computes_the_same(make_problem: Any, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = make_problem(rows=400, dim=80)
     options = ScoringOptions()
     results = []
-    for arithmetic in (shared.arithmetic_for, lambda device: TorchArithmetic("cpu")):
+    for arithmetic in (shared.arithmetic_for, lambda _: TorchArithmetic(device)):
         monkeypatch.setattr(shared, "arithmetic_for", arithmetic)
         scores = nine()
         fit_all(scores, problem.train, problem.val, problem.head, options)

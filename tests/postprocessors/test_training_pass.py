@@ -10,7 +10,6 @@ import pytest
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.errors import UserError
 from openood_multimodal.linalg.arithmetic import Arithmetic
-from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 from openood_multimodal.postprocessors.options import ScoringOptions
 from openood_multimodal.postprocessors.training import TrainingStatistics, class_counts, training_pass
 
@@ -32,7 +31,6 @@ def run(train: Embeddings, classes: int | None, products: bool = True, **options
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 @pytest.mark.parametrize("chunk_rows", [1, 64, None])
-@pytest.mark.parametrize("arithmetic", [Arithmetic(), TorchArithmetic("cpu")], ids=["blas", "torch"])
 def test_everything(arithmetic: Arithmetic, chunk_rows: int | None, dtype: str) -> None:
     train = draw(500, 70, 5, dtype=dtype)
     found = run(train, 5, arithmetic=arithmetic, chunk_rows=chunk_rows)
