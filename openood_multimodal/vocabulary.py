@@ -6,6 +6,7 @@ of OpenOOD's configs and of benchmarks (`LOADER_GROUPS`), and ``oodval`` in file
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 # sets of a benchmark
@@ -70,7 +71,19 @@ TABLE_METRICS: Final = ("AUROC", "FPR@95", "ACC")
 """Metrics of summaries and leaderboards on a page, in their order."""
 
 MORE_METRICS: Final = ("failure", "calibration")
-"""Tables of other metrics that scoring offers."""
+"""Kinds of other metrics, where asked for: tables of scoring, ``metrics`` of a test config, fields of records."""
+
+ID_FAILURE_METRICS: Final = ("AURC", "E-AURC", "risk@80", "risk@90", "risk@95", "AUROC_right", "FPR@95_right")
+"""Metrics of failure detection that need the ID set alone."""
+
+FAILURE_METRICS: Final = (*ID_FAILURE_METRICS, "OSCR", "AUROC_scope", "AUTC")
+"""All metrics of failure detection, in the order of records."""
+
+CALIBRATION_METRICS: Final = ("ECE", "ECE_mass", "Brier", "NLL")
+"""Metrics of calibration, in the order of records."""
+
+UPPER_BOUNDS: Final = {"Brier": 2.0, "NLL": math.inf}
+"""Metric → the largest value that it can have, where that isn't 1."""
 
 AVERAGE: Final = "average"
 """In place of an OOD set's name: the mean over the sets."""

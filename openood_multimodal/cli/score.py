@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     from ..postprocessors.spec import read_settings
     from ..scoring.files import write_run
     from ..scoring.inputs import parse_slices
-    from ..scoring.more_tables import blocks, check_kinds, more_tables
+    from ..scoring.more_tables import blocks, calibration_of_task, more_tables
     from ..scoring.recording import About, Recorder
     from ..scoring.run import described, rank_correlation, run_jobs
     from ..scoring.search import NPMIX, Validation
@@ -135,7 +135,7 @@ def main(argv: Sequence[str]) -> int:
             progress=True,
             left_out=left_out,
             validation=validation,
-            score_val="failure" in options.metrics,
+            failure="failure" in options.metrics,
             client=client,
         )
     for line in caught.lines():
@@ -146,8 +146,11 @@ def main(argv: Sequence[str]) -> int:
     if validation is not None:
         settings["search"] = described(validation, results)
     recorder = Recorder(task, about, options.preset, options.fit_on, parameters, validation)
-    tables = more_tables(check_kinds(options.metrics), results, task)
-    written = write_run(Path(options.out), results, task, settings, recorder.records(results), tables)
+    kinds = list(dict.fromkeys(options.metrics))
+    calibration = calibration_of_task(task) if "calibration" in kinds else None
+    tables = more_tables(kinds, [each.found for each in results], calibration)
+    records = recorder.records(results, calibration=calibration)
+    written = write_run(Path(options.out), results, task, settings, records, tables)
     _print_table(results)
     if left_out is not None:
         _print_ranking(results, settings["rank_correlation"])

@@ -2,19 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import check_labels
 from ..dense import dense
 from ..errors import UserError
+from ..postprocessors.softmax import log_softmax
+from ..postprocessors.temperature import best_temperature
+from ..vocabulary import UPPER_BOUNDS
 from . import intervals as iv
 from .metrics import Metric, bounded
 
 BINS = 15
 """Bins of the expected calibration error."""
 
-_BOUND = {"NLL": np.inf, "Brier": 2.0}
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """Calibration of the softmax of logits.
+
+    Attributes:
+        metrics: as `calibration_metrics` returns them.
+        temperature: what the logits were divided by for ``scaled``; None without a validation set.
+        scaled: metrics with temperature scaling, or None.
+    """
+
+    metrics: dict[str, Metric]
+    temperature: float | None = None
+    scaled: dict[str, Metric] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain values that a record stores."""
+        metrics, scaled = (
+            None if each is None else {name: metric.as_dict() for name, metric in each.items()}
+            for each in (self.metrics, self.scaled)
+        )
+        return {"metrics": metrics, "temperature": self.temperature, "scaled": scaled}
+
+
+def calibration_of(
+    logits: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    val: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None,
+    n_bootstrap: int = iv.DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> CalibrationResult:
+    """Return the calibration of the softmax of ``logits``, as it is and with temperature scaling.
+
+    Args:
+        logits: float64 ``[N, C]``, of the ID test set.
+        labels: int ``[N]``.
+        val: the same two of the ID validation set, whose NLL the temperature minimises (Guo, Pleiss, Sun and
+            Weinberger, 2017); None: no scaling.
+        n_bootstrap: resamples of the intervals.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: as `calibration_metrics`.
+    """
+
+    def at(temperature: float) -> dict[str, Metric]:
+        return calibration_metrics(
+            log_softmax(logits / temperature), labels, n_bootstrap=n_bootstrap, seed=seed
+        )
+
+    if val is None:
+        return CalibrationResult(at(1.0))
+    check_labels(val[1], val[0].shape[1], "the validation set's labels")
+    temperature = best_temperature(*val)
+    return CalibrationResult(at(1.0), temperature, at(temperature))
 
 
 def calibration_metrics(
@@ -88,5 +148,5 @@ def calibration_metrics(
     found = {}
     for name in value:
         low, high = np.quantile([each[name] for each in drawn], (0.025, 0.975))
-        found[name] = bounded(value[name], (float(low), min(float(high), _BOUND.get(name, 1.0))))
+        found[name] = bounded(value[name], (float(low), min(float(high), UPPER_BOUNDS.get(name, 1.0))))
     return found

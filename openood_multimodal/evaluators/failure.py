@@ -7,6 +7,7 @@ coverage the share of samples accepted.  Tied samples are accepted in random ord
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,33 @@ from .metrics import Metric, bounded, count_metrics
 
 COVERAGES = (0.8, 0.9, 0.95)
 """Coverages at which the risk is read."""
+
+
+@dataclass(frozen=True)
+class FailureResult:
+    """Failure detection of one score, with one OOD set.
+
+    Attributes:
+        metrics: those of `failure_metrics` and `open_set_metrics`, and ``AUTC`` where ``val_range`` is known.
+        val_range: smallest and largest score of the ID validation set, which AUTC takes for 0 and 1; None without such
+            a set, or where they are equal or infinite.
+    """
+
+    metrics: dict[str, Metric]
+    val_range: tuple[float, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain values that a record stores."""
+        metrics = {name: metric.as_dict() for name, metric in self.metrics.items()}
+        return {"metrics": metrics, "val_range": self.val_range and list(self.val_range)}
+
+
+def range_of(conf: NDArray[Any] | None) -> tuple[float, float] | None:
+    """Return the smallest and the largest of ID validation scores ``[N]``, None where they scale nothing."""
+    if conf is None or not len(conf):
+        return None
+    low, high = float(conf.min()), float(conf.max())
+    return (low, high) if low < high and math.isfinite(high - low) else None
 
 
 def failure_metrics(

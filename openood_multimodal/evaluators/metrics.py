@@ -7,6 +7,7 @@ scikit-learn's curves, to the last bit; `docs/metrics.md` draws the two conventi
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..dense import dense
 from ..errors import UserError
-from ..vocabulary import METRICS
+from ..naming import did_you_mean
+from ..vocabulary import METRICS, MORE_METRICS
 from . import intervals as iv
 
 RECALL = 0.95
@@ -106,6 +108,25 @@ def auroc(conf_id: ArrayLike, conf_ood: ArrayLike) -> float:
     """Return the AUROC alone, as a fraction; arguments and errors as in `compute_ood_metrics`."""
     counts = score_counts(conf_id, conf_ood)
     return _area(*roc(counts.id[::-1], counts.ood[::-1]))
+
+
+def more_metrics(kinds: str | Iterable[str] | None, where: str = "metrics") -> tuple[str, ...]:
+    """Return the kinds of `MORE_METRICS` that are asked for, each once.
+
+    Args:
+        kinds: one or several; None: none.
+        where: the key or argument that names them, for the message.
+
+    Raises:
+        UserError: for an unknown one.
+    """
+    names = tuple(dict.fromkeys([kinds] if isinstance(kinds, str) else kinds or ()))
+    for name in names:
+        if name not in MORE_METRICS:
+            raise UserError(
+                f"{where} name '{name}'; there are {', '.join(MORE_METRICS)}.{did_you_mean(str(name), MORE_METRICS)}"
+            )
+    return names
 
 
 def mean_metrics(each: list[dict[str, Metric]]) -> dict[str, Metric]:

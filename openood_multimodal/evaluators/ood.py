@@ -23,7 +23,7 @@ from ..ranks import gather_in_turn
 from ..registry import EVALUATORS
 from ..vocabulary import EVALUATOR_GROUPS, TEST_GROUPS
 from .intervals import DEFAULT_RESAMPLES
-from .metrics import auroc
+from .metrics import auroc, more_metrics
 from .outputs import ID_NAME, OODResult, SetScores, write_ood_csv, write_scores
 from .sets import as_ood, checked_scores, evaluate_sets, joined
 
@@ -37,8 +37,9 @@ class MultimodalOODEvaluator:
     Args:
         config: a mapping (OpenOOD's Config is one) with ``evaluator.name`` (``near_ood`` or ``far_ood``) and
             ``output_dir``; optional: ``evaluator.intervals`` (default True), ``evaluator.n_bootstrap``
-            (default 1000), ``seed`` (of the bootstrap), ``postprocessor.name``, ``postprocessor.APS_mode``,
-            ``recorder.save_scores`` and ``recorder.save_csv`` (default True).
+            (default 1000), ``seed`` (of the bootstrap), ``metrics`` (``failure``: failure detection, too),
+            ``postprocessor.name``, ``postprocessor.APS_mode``, ``recorder.save_scores`` and ``recorder.save_csv``
+            (default True).
 
     Attributes:
         groups: the groups of OOD sets that are evaluated: those of the name, or the class's own where a subclass says
@@ -59,6 +60,7 @@ class MultimodalOODEvaluator:
             raise UserError(f"evaluator.name is '{name}'.{did_you_mean(str(name), EVALUATOR_GROUPS)}")
         self.name = str(name)
         self.groups = self.groups or EVALUATOR_GROUPS[self.name]
+        self.failure = "failure" in more_metrics(config.get("metrics"))
         self.unseen: Mapping[str, NDArray[np.bool_]] = {}
 
     def eval_acc(
@@ -132,7 +134,10 @@ class MultimodalOODEvaluator:
         known = self._infer(net, id_loader, postprocessor, ID_NAME)
         csid = infer(_need(ood_data_loaders, "csid", "the OOD loaders")) if fsood else {}
         unknown = {group: infer(loaders) for group, loaders in groups.items()}
-        return self.eval_scores(postprocessor, known, unknown, csid, chosen)
+        val_conf = None
+        if self.failure and id_data_loaders.get("val") is not None:
+            val_conf = self._infer(net, id_data_loaders["val"], postprocessor, "val").conf
+        return self.eval_scores(postprocessor, known, unknown, csid, chosen, val_conf)
 
     def eval_scores(
         self,
@@ -141,6 +146,7 @@ class MultimodalOODEvaluator:
         unknown: Mapping[str, Mapping[str, SetScores]],
         csid: Mapping[str, SetScores] | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
+        val_conf: NDArray[Any] | None = None,
     ) -> OODResult:
         """Evaluate scores that are known; write files; return metrics: `eval_ood` without network and loaders.
 
@@ -150,6 +156,7 @@ class MultimodalOODEvaluator:
             unknown: group → OOD set → scores; all groups of this evaluator.
             csid: set → scores of covariate-shifted ID sets, which then count as ID.
             hyperparameters: what a parameter search chose, or None.
+            val_conf: scores of the ID validation set, whose range AUTC needs.
 
         Raises:
             UserError: when a group is missing, or scores are NaN.
@@ -167,6 +174,8 @@ class MultimodalOODEvaluator:
             unseen=None if csid else self.unseen,
             hyperparameters=hyperparameters,
             csid=csid,
+            failure=self.failure,
+            val_conf=val_conf,
         )
         if self._switch("recorder", "save_scores"):
             ood = {each: as_ood(scores) for part in groups.values() for each, scores in part.items()}

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..files import atomic
 from ..files.paths import file_name, resolve_inside
 from ..vocabulary import OPENOOD_METRICS
+from .failure import FailureResult
 from .metrics import Metric
 from .recordings import UnseenResult
 
@@ -56,6 +57,7 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
         unseen: OOD set → metrics on the clips whose recording was not in training, where recordings are known.
         digests: OOD set → `scores_digest` of the ID sets' and its own scores.
         accuracy: ``"id"`` and each covariate-shifted ID set → accuracy, 0 to 1; the metric ``ACC`` is of all of them.
+        failure: OOD set → failure detection, where asked for.
     """
 
     metrics: dict[str, dict[str, Metrics]]
@@ -67,6 +69,7 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
     unseen: dict[str, UnseenResult] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     accuracy: dict[str, float] = field(default_factory=dict)
+    failure: dict[str, FailureResult] = field(default_factory=dict)
 
     def __getitem__(self, group: str) -> dict[str, Metrics]:
         return self.metrics[group]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..dense import dense
 from ..errors import UserError
 from ..vocabulary import AVERAGE
+from .failure import FailureResult, autc, failure_metrics, open_set_metrics, range_of
 from .intervals import DEFAULT_RESAMPLES
 from .metrics import compute_ood_metrics, mean_metrics
 from .outputs import ID_NAME, Metrics, OODResult, SetScores, scores_digest
@@ -30,6 +31,8 @@ def evaluate_sets(
     hyperparameters: Mapping[str, Any] | None = None,
     csid: Mapping[str, SetScores] | None = None,
     around: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
+    failure: bool = False,
+    val_conf: NDArray[Any] | None = None,
 ) -> OODResult:
     """Return the metrics of an ID set against each OOD set, and their means.
 
@@ -46,6 +49,8 @@ def evaluate_sets(
         hyperparameters: what a parameter search chose, for the result.
         csid: covariate-shifted ID set → its scores, which count as ID after ``known`` (full-spectrum evaluation).
         around: OOD set → the context that its metrics are computed in, e.g. to collect warnings.
+        failure: whether to compute failure detection, too; always with intervals.
+        val_conf: ``[V]``, scores of the ID validation set, whose range AUTC needs.
 
     Raises:
         UserError: naming the set, for an empty one, NaN scores, shapes that differ, or ID samples without a class.
@@ -73,6 +78,9 @@ def evaluate_sets(
     on_unseen: dict[str, UnseenResult] = {}
     digests: dict[str, str] = {}
     n_ood: dict[str, int] = {}
+    detected: dict[str, FailureResult] = {}
+    right, val_range = known.pred == known.label, range_of(val_conf)
+    of_id = failure_metrics(known.conf, right, n_bootstrap, seed) if failure else {}
     for group, sets in _grouped(unknown).items():
         metrics[group] = {}
         for name, given in sets.items():
@@ -85,14 +93,19 @@ def evaluate_sets(
                     where = f"{postprocessor} on {name}" if postprocessor else name
                     raise UserError(f"{where}: {error}") from error
             digests[name] = scores_digest(known, scores)
+            if failure:
+                found = {**of_id, **open_set_metrics(known.conf, right, scores.conf)}
+                if val_range:
+                    found["AUTC"] = autc(known.conf, scores.conf, *val_range)
+                detected[name] = FailureResult(found, val_range)
             if {ID_NAME, name} <= unseen.keys():
                 one, other = (_rows(s, unseen[of], of) for s, of in ((known, ID_NAME), (scores, name)))
                 sizes = len(one.conf), len(other.conf)
                 if sizes == (len(known.conf), len(scores.conf)):
-                    found: Metrics | None = metrics[group][name]
+                    of_unseen: Metrics | None = metrics[group][name]
                 else:
-                    found = compute(one, other) if min(sizes) >= MIN_CLIPS else None
-                on_unseen[name] = UnseenResult(found, *sizes)
+                    of_unseen = compute(one, other) if min(sizes) >= MIN_CLIPS else None
+                on_unseen[name] = UnseenResult(of_unseen, *sizes)
     return OODResult(
         metrics,
         {group: mean_metrics(list(each.values())) for group, each in metrics.items()},
@@ -103,6 +116,7 @@ def evaluate_sets(
         on_unseen,
         digests,
         {name: float(np.mean(each.pred == each.label)) for name, each in id_sets.items()},
+        detected,
     )
 
 

@@ -32,9 +32,9 @@ WITHOUT_EFFECT = frozenset(
 """Keys, at the top or in ``dataset``, ``ood_dataset`` and ``network``, that don't change a run's result."""
 
 
-SAME_AS_ABSENT = frozenset({"search", "condition"})
-"""Keys that were added later: null, or a condition without a name, leaves the digests of configs without them as they
-were."""
+SAME_AS_ABSENT = frozenset({"search", "condition", "metrics"})
+"""Keys that were added later: null, empty, or a condition without a name, leaves the digests of configs without them as
+they were."""
 
 
 def effective_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def effective_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_absent(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping) and value.get("name", value) is None)
+    return value is None or value == [] or (isinstance(value, Mapping) and value.get("name", value) is None)
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..datasets.skipped import SkippedClip, skip_note
 from ..datasets.split_card import SplitCard, entry_of
+from ..evaluators.calibration import CalibrationResult
 from ..evaluators.outputs import OODResult
 from ..evaluators.recordings import MIN_CLIPS
 from ..files import file_sha256, text_sha256
@@ -65,6 +66,7 @@ class TestedRun:
         notes: of the run.
         condition: a record's field: what was done to the test samples.
         csid: names of covariate-shifted ID sets that count as ID.
+        calibration: of the fused softmax on the ID samples, where asked for.
     """
 
     __test__ = False  # not a pytest class
@@ -79,6 +81,7 @@ class TestedRun:
     notes: Sequence[str] = ()
     condition: Mapping[str, Any] | None = None
     csid: Sequence[str] = ()
+    calibration: CalibrationResult | None = None
 
     def records(self, result: OODResult, scored: Scored) -> list[ResultRecord]:
         """Return one record an OOD set of ``result``."""
@@ -126,6 +129,8 @@ class TestedRun:
                 seed=card.seed if card else int(config.get("seed") or 0),
                 best_epoch=card.epoch if card else None,
                 metrics={key: metric.as_dict() for key, metric in metrics.items()},
+                failure=result.failure[name].as_dict() if name in result.failure else None,
+                calibration=None if self.calibration is None else self.calibration.as_dict(),
                 n_id=result.n_id,
                 n_ood=result.n_ood[name],
                 unseen_recordings=result.unseen[name].as_dict() if name in result.unseen else None,

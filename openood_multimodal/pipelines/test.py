@@ -18,7 +18,9 @@ from ..config import Config, bind
 from ..datasets.loaders import EmbeddingLoader, build_loaders, build_ood_loaders
 from ..datasets.skipped import SkippedClip
 from ..errors import UserError
-from ..evaluators import MultimodalOODEvaluator, SetScores
+from ..evaluators import MultimodalOODEvaluator, OODResult, SetScores
+from ..evaluators.calibration import CalibrationResult
+from ..evaluators.metrics import more_metrics
 from ..evaluators.outputs import ID_NAME, write_results_csv
 from ..evaluators.recordings import unseen_sets
 from ..files import holding, listed
@@ -35,8 +37,9 @@ from ..postprocessors.search import Search
 from ..progress import progress_bar
 from ..registry import EVALUATORS, PIPELINES
 from ..reporting.records import SUFFIX, ResultRecord
+from ..scoring.more_tables import calibration_of_sets, more_tables, write_tables
 from ..scoring.search import criterion_of, require_disjoint
-from ..vocabulary import CSID, LOADER_GROUPS, OOD_VAL, TEST_GROUPS
+from ..vocabulary import CSID, LOADER_GROUPS, MORE_METRICS, OOD_VAL, TEST_GROUPS
 from .card import CheckpointCard, check_auxiliary, check_same_data, read_card
 from .checks import check_config, check_search, check_sets, check_trained, choose_scores
 from .conditions import TestCondition, read_condition, store_name
@@ -71,6 +74,7 @@ class TestPipeline:
         self.fit_on = str(config.get("fit_on") or "train")
         self.scores = choose_scores(config)  # first: a misspelt parameter shouldn't cost an extraction
         self.searches = check_search(config, self.scores)
+        self.more = more_metrics(config.get("metrics"))
         self.full_spectrum = config["evaluator"].get("ood_scheme") == "fsood"
         self._skipped: dict[str, tuple[SkippedClip, ...]] = {}
         self._remarks: dict[str, tuple[str, ...]] = {}
@@ -170,9 +174,10 @@ class TestPipeline:
             self._remarks,
             condition=None if condition is None else condition.as_record(),
             csid=tuple(ood_loaders.get(CSID, ())),
+            calibration=self._calibration(id_sets, ood_sets, head),
         )
         records: list[ResultRecord] = []
-        rows: list[dict[str, Any]] = []
+        results: list[OODResult] = []
         search = self._search(id_sets, ood_sets) if self.searches else None
         known = self._scored_at_once(evaluator, id_sets, ood_sets, head, search)
         stored_head = EmbeddingHead(head.weight, head.bias, head.modality_heads)
@@ -182,7 +187,7 @@ class TestPipeline:
             if each.name in known:
                 found = search.found.get(each.name) if search is not None else None
                 chosen = found.chosen if found is not None else None
-                result = evaluator.eval_scores(score, *known[each.name], hyperparameters=chosen)
+                result = evaluator.eval_scores(score, hyperparameters=chosen, **known[each.name])
             elif getattr(score, "wants_network", False):  # reads inputs or inner layers
                 score.fit_on = self.fit_on
                 score.setup(net, loaders, ood_loaders)
@@ -191,14 +196,15 @@ class TestPipeline:
                 score.batch_size = loaders[self.fit_on].batch_size  # an engine's that works in batches
                 score.fit(id_sets[self.fit_on], id_sets.get("val"), head)
                 result = evaluator.eval_ood(stored_head, *stored, score, self.full_spectrum)
-            rows += result.rows()
+            results.append(result)
             records += tested.records(result, self._described(each))
-        write_results_csv(stage.path / RESULTS, rows)
+        write_results_csv(stage.path / RESULTS, [row for each in results for row in each.rows()])
+        write_tables(stage.path, more_tables(self.more, results, tested.calibration))
         for record in records:
             record.write(stage.path / "records")
         if self.save_scores:
             tested.write_split(stage.path / SPLIT)
-        stage.remove(lambda: previous_results(self.folder, records))
+        stage.remove(lambda: (*previous_results(self.folder, records), *(f"{kind}.csv" for kind in MORE_METRICS)))
         return records
 
     def _check_condition(self, condition: TestCondition) -> None:
@@ -237,8 +243,8 @@ class TestPipeline:
         ood_sets: Mapping[str, Any],
         head: LinearHead,
         search: Search | None,
-    ) -> dict[str, tuple[SetScores, dict[str, dict[str, SetScores]], dict[str, SetScores]]]:
-        """Return native score → its scores of the ID test set, by group of the OOD sets, and of shifted ID sets.
+    ) -> dict[str, dict[str, Any]]:
+        """Return native score → its scores of every set, as `MultimodalOODEvaluator.eval_scores` takes them.
 
         The evaluator asks the others itself: another engine's, those with an `inference` of their own, and all of
         them where parameters are searched for, where the evaluator has its own `eval_ood`, or where there is no test
@@ -257,19 +263,35 @@ class TestPipeline:
         groups = {group: part for group, part in ood_sets.items() if group != "val"}
         sets = {ID_NAME: id_sets["test"]}
         sets |= {f"{group}/{name}": each for group, part in groups.items() for name, each in part.items()}
+        if "failure" in self.more and "val" in id_sets:
+            sets["val"] = id_sets["val"]
         options = ScoringOptions(**asdict(self.settings), progress=not self.quiet)
         fit, val = id_sets[self.fit_on], id_sets.get("val")
         found = run(
             native, fit, val, head, sets, options, lambda each: named(each, self.scores), None, search
         )
-        known = {}
+        known: dict[str, dict[str, Any]] = {}
         for each, of_sets in zip(native, found, strict=True):
             scores = {key: SetScores(*of_sets[key], np.asarray(sets[key].labels)) for key in sets}
             unknown = {
                 group: {name: scores[f"{group}/{name}"] for name in part} for group, part in groups.items()
             }
-            known[each.name] = (scores[ID_NAME], unknown, unknown.pop(CSID, {}))
+            known[each.name] = {"known": scores[ID_NAME], "csid": unknown.pop(CSID, {}), "unknown": unknown}
+            if "val" in sets:
+                known[each.name]["val_conf"] = scores["val"].conf
         return known
+
+    def _calibration(
+        self, id_sets: Mapping[str, Embeddings], ood_sets: Mapping[str, Any], head: LinearHead
+    ) -> CalibrationResult | None:
+        """Return the calibration on the ID samples, covariate-shifted ones too where they count as ID."""
+        if "calibration" not in self.more or "test" not in id_sets:
+            return None
+        known, val = (id_sets["test"], *ood_sets.get(CSID, {}).values()), id_sets.get("val")
+        seed = int(self.config.get("seed") or 0)
+        resamples = self.config["evaluator"].get("n_bootstrap")
+        options = {} if resamples is None else {"n_bootstrap": int(resamples)}
+        return calibration_of_sets(known, val, head, seed=seed, **options)
 
     def _embeddings(self, net: Any, loader: Any, name: str) -> Embeddings:
         if not self.save_embeddings:

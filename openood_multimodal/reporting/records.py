@@ -75,6 +75,10 @@ class ResultRecord:
         seed: of the training.
         best_epoch: epoch of the checkpoint, or None.
         metrics: name → ``{"value", "ci_low", "ci_high"}``, fractions; bounds may be None.
+        failure: ``{"metrics", "val_range"}``: metrics of failure detection as above, and the smallest and largest
+            validation score, which AUTC takes for 0 and 1 (or None); None where not asked for.
+        calibration: ``{"metrics", "temperature", "scaled"}`` of the fused softmax on the ID samples: metrics as it is,
+            the temperature found on validation data and the metrics with it (or None, both); None where not asked for.
         n_id: ID samples scored.
         n_ood: OOD samples scored.
         unseen_recordings: ``{"metrics", "n_id", "n_ood"}`` on the clips whose recording was not in training, metrics
@@ -119,6 +123,8 @@ class ResultRecord:
     seed: schema.NotNegative | None
     best_epoch: schema.NotNegative | None
     metrics: Annotated[Mapping[str, Any], schema.shape(schema.Metrics)]
+    failure: Annotated[Mapping[str, Any] | None, schema.shape(schema.Failure | None)] = None
+    calibration: Annotated[Mapping[str, Any] | None, schema.shape(schema.Calibration | None)] = None
     n_id: schema.Positive | None
     n_ood: schema.Positive | None
     unseen_recordings: Annotated[Mapping[str, Any] | None, schema.shape(schema.Unseen | None)] = None
@@ -171,15 +177,18 @@ class ResultRecord:
         try:
             migrated = schema.migrate(value)
             for name in FIELDS:
-                if name not in migrated:
+                if name not in migrated and name not in schema.OPTIONAL:
                     raise schema.FieldError(name, "is missing")
             return cls(**migrated)
         except schema.FieldError as error:
             raise schema.FieldError(error.name, error.problem, where) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object, fields in the schema's order."""
-        return {name: _plain(getattr(self, name)) for name in FIELDS}
+        """Return the JSON object, fields in the schema's order; those of `schema.OPTIONAL` only where they are set."""
+        values = {name: _plain(getattr(self, name)) for name in FIELDS}
+        return {
+            name: value for name, value in values.items() if value is not None or name not in schema.OPTIONAL
+        }
 
     def to_json(self) -> str:
         """Return the JSON text of `to_dict`."""

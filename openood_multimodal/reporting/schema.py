@@ -6,6 +6,7 @@ register in `MIGRATIONS` how a record of the version before gets it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -24,7 +25,14 @@ from typing_extensions import TypedDict
 
 from ..errors import UserError
 from ..naming import did_you_mean
-from ..vocabulary import APPLY_TO, LEVELS, METRICS
+from ..vocabulary import (
+    APPLY_TO,
+    CALIBRATION_METRICS,
+    FAILURE_METRICS,
+    LEVELS,
+    METRICS,
+    UPPER_BOUNDS,
+)
 
 SCHEMA_VERSION = 5
 
@@ -33,6 +41,9 @@ BOUNDS = ("value", "ci_low", "ci_high")
 
 OPEN_ON_OWN = ("setting", "modalities", "networks", "training")
 """Fields that may be null on track ``own``: embeddings don't say what made them."""
+
+OPTIONAL = ("failure", "calibration")
+"""Fields that a record has only where they were asked for."""
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -193,10 +204,13 @@ def _severity(value: Any) -> Any:
     return value
 
 
-def _known_metric(value: str) -> str:
-    if value not in METRICS:
-        raise wrong("", f"is not a metric.{did_you_mean(value, METRICS)}")
-    return value
+def _one_of(names: Sequence[str]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in names:
+            raise wrong("", f"is not a metric.{did_you_mean(value, names)}")
+        return value
+
+    return check
 
 
 def _any_metric(value: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +219,7 @@ def _any_metric(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _within(bounds: Bounds) -> Bounds:
+def _within(bounds: Any) -> Any:
     value, low, high = bounds["value"], bounds["ci_low"], bounds["ci_high"]
     if (low is None) != (high is None):
         raise wrong("", "has one bound of its interval; give both or neither")
@@ -214,10 +228,45 @@ def _within(bounds: Bounds) -> Bounds:
     return bounds
 
 
+def _below_bounds(value: dict[str, Any]) -> dict[str, Any]:
+    for name, metric in value.items():
+        upper = UPPER_BOUNDS.get(name, 1.0)
+        for key, number in metric.items():
+            if number is not None and not (0 <= number <= upper and number < math.inf):
+                to = f"a number from 0 to {upper:g}" if upper < math.inf else "a finite number, at least 0"
+                raise wrong(f"{name}.{key}", f"must be {to}, is {number}")
+    return value
+
+
+def _rising(value: list[float]) -> list[float]:
+    if len(value) != 2 or not -math.inf < value[0] < value[1] < math.inf:
+        raise ValueError("must be the smallest and the largest validation score")
+    return value
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be above 0")
+    return value
+
+
+def _scaled_by_range(value: Detection) -> Detection:
+    if "AUTC" in value["metrics"] and value["val_range"] is None:
+        raise wrong("val_range", "is null, and AUTC is scaled by it")
+    return value
+
+
+def _scaled_by_temperature(value: Softmax) -> Softmax:
+    if (value["temperature"] is None) != (value["scaled"] is None):
+        raise wrong("temperature", "and 'scaled' go together; give both or neither")
+    return value
+
+
 EXACT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Text = Annotated[str, Field(pattern=r"\S")]
 Date = Annotated[Text, AfterValidator(_date)]
+Real = Annotated[float, Field(allow_inf_nan=True)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Modalities = Annotated[list[Text], AfterValidator(_distinct)]
 Sets = Annotated[list[Text], AfterValidator(_none_twice)]
@@ -236,10 +285,53 @@ class Bounds(TypedDict):
     ci_high: Fraction | None
 
 
+@with_config(EXACT)
+class WideBounds(TypedDict):
+    """A metric that may exceed 1; see `UPPER_BOUNDS`."""
+
+    value: Real
+    ci_low: Real | None
+    ci_high: Real | None
+
+
+Metric = Annotated[Bounds, AfterValidator(_within)]
 Metrics = Annotated[
-    dict[Annotated[str, AfterValidator(_known_metric)], Annotated[Bounds, AfterValidator(_within)]],
-    AfterValidator(_any_metric),
+    dict[Annotated[str, AfterValidator(_one_of(METRICS))], Metric], AfterValidator(_any_metric)
 ]
+FailureMetrics = Annotated[
+    dict[Annotated[str, AfterValidator(_one_of(FAILURE_METRICS))], Metric], AfterValidator(_any_metric)
+]
+CalibrationMetrics = Annotated[
+    dict[
+        Annotated[str, AfterValidator(_one_of(CALIBRATION_METRICS))],
+        Annotated[WideBounds, AfterValidator(_within)],
+    ],
+    AfterValidator(_any_metric),
+    AfterValidator(_below_bounds),
+]
+
+
+@with_config(EXACT)
+class Detection(TypedDict):
+    """Failure detection of one score with one OOD set."""
+
+    metrics: FailureMetrics
+    val_range: Annotated[list[float], AfterValidator(_rising)] | None
+
+
+Failure = Annotated[Detection, AfterValidator(_scaled_by_range)]
+
+
+@with_config(EXACT)
+class Softmax(TypedDict):
+    """Calibration of the fused softmax."""
+
+    metrics: CalibrationMetrics
+    temperature: Annotated[float, AfterValidator(_positive)] | None
+    scaled: CalibrationMetrics | None
+
+
+Calibration = Annotated[Softmax, AfterValidator(_scaled_by_temperature)]
 
 
 @with_config(EXACT)
@@ -298,4 +390,6 @@ KEYS: dict[str, Sequence[str]] = {
     "unseen_recordings": ("metrics", "n_id", "n_ood"),
     "condition": ("kind", "modalities", "severity", "level", "applied_to", "seed"),
     "auxiliary": ("name", "digest"),
+    "failure": ("metrics", "val_range"),
+    "calibration": ("metrics", "temperature", "scaled"),
 }

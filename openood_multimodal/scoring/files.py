@@ -23,7 +23,7 @@ from ..reporting.records import SUFFIX, ResultRecord
 from ..version import __version__
 from ..vocabulary import METRICS, MORE_METRICS
 from .inputs import InputSet
-from .more_tables import COLUMNS, Rows
+from .more_tables import Rows, write_tables
 from .run import Result
 from .task import Task
 
@@ -71,8 +71,7 @@ def write_run(
         write_results_csv(stage.path / CSV_FILE, rows)
         for record in records:
             record.write(stage.path / RECORDS)
-        for name, more in (tables or {}).items():
-            atomic.write_csv(stage.path / f"{name}.csv", COLUMNS[name], more)
+        write_tables(stage.path, tables or {})
         new = [name for name in stage.files() if name != CSV_FILE]
         atomic.write_json(stage.path / METRICS_FILE, _metrics_json(results, task, settings, new))
         stage.remove(lambda: _files_of_earlier_run(folder))

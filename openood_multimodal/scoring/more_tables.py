@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..evaluators.calibration import calibration_metrics
-from ..evaluators.failure import autc, failure_metrics, open_set_metrics
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Embeddings, LinearHead
+from ..evaluators.calibration import CalibrationResult, calibration_of
 from ..evaluators.metrics import Metric
-from ..evaluators.outputs import ID_NAME
-from ..naming import did_you_mean
-from ..postprocessors.softmax import log_softmax
-from ..postprocessors.temperature import best_temperature
-from ..vocabulary import MORE_METRICS
+from ..evaluators.outputs import ID_NAME, OODResult
+from ..files import atomic
+from ..vocabulary import ID_FAILURE_METRICS
 from .inputs import logits_of
-from .run import Result
 from .task import Task
 
 COLUMNS = {
@@ -27,65 +27,78 @@ COLUMNS = {
 Rows = list[dict[str, Any]]
 
 
-def check_kinds(metrics: str | Iterable[str]) -> tuple[str, ...]:
-    """Return the names of tables that are asked for, each once.
-
-    Raises:
-        UserError: for an unknown one.
-    """
-    kinds = tuple(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
-    for kind in kinds:
-        if kind not in MORE_METRICS:
-            raise UserError(
-                f"metrics name '{kind}'; there are {', '.join(MORE_METRICS)}.{did_you_mean(str(kind), MORE_METRICS)}"
-            )
-    return kinds
-
-
 def more_tables(
-    kinds: Sequence[str], results: Sequence[Result], task: Task, seed: int = 0
+    kinds: Sequence[str], results: Sequence[OODResult], calibration: CalibrationResult | None
 ) -> dict[str, Rows]:
     """Return table → rows with its `COLUMNS`; values aren't in percent.
 
     Args:
         kinds: of `MORE_METRICS`.
         results: of every score.
-        task: what was scored.
-        seed: of bootstrap intervals.
+        calibration: of the fused softmax, where ``kinds`` have it.
     """
-    made = {"failure": lambda: _failure(results, seed), "calibration": lambda: _calibration(task, seed)}
+    made = {"failure": lambda: _failure(results), "calibration": lambda: _calibration(calibration)}
     return {kind: made[kind]() for kind in kinds}
 
 
-def _failure(results: Sequence[Result], seed: int) -> Rows:
+def _failure(results: Sequence[OODResult]) -> Rows:
     rows = []
     for result in results:
-        known = result.scores[ID_NAME]
-        right = known.pred == known.label
-        found = {ID_NAME: failure_metrics(known.conf, right, seed=seed)}
-        for name in result.metrics:
-            conf_ood = result.scores[name].conf
-            found[name] = open_set_metrics(known.conf, right, conf_ood)
-            val = result.val_conf
-            if val is not None and val.max() > val.min():
-                found[name]["AUTC"] = autc(known.conf, conf_ood, float(val.min()), float(val.max()))
-        for name, metrics in found.items():
-            rows += _rows({"postprocessor": result.postprocessor, "dataset": name}, metrics)
+        for place, (name, each) in enumerate(result.failure.items()):
+            parts: dict[str, dict[str, Metric]] = {ID_NAME: {}, name: {}}
+            for metric, value in each.metrics.items():
+                parts[ID_NAME if metric in ID_FAILURE_METRICS else name][metric] = value
+            if place:
+                del parts[ID_NAME]  # the same for every OOD set
+            for dataset, metrics in parts.items():
+                rows += _rows({"postprocessor": result.postprocessor, "dataset": dataset}, metrics)
     return rows
 
 
-def _calibration(task: Task, seed: int) -> Rows:
-    """Return the calibration of the fused softmax on the ID test set, as it is and with temperature scaling."""
-    temperatures = {"as they are": 1.0}
-    if task.val is not None:
-        val = task.val.embeddings
-        temperatures["scaled on val"] = best_temperature(logits_of(val, task.head), val.labels)
-    test = task.test.embeddings
-    logits, rows = logits_of(test, task.head), []
-    for name, temperature in temperatures.items():
-        found = calibration_metrics(log_softmax(logits / temperature), test.labels, seed=seed)
-        rows += _rows({"probabilities": name, "temperature": temperature}, found)
-    return rows
+def _calibration(found: CalibrationResult | None) -> Rows:
+    if found is None:
+        return []
+    rows = _rows({"probabilities": "as they are", "temperature": 1.0}, found.metrics)
+    return rows + _rows(
+        {"probabilities": "scaled on val", "temperature": found.temperature}, found.scaled or {}
+    )
+
+
+def calibration_of_task(task: Task, seed: int = 0) -> CalibrationResult:
+    """Return `calibration_of_sets` of what was scored."""
+    val = None if task.val is None else task.val.embeddings
+    known = [each.embeddings for each in (task.test, *task.csid.values())]
+    return calibration_of_sets(known, val, task.head, seed=seed)
+
+
+def calibration_of_sets(
+    known: Sequence[Embeddings], val: Embeddings | None, head: LinearHead | None, **options: Any
+) -> CalibrationResult:
+    """Return the calibration of the fused softmax on ID samples, with temperature scaling where there is ``val``.
+
+    Args:
+        known: ID test set, and covariate-shifted ones that count as ID.
+        val: ID validation set, or None.
+        head: for sets without logits.
+        options: of `evaluators.calibration.calibration_of`: resamples and seed.
+
+    Raises:
+        UserError: where there are neither logits nor a head.
+    """
+
+    def both(*sets: Embeddings) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        return (
+            np.concatenate([logits_of(each, head) for each in sets]),
+            np.concatenate([np.asarray(each.labels) for each in sets]),
+        )
+
+    return calibration_of(*both(*known), None if val is None else both(val), **options)
+
+
+def write_tables(folder: Path, tables: Mapping[str, Rows]) -> None:
+    """Write each of `more_tables` as ``<name>.csv`` into ``folder``."""
+    for name, rows in tables.items():
+        atomic.write_csv(folder / f"{name}.csv", COLUMNS[name], rows)
 
 
 def _rows(keys: dict[str, Any], metrics: dict[str, Metric]) -> Rows:

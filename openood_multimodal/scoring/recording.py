@@ -17,6 +17,7 @@ from typing import Any, Literal
 from ..arrays import arrays_digest
 from ..config import bind
 from ..errors import UserError
+from ..evaluators.calibration import CalibrationResult
 from ..files import listed, text_sha256
 from ..files.folders import writing_together
 from ..postprocessors.run import Parameters
@@ -107,7 +108,10 @@ class Recorder:
         }
 
     def records(
-        self, results: Sequence[Result], condition: Mapping[str, Any] | None = None
+        self,
+        results: Sequence[Result],
+        condition: Mapping[str, Any] | None = None,
+        calibration: CalibrationResult | None = None,
     ) -> list[ResultRecord]:
         """Return one record a score and OOD set.
 
@@ -115,6 +119,7 @@ class Recorder:
             results: of every score.
             condition: a record's field: what was done to the embeddings.  None: what was done to the clips, as the
                 stores say.
+            calibration: of the fused softmax on the ID test set, where asked for.
         """
         task, named, checkpoint = self.task, self.named(), _shared_digest(self.task, "checkpoint")
         inputs = _text_digest([[name, digest] for name, digest in _digests(task)])
@@ -157,6 +162,10 @@ class Recorder:
                         engine=result.chosen.engine,
                         best_epoch=None,
                         metrics=metrics,
+                        failure=None
+                        if (found := result.found.failure.get(name)) is None
+                        else found.as_dict(),
+                        calibration=None if calibration is None else calibration.as_dict(),
                         n_id=sum(len(each.embeddings) for each in (task.test, *task.csid.values())),
                         n_ood=len(task.ood[name].embeddings),
                         digests={

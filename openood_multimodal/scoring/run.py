@@ -136,6 +136,7 @@ def run_jobs(
     validation: Validation | None = None,
     score_val: bool = False,
     client: Any = None,
+    failure: bool = False,
 ) -> tuple[list[Result], Warnings]:
     """Fit and evaluate every score; native ones together, so that what they share is computed once.
 
@@ -152,6 +153,7 @@ def run_jobs(
         validation: what parameters are searched on, or None: they are the preset's.
         score_val: whether to score the validation set, too, where there is one.
         client: a ``dask.distributed.Client``, whose workers compute; None: this process does.
+        failure: whether to compute failure detection, too; scores the validation set as well.
 
     Raises:
         UserError: when a score can't be fitted to the data, for instance K > N; for a device that isn't there.
@@ -170,7 +172,7 @@ def run_jobs(
 
     train, val = (None if each is None else each.embeddings for each in (task.fitting(fit_on), task.val))
     sets = {name: each.embeddings for name, each in {ID_NAME: task.test, **task.csid, **task.ood}.items()}
-    if score_val and val is not None:
+    if (score_val or failure) and val is not None:
         sets[_VAL] = val
     search = validation.search(jobs) if validation is not None else None
     found = run(jobs, train, val, task.head, sets, options, around, left_out, search)
@@ -183,6 +185,7 @@ def run_jobs(
             for name, each in of_sets.items()
         }
         of_val = scores.pop(_VAL, None)
+        val_conf = None if of_val is None else of_val.conf
         result = evaluate_sets(
             scores[ID_NAME],
             {name: scores[name] for name in task.ood},
@@ -191,6 +194,8 @@ def run_jobs(
             seed=seed,
             csid={name: scores[name] for name in task.csid},
             around=lambda name, job=job: caught.at(f"{job.name} on {name}"),  # type: ignore[misc]
+            failure=failure,
+            val_conf=val_conf,
         )
         notes = [*job.score.notes, *shared, *result.csid_notes()]
         if task.shaped:
@@ -198,9 +203,7 @@ def run_jobs(
         searched = search.found.get(job.name) if search is not None else None
         if searched is not None and validation is not None:
             notes.insert(0, f"{job.name}: {validation.note(searched)}")
-        results.append(
-            Result(job, scores, result, tuple(notes), searched, None if of_val is None else of_val.conf)
-        )
+        results.append(Result(job, scores, result, tuple(notes), searched, val_conf))
     if left_out is not None:
         results.sort(key=lambda each: -each.found.means[AVERAGE]["AUROC"].value)
     return results, caught

@@ -9,11 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UserError
+from ..evaluators.metrics import more_metrics
 from ..linalg.torch_arithmetic import arithmetic_for
 from ..postprocessors.base import Postprocessor
 from ..postprocessors.options import ScoringSettings
 from ..postprocessors.run import ALL, NATIVE, Chosen, Parameters, check_fit_on, choose
-from .more_tables import check_kinds, more_tables
+from .more_tables import calibration_of_task, more_tables
 from .needs import able, for_shaped, require_given, require_inputs
 from .recording import Recorder, about_from
 from .run import Result, described, rank_correlation, run_jobs
@@ -185,7 +186,8 @@ def evaluate(
         search_criterion: what the search goes by: ``"AUROC"``, ``"FPR@95"``, ``"FPR@95_ID_TPR"``, ``"AUPR_IN"`` or
             ``"AUPR_OUT"``.
         metrics: tables of other metrics (``docs/metrics.md``): ``"failure"`` (AURC, OSCR, ...), ``"calibration"`` (ECE,
-            ...); ``.attrs["failure"]`` and ``.attrs["calibration"]`` are their rows, with intervals, not in percent.
+            ...); ``.attrs["failure"]`` and ``.attrs["calibration"]`` are their rows, with intervals, not in percent,
+            and records hold them.
         client: a ``dask.distributed.Client``, whose workers compute shards of rows (``docs/several-gpus.md``); large
             sets must be stores, or memory-mapped arrays, in a folder that they share.  None: this process computes.
 
@@ -215,7 +217,7 @@ def evaluate(
             raise UserError(f"{what} must be a dict, name → set, got {type(sets).__name__}.")
     settings = ScoringSettings(threads, device, chunk_rows, precision)
     arithmetic_for(settings.device)  # a device that isn't there is told before anything is read
-    kinds = check_kinds(metrics)
+    kinds = more_metrics(metrics)
     sources = Sources(
         train,
         val,
@@ -247,17 +249,18 @@ def evaluate(
         progress=progress,
         left_out=left_out,
         validation=validation,
-        score_val="failure" in kinds,
+        failure="failure" in kinds,
         client=client,
     )
+    calibration = calibration_of_task(task, seed) if "calibration" in kinds else None
     if records is not None:
-        recorder.write(records, recorder.records(results))
+        recorder.write(records, recorder.records(results, calibration=calibration))
     shared = dict.fromkeys(note for result in results for note in result.notes if note.startswith(START))
     for line in (*caught.lines(), *shared):
         warnings.warn(line, stacklevel=2)
     table = result_table(percent_rows(results, intervals))
     table.attrs["notes"] = [note for result in results for note in result.notes]
-    table.attrs |= more_tables(kinds, results, task, seed)
+    table.attrs |= more_tables(kinds, [each.found for each in results], calibration)
     if task.csid:
         table.attrs["accuracy"] = {each.postprocessor: each.found.accuracy for each in results}
     if validation is not None:
