@@ -179,11 +179,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tested(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished test of `trained`, near OOD, with msp and knn; copy it before changing it."""
+    """The folder of a finished test of `trained`, near OOD, msp and knn, all metrics; copy it before changing it."""
     from openood_multimodal.pipelines import TestPipeline
 
     tiny = Tiny(tmp_path_factory.mktemp("tested"))
-    words = tiny.test("--postprocessors", "msp,knn", checkpoint=trained / "best.ckpt")
+    asked = ("--postprocessors", "msp,knn", "--metrics", "failure", "calibration")
+    words = tiny.test(*asked, checkpoint=trained / "best.ckpt")
     TestPipeline(tiny.config(words)).run()
     return tiny.folder / "test"
 

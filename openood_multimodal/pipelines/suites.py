@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ..config import Config, bind
 from ..errors import UserError
+from ..evaluators.metrics import more_metrics
 from ..files import file_sha256
 from ..files.paths import file_name, remove
 from ..resources import benchmark_splits_dir
@@ -57,6 +58,7 @@ class SuiteRun(Run):
         output: folder of the suite's outputs.
         keep_checkpoints: whether the trained networks are kept.
         keep_embeddings: whether the embedding stores are kept; those that several evaluators share always are.
+        metrics: other metrics that are asked for, of `vocabulary.MORE_METRICS`.
         keep_scores: whether every sample's scores and the split are kept, from which others can verify the results.
     """
 
@@ -70,6 +72,7 @@ class SuiteRun(Run):
     postprocessors: tuple[str, ...] = ("msp", "ebo", "mls")
     preset: str = "openood"
     postprocessor_args: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
     overrides: Mapping[str, str] = field(default_factory=dict)
     output: str = ""
     keep_checkpoints: bool = False
@@ -152,6 +155,7 @@ class SuiteRun(Run):
                     *("--network.checkpoint", str(self.checkpoint), "--preset", self.preset),
                     *("--postprocessors", *self.postprocessors),
                     *(("--postprocessor_args", json.dumps(chosen)) if chosen else ()),
+                    *(("--metrics", *self.metrics) if self.metrics else ()),
                     *("--recorder", json.dumps(recorder)),
                 ],
             )
@@ -173,8 +177,12 @@ class SuiteRun(Run):
         for name in ("output", "keep_checkpoints", "keep_embeddings", "keep_scores"):
             del fields[name]
         fields["settings"] = fields.pop("overrides")  # as marks have always called them
-        if not self.variant:  # nor in the marks of runs made before there were variants
-            del fields["variant"]
+        for name in (
+            "variant",
+            "metrics",
+        ):  # nor, where empty, in the marks of runs made before there were any
+            if not fields[name]:
+                del fields[name]
         return fields
 
     def check(self) -> None:
@@ -254,6 +262,7 @@ class Suite:
     postprocessors: list[str] = field(default_factory=lambda: ["msp", "ebo", "mls"])
     postprocessor_args: Mapping[str, Any] = field(default_factory=dict)
     preset: str = "openood"
+    metrics: list[str] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
     keep_embeddings: bool = False
     keep_scores: bool = False
@@ -278,6 +287,7 @@ class Suite:
                 postprocessors=tuple(row.postprocessors or plan.postprocessors),
                 preset=plan.preset,
                 postprocessor_args=plan.postprocessor_args,
+                metrics=more_metrics(plan.metrics),
                 overrides={**flat(entry.settings), **flat(row.settings), **flat(plan.settings)},
                 output=output,
                 keep_checkpoints=keep_checkpoints,

@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import SequentialSampler
 
 from ..config import Config
+from ..errors import UserError
 from ..evaluators import MultimodalOODEvaluator, evaluate_sets
 from ..evaluators.outputs import ID_NAME, OODResult, SetScores, write_scores
 from ..evaluators.recordings import unseen_sets
@@ -48,6 +49,11 @@ class HostRecorder:
         self.postprocessor: Any = None
         self.results: list[OODResult] = []
         self._run: TestedRun | None = None
+        if "calibration" in (config.get("metrics") or ()):
+            raise UserError(
+                "metrics: calibration needs the logits of embeddings, which are not kept inside OpenOOD; leave it out, "
+                "or test with 'openood-mm run'."
+            )
 
     def watch(self, evaluator: Any) -> None:
         """See what ``evaluator.eval_ood`` finds; OpenOOD's evaluators return nothing, so the scores are looked at."""
@@ -129,7 +135,13 @@ class HostRecorder:
         seed = int(self.config.get("seed") or 0)
         return [
             evaluate_sets(
-                known, groups, postprocessor=seen.name, seed=seed, unseen=unseen, hyperparameters=chosen
+                known,
+                groups,
+                postprocessor=seen.name,
+                seed=seed,
+                unseen=unseen,
+                hyperparameters=chosen,
+                failure="failure" in (self.config.get("metrics") or ()),
             )
         ]
 

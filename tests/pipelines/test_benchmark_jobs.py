@@ -446,3 +446,15 @@ def test_a_suite_may_keep_scores(tmp_path):
     assert not kept.is_done()
     (kept.folder / "test" / "scores").mkdir(parents=True)
     assert kept.is_done()
+
+
+def test_a_suite_may_ask_for_other_metrics(tmp_path):
+    suite = {"runs": [{"benchmark": "htad/htad_4_3", "trainings": ["a2d"]}], "partitions": 1, "seeds": 1}
+    (plain,), (empty,), (asked,) = (
+        plan_suite({**suite, **more}, tmp_path) for more in ({}, {"metrics": []}, {"metrics": ["failure"]})
+    )
+    assert plain.digest() == empty.digest() != asked.digest()
+    assert asked.test_commands()[0].config()["metrics"] == ["failure"]
+    assert "metrics" not in plain.about()
+    with pytest.raises(UserError, match="metrics name 'failing'"):
+        plan_suite({**suite, "metrics": ["failing"]}, tmp_path)

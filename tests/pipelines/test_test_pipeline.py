@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.special
 
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.datasets.manifest import Manifest
@@ -102,6 +103,47 @@ def test_metrics_are_those_of_the_saved_scores(tiny, trained):
         assert record.metrics["AUROC"]["value"] == pytest.approx(auroc)
         assert record.metrics["ACC"]["value"] == pytest.approx((known["pred"] == known["label"]).mean())
         assert (unknown["label"] == -1).all()
+
+
+def test_other_metrics_are_those_of_scores_and_logits(tiny, trained, tested):
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    stores = {
+        name: EmbeddingStore.open(tested / "embeddings" / name).embeddings() for name in ("test", "val")
+    }
+    for record in load_records(tested / "records"):
+        known = np.load(tested / "scores" / record.postprocessor / "id.npz")
+        found = {name: each["value"] for name, each in record.failure["metrics"].items()}
+        right = known["pred"] == known["label"]
+        assert found["AUROC_right"] == pytest.approx(roc_auc_score(right, known["conf"]))
+        assert record.failure["val_range"][0] < known["conf"].mean() < record.failure["val_range"][1]
+        assert {"AURC", "OSCR", "AUTC"} <= found.keys()
+        calibration = record.calibration
+        for kind, temperature in (("metrics", 1.0), ("scaled", calibration["temperature"])):
+            p = scipy.special.softmax(stores["test"].logits.astype("f8") / temperature, axis=1)
+            assert calibration[kind]["NLL"]["value"] == pytest.approx(log_loss(stores["test"].labels, p))
+        losses = [
+            log_loss(
+                stores["val"].labels, scipy.special.softmax(stores["val"].logits.astype("f8") / t, axis=1)
+            )
+            for t in calibration["temperature"] * np.array([0.9, 1.0, 1.1])
+        ]
+        assert losses[1] == min(losses)
+    rows = (tested / "failure.csv").read_text().splitlines()
+    assert {tuple(row.split(",")[:2]) for row in rows[1:]} == {
+        (score, name) for score in ("msp", "knn") for name in ("id", "synthetic_near")
+    }
+    shutil.copytree(tested, tiny.folder / "test")
+    records = run(tiny, trained, "--postprocessors", "msp")
+    assert all(record.failure is record.calibration is None for record in records)
+    assert not {"failure.csv", "calibration.csv"} & set(tree(tiny.folder / "test"))
+
+
+def test_an_unknown_kind_of_metrics_is_refused_before_anything_is_read(tiny, trained):
+    with pytest.raises(
+        UserError, match=r"metrics name 'failures'; there are failure, calibration\. Did you mean"
+    ):
+        run(tiny, trained, "--metrics", "failures")
 
 
 def test_stores_hold_what_the_network_returns(tiny, trained):

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.embeddings.format import StoreMeta
+from openood_multimodal.embeddings.store import EmbeddingStore
 from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.evaluators.sets import evaluate_sets
 from openood_multimodal.files import file_sha256
@@ -133,7 +135,18 @@ ood_dataset:
             "near_ood",
             ("--condition.name", "noise:a=3", "--search", "validation", "--postprocessors", "react"),
         ),
-        ("near_ood", ("--evaluator.ood_scheme", "fsood", "--postprocessors", "msp")),
+        (
+            "near_ood",
+            (
+                "--evaluator.ood_scheme",
+                "fsood",
+                "--postprocessors",
+                "msp",
+                "--metrics",
+                "failure",
+                "calibration",
+            ),
+        ),
         ("far_ood", ("--postprocessors", "msp", "--seed", "3")),
     ],
 )
@@ -150,6 +163,13 @@ def test_other_kinds_of_runs_are_accepted(tiny, trained, tmp_path, kind, words):
         == [each.tier for each in verify_folder(tmp_path / "submission")]
     )
     if "fsood" in words:
+        stores = [
+            EmbeddingStore.open(tiny.folder / "test" / "embeddings" / each) for each in ("test", "night")
+        ]
+        own = np.concatenate([log_softmax(each.embeddings().logits.astype("f8"), axis=1) for each in stores])
+        labels = np.concatenate([each.embeddings().labels for each in stores])
+        nll = -own[np.arange(len(labels)), labels].mean()  # shifted ID samples count, too
+        assert records[0].calibration["metrics"]["NLL"]["value"] == pytest.approx(nll)
         with np.load(tmp_path / "submission" / "scores" / "msp" / "night.npz") as night:
             changed = {**night, "label": night["label"][::-1]}
         np.savez(tmp_path / "submission" / "scores" / "msp" / "night.npz", **changed)

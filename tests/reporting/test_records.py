@@ -64,7 +64,7 @@ def test_round_trip():
     assert ResultRecord.from_json(record.to_json()) == record
     assert ResultRecord.from_json(record.to_dict()) == record
     raw = json.loads(record.to_json())
-    assert list(raw) == list(records.FIELDS)
+    assert list(raw) == [name for name in records.FIELDS if name not in schema.OPTIONAL]
     assert raw["schema_version"] == schema.SCHEMA_VERSION
     assert raw["package_version"] == openood_multimodal.__version__
     assert raw["source"] == "reproduced"
@@ -84,7 +84,44 @@ def test_takes_metrics_and_numpy_scalars_as_they_come():
     assert ResultRecord.from_json(record.to_json()) == record
 
 
-@pytest.mark.parametrize("name", records.FIELDS)
+FAILURE = {"metrics": {"AURC": entry(), "AUTC": entry()}, "val_range": [-2.5, 7.0]}
+SOFTMAX = {"ECE": entry(), "Brier": entry(1.2, 1.1, 1.3), "NLL": entry(3.0, 2.5, 4.0)}
+CALIBRATION = {"metrics": SOFTMAX, "temperature": 1.7, "scaled": SOFTMAX}
+
+
+def softmax(metrics):
+    return {**CALIBRATION, "metrics": metrics}
+
+
+def test_a_record_has_other_metrics_only_where_they_were_asked_for():
+    plain = ResultRecord(**fields())
+    assert (plain.failure, plain.calibration) == (None, None)
+    assert not set(schema.OPTIONAL) & plain.to_dict().keys()
+    record = ResultRecord(**fields(failure=FAILURE, calibration=CALIBRATION))
+    assert ResultRecord.from_json(record.to_json()) == record
+    assert (record.to_dict()["failure"], record.to_dict()["calibration"]) == (FAILURE, CALIBRATION)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("failure", {**FAILURE, "val_range": None}, "failure.val_range' is null, and AUTC is scaled by it"),
+        ("failure", {**FAILURE, "metrics": {"AURK": entry()}}, r"AURK' is not a metric.*'AURC'"),
+        ("failure", {**FAILURE, "range": [0, 1]}, "failure.range' is unknown"),
+        ("calibration", {**CALIBRATION, "scaled": None}, "go together"),
+        ("calibration", {**CALIBRATION, "temperature": 0.0}, "must be above 0, is 0.0"),
+        ("calibration", softmax({"ECE": entry(1.2, 1.1, 1.3)}), "from 0 to 1, is 1.2"),
+        ("calibration", softmax({"Brier": entry(1.2, 1.1, 2.3)}), "Brier.ci_high' must be .* 0 to 2"),
+        ("calibration", softmax({"NLL": entry(-1.0, None, None)}), "a finite number, at least 0, is -1"),
+        ("calibration", softmax({"NLL": entry(float("nan"), None, None)}), "NLL.value' must be a finite"),
+    ],
+)  # fmt: skip
+def test_other_metrics_have_bounds_of_their_own(field, value, message):
+    with pytest.raises(UserError, match=message):
+        ResultRecord(**fields(**{field: value}))
+
+
+@pytest.mark.parametrize("name", [name for name in records.FIELDS if name not in schema.OPTIONAL])
 def test_a_missing_field_is_named(name):
     raw = json_of()
     del raw[name]
@@ -119,6 +156,19 @@ WRONG = {
         *({**CONDITION, "severity": [1]}, {**CONDITION, "more": 1}),
     ],
     "auxiliary": ["imagenet", {}, {"name": "", "digest": None}, {"name": "a"}, {"name": "a", "digest": 1}],
+    "failure": [
+        1,
+        {},
+        {"metrics": {}, "val_range": None},
+        {**FAILURE, "val_range": [1.0]},
+        {**FAILURE, "val_range": [2, 1]},
+    ],
+    "calibration": [
+        1,
+        {},
+        {"metrics": None, "temperature": None, "scaled": None},
+        {**CALIBRATION, "temperature": "1"},
+    ],
     "schema_version": ["1", 0, schema.SCHEMA_VERSION + 1, None, True],
     "run_id": ["", "  ", 3, None],
     "benchmark": ["", None],

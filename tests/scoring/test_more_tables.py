@@ -11,6 +11,9 @@ from openood_multimodal.cli import main
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.calibration import calibration_metrics
 from openood_multimodal.evaluators.failure import autc, failure_metrics
+from openood_multimodal.reporting.records import load_records
+from openood_multimodal.reporting.schema import BOUNDS
+from openood_multimodal.vocabulary import FAILURE_METRICS
 
 
 def evaluated(arrays, **more):
@@ -40,6 +43,29 @@ def test_failure(arrays):
     assert near["AUTC"] == pytest.approx(scaled, rel=1e-3)
     assert {row["postprocessor"] for row in rows} == {"msp", "mds"}
     assert evaluated(arrays).equals(table)  # the table of scores is the same
+
+
+def test_records_hold_both(arrays, tmp_path):
+    table = evaluated(arrays, val=arrays.val, metrics=("failure", "calibration"), records=tmp_path, seed=3)
+    found = load_records(tmp_path)
+    assert len(found) == 2 * len(arrays.ood)
+    for record in found:
+        failure, own = record.failure, {"postprocessor": record.postprocessor}
+        of_id, of_ood = (
+            values(table.attrs["failure"], dataset=name, **own) for name in ("id", record.ood_set)
+        )
+        assert {name: each["value"] for name, each in failure["metrics"].items()} == of_id | of_ood
+        assert list(failure["metrics"]) == [name for name in FAILURE_METRICS if name in failure["metrics"]]
+        assert "AUTC" in failure["metrics"]
+        for kind, name in (("metrics", "as they are"), ("scaled", "scaled on val")):
+            told = {name: each["value"] for name, each in record.calibration[kind].items()}
+            assert told == values(table.attrs["calibration"], probabilities=name)
+        bounds = [
+            row for row in table.attrs["failure"] if own.items() <= row.items() and row["metric"] == "AURC"
+        ]
+        assert failure["metrics"]["AURC"] == {key: bounds[0][key] for key in BOUNDS}
+    assert evaluated(arrays, records=tmp_path) is not None
+    assert all(record.failure is record.calibration is None for record in load_records(tmp_path))
 
 
 def test_without_a_validation_set(arrays):
