@@ -204,7 +204,7 @@ class TestPipeline:
             record.write(stage.path / "records")
         if self.save_scores:
             tested.write_split(stage.path / SPLIT)
-        stage.remove(lambda: (*previous_results(self.folder, records), *(f"{kind}.csv" for kind in MORE_METRICS)))
+        stage.remove(lambda: previous_results(self.folder, records))
         return records
 
     def _check_condition(self, condition: TestCondition) -> None:
@@ -362,6 +362,7 @@ def previous_results(folder: Path, records: Sequence[ResultRecord]) -> Iterator[
             yield from (f"scores/{postprocessor}/{ID_NAME}.npz", f"{postprocessor}/ood.csv")
         yield f"records/{path.name}"
     yield from (f"{SPLIT}/{path.name}" for path in listed(folder / SPLIT))
+    yield from (f"{kind}.csv" for kind in MORE_METRICS)
 
 
 def _unseen(
