@@ -36,6 +36,11 @@ FEWEST_ROWS = 2048
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
 
 
+def shard_rows(width: int, chunk_rows: int | None) -> int:
+    """Return the rows of a shard, some blocks; see `block_slices` for a block."""
+    return SHARD_BLOCKS * (chunk_rows or max(1, BLOCK_BYTES // (8 * width)))
+
+
 class Shards:
     """The workers of a cluster, which work on shards of rows.
 
@@ -48,19 +53,17 @@ class Shards:
             raise UserError(f"client must be a dask.distributed.Client, got {type(client).__name__}.")
         self._client = client
 
-    def slices(self, count: int, width: int, chunk_rows: int | None = None, fewest: int = 0) -> list[slice]:
-        """Return shards of ``count`` rows: some blocks each, or a share for each worker where rows are few.
+    def slices(self, count: int, most: int, fewest: int = 0) -> list[slice]:
+        """Return shards of ``count`` rows: of ``most`` rows, or a share for each worker where rows are few.
 
         Args:
             count: N.
-            width: of a row.
-            chunk_rows: rows of a block, or None to let the width decide.
+            most: rows of a shard at most.
             fewest: rows of a shard at least, if there are so many.
         """
         workers = max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
-        blocks = SHARD_BLOCKS * (chunk_rows or max(1, BLOCK_BYTES // (8 * width)))
         share = max(-(-count // workers), FEWEST_ROWS)
-        return list(block_slices(count, 1, max(min(blocks, share), fewest)))
+        return list(block_slices(count, 1, max(min(most, share), fewest)))
 
     def send(self, value: Any, what: str) -> Any:
         """Return what stands for ``value`` in tasks.

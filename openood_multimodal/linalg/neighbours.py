@@ -196,13 +196,22 @@ class Neighbours:
             rank: K, 1 to N.
             expected: rows that will be asked for in all, to choose the screen by.
         """
+        return self._squared_distances(features, norms, rank, expected, False)[:, 0]
+
+    def smallest_squared_distances(self, features: NDArray[Any], norms: Floats, count: int) -> Floats:
+        """Return float64 ``[B, count]``, the squared distances of each row to its nearest training rows, rising."""
+        return self._squared_distances(features, norms, count, None, True)
+
+    def _squared_distances(
+        self, features: NDArray[Any], norms: Floats, rank: int, expected: int | None, all_ranks: bool
+    ) -> Floats:
         if self._screen is None:
             self._screen = self._choose_screen(expected or len(features))
         inverse = 1.0 / np.where(norms > 0.0, norms, 1.0)
-        out = np.empty(len(features))
+        out = np.empty((len(features), rank if all_ranks else 1))
         step = max(1, PRODUCT_BYTES // (4 * max(1, self._block_rows())))
         for where in block_slices(len(features), 1, step):
-            out[where] = self._searched(features[where], inverse[where], rank, self._screen)
+            out[where] = self._searched(features[where], inverse[where], rank, self._screen, all_ranks)
         return out
 
     def _choose_screen(self, queries: int) -> Screen:
@@ -215,7 +224,10 @@ class Neighbours:
         tried = {plain: 1.0, TorchScreen(self._arithmetic): 0.9, ShortScreen(self._arithmetic): 0.75}
         return min(tried, key=lambda screen: _seconds(screen, dim) / tried[screen])
 
-    def _searched(self, features: NDArray[Any], inverse: Floats, rank: int, screen: Screen) -> Floats:
+    def _searched(
+        self, features: NDArray[Any], inverse: Floats, rank: int, screen: Screen, all_ranks: bool
+    ) -> Floats:
+        """Return ``[B, 1]``, the squared distances of a rank; ``[B, rank]``, those up to it, for ``all_ranks``."""
         unit = self._prepared(features, inverse, screen.dtype)
         np.negative(unit, out=unit)
         queries = screen.put(unit)
@@ -242,7 +254,7 @@ class Neighbours:
         sums = np.sqrt(unit.shape[1]) * lengths * longest + high + np.abs(threshold)
         margin += 4.0 * screen.roundoff * sums
         margin += screen.rounding(np.maximum(np.abs(high - threshold), np.abs(low - threshold)) + margin)
-        out = np.empty(len(unit))
+        out = np.empty((len(unit), rank if all_ranks else 1))
         rest = np.ones(len(unit), dtype=bool)
         finer = screen.finer()
         if values.shape[1] < len(self) and finer is not None:
@@ -250,18 +262,25 @@ class Neighbours:
             if crowded.any():
                 if crowded.mean() > 0.25 and isinstance(screen, ShortScreen):
                     self._screen, self._blocks = finer, None  # for good: it would be no better next time
-                out[crowded] = self._searched(features[crowded], inverse[crowded], rank, finer)
+                out[crowded] = self._searched(features[crowded], inverse[crowded], rank, finer, all_ranks)
                 rest = ~crowded
         gap = values - threshold[:, None]
-        near = (np.abs(gap) <= 2.0 * margin[:, None]) & rest[:, None]
-        places = rank - np.count_nonzero(gap < -2.0 * margin[:, None], axis=1)
+        nearer = gap < -2.0 * margin[:, None]
+        near = (gap <= 2.0 * margin[:, None]) & rest[:, None]
+        if all_ranks:
+            rows, place = np.nonzero(near)
+            places = np.broadcast_to(np.arange(1, rank + 1), out.shape)
+            out[rest] = self._exact(features, inverse, rows, columns[rows, place], places[rest])
+            return out
+        near &= ~nearer
+        places = rank - np.count_nonzero(nearer, axis=1)
         if isinstance(screen, ShortScreen) and self._ordinary:
             for row in np.flatnonzero(near.sum(axis=1) > 4):
                 near[row], places[row] = self._nearer(
                     features[row], inverse[row], columns[row], near[row], places[row]
                 )
         rows, place = np.nonzero(near)
-        out[rest] = self._exact(features, inverse, rows, columns[rows, place], places[rest])
+        out[rest] = self._exact(features, inverse, rows, columns[rows, place], places[rest, None])
         return out
 
     def _nearer(
@@ -294,14 +313,14 @@ class Neighbours:
         candidates: NDArray[np.int64],
         ranks: NDArray[np.int64],
     ) -> Floats:
-        """Return the squared distance of each row in ``rows`` to the candidate of its rank.
+        """Return ``[n, r]``, the squared distances of each row in ``rows`` to the candidates of its ranks.
 
         Args:
             features: ``[B, D]``.
             inverse: ``[B]``.
             rows: ``[k]``, rising; a row for each of its candidates.
             candidates: ``[k]`` training rows.
-            ranks: one a row that occurs, from 1.
+            ranks: ``[n, r]`` of each row that occurs, from 1.
         """
         squared = np.empty(len(rows))
         for where in block_slices(len(rows), features.shape[1], FINISH_BYTES // (8 * features.shape[1]) or 1):
@@ -310,7 +329,7 @@ class Neighbours:
             difference -= np.asarray(features[row], dtype=np.float64) * inverse[row][:, None]
             squared[where] = np.einsum("ij,ij->i", difference, difference)
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        return np.asarray(squared[np.lexsort((squared, rows))][starts + ranks - 1])
+        return np.asarray(squared[np.lexsort((squared, rows))][starts[:, None] + ranks - 1])
 
     def _unit(self, rows: NDArray[np.int64]) -> Floats:
         stored = np.asarray(self.features[rows], dtype=np.float64)

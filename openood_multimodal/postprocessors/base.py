@@ -204,6 +204,17 @@ class Postprocessor(ABC):
             options = ScoringOptions(chunk_rows=self.chunk_rows)
             return score_blocks([self], embeddings, options, nothing_around)[0]
 
+    def confidences_of_shards(self, features: NDArray[Any], options: ScoringOptions) -> NDArray[Any] | None:
+        """Return the confidences of rows ``[N, D]``, where workers don't compute them a shard of these rows at a time.
+
+        Workers are then sent `predictor` in place of the score.
+        """
+        return None
+
+    def predictor(self) -> Postprocessor:
+        """Return what workers score shards of rows with: the score, unless `confidences_of_shards` does more."""
+        return self
+
     def sent_state(self) -> dict[str, Any]:
         """Return the attributes that another process needs to score with: not what `fit` was given."""
         return {**vars(self), "_fitted_with": (None, None, None)}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from numpy.typing import NDArray
+
 from ..arrays import Scores
 from ..errors import UserError
 from ..linalg.indexes import INDEXES, ApproximateIndex
@@ -15,10 +17,13 @@ from ..linalg.threads import load_faiss
 from ..naming import did_you_mean
 from ..registry import POSTPROCESSORS
 from .base import OPENOOD_DEFAULTS, Postprocessor, Preset
+from .msp import MSP
 from .params import ScoreInfo, require_whole
 from .rows import Rows
+from .sharded import squared_distances_of_shards
 
 if TYPE_CHECKING:
+    from .options import ScoringOptions
     from .shared import Shared
 
 
@@ -120,6 +125,18 @@ class KNN(Postprocessor):
             rows.stored, rows.norms, self.params.K, rows.set_rows
         )
         return Scores(rows.pred, -distances)
+
+    def confidences_of_shards(self, features: NDArray[Any], options: ScoringOptions) -> Floats | None:
+        """Return minus the squared distances ``[N]``, where the search is exact: workers search shards of the bank."""
+        self._check_size(len(self.neighbours))
+        if self.predictor() is self:
+            return None
+        return -squared_distances_of_shards(self.neighbours.features, features, self.params.K, options)
+
+    def predictor(self) -> Postprocessor:
+        """Return a score of the same predictions, where the search is exact."""
+        own = self.approximate is not None or type(self).score_rows is not KNN.score_rows
+        return self if own else MSP().fit(None, None, self.head)
 
     def _check_size(self, rows: int) -> None:
         if rows < self.params.K:

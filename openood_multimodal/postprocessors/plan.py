@@ -20,7 +20,7 @@ from ..progress import progress_bar
 from .base import Postprocessor
 from .options import ScoringOptions
 from .rows import Around, nothing_around, score_blocks
-from .sharded import score_shards
+from .sharded import score_shards, sent_scores
 from .shared import Shared
 
 if TYPE_CHECKING:
@@ -135,11 +135,7 @@ def score_all(
     # without a bar nobody asks for the lengths: sets that are made when asked for are made once
     total = sum(map(len, sets.values())) if options.progress else 0
     with computing(options.threads), _bar("Score", total, options) as bar:
-        apply = (
-            score_blocks
-            if options.shards is None
-            else partial(score_shards, options.shards.send(ours, "scores"))
-        )
+        apply = score_blocks if options.shards is None else partial(score_shards, sent_scores(ours, options))
         for name, embeddings in sets.items():
             together = iter(apply(ours, embeddings, options, around, bar.update))
             found[name] = []

@@ -6,14 +6,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import block_slices
+from ..linalg.arithmetic import Arithmetic, Floats
+from ..linalg.neighbours import CACHE_BYTES, Neighbours
+from ..linalg.rows import block_slices, row_norms
 from ..linalg.threads import computing
+from ..shards import shard_rows
 from .options import ScoringOptions
 from .rows import Around, Rows, score_blocks, widest
 
@@ -29,6 +34,12 @@ class Said:
     warnings: list[tuple[str, type[Warning]]] = field(default_factory=list)
 
 
+def sent_scores(scores: Sequence[Postprocessor], options: ScoringOptions) -> Any:
+    """Return what `score_shards` applies, sent to the workers once."""
+    assert options.shards is not None
+    return options.shards.send([score.predictor() for score in scores], "scores")
+
+
 def score_shards(
     sent: Any,
     scores: Sequence[Postprocessor],
@@ -40,7 +51,7 @@ def score_shards(
     """Return what `score_blocks` does, computed by workers.
 
     Args:
-        sent: the scores, of `Shards.send`.
+        sent: the scores, of `sent_scores`.
         scores: the same.
         embeddings: as the others, see `score_blocks`.
         options: its ``shards`` are the workers.
@@ -55,7 +66,7 @@ def score_shards(
     for score in scores:
         with around(score):
             score.check_ready(embeddings)
-    parts = shards.slices(count, widest(scores, embeddings), options.chunk_rows)
+    parts = shards.slices(count, shard_rows(widest(scores, embeddings), options.chunk_rows))
     tasks = [(part, options.of_worker) for part in parts]
     found = [Scores(np.empty(count, dtype=np.int64), np.empty(count)) for _ in scores]
     said = [Said() for _ in scores]
@@ -68,13 +79,70 @@ def score_shards(
             all_said.error = all_said.error or each.error
             all_said.warnings += [one for one in each.warnings if one not in all_said.warnings]
         progress(part.stop - part.start)
-    for score, each in zip(scores, said, strict=True):
+    for score, out, each in zip(scores, found, said, strict=True):
         with around(score):
+            own = score.confidences_of_shards(embeddings.features, options)
+            if own is not None:
+                out.conf[:] = own
             for text, category in each.warnings:
                 warnings.warn(text, category, stacklevel=2)
             if each.error is not None:
                 raise each.error
     return found
+
+
+FOUND_BYTES = 64 * 2**20
+"""Size of the distances that a task returns."""
+
+
+def squared_distances_of_shards(
+    train: NDArray[Any],
+    features: NDArray[Any],
+    rank: int,
+    options: ScoringOptions,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> Floats:
+    """Return what `Neighbours.squared_distance` does, computed by workers: each searches shards of the training rows,
+    and the nearest that they find are merged in pairs.
+
+    Args:
+        train: ``[N, D]``, the training rows.
+        features: ``[M, D]``.
+        rank: K, 1 to N.
+        options: its ``shards`` are the workers.
+        progress: called with the number of rows that are finished.
+    """
+    shards = options.shards
+    assert shards is not None
+    out = np.empty(len(features))
+    sent = shards.send((train, features, rank, options.of_worker), "the rows to be searched")
+    # the prepared rows of a shard stay in memory while all rows are compared with them
+    parts = shards.slices(len(train), max(1, CACHE_BYTES // (8 * train.shape[1])))
+    for group in block_slices(len(features), 1, max(1, FOUND_BYTES // (8 * rank))):
+        tasks = [(part, group) for part in parts]
+        nearest = shards.total(
+            _nearest, partial(_merged, rank), sent, tasks, _nothing, "neighbours are searched"
+        )
+        out[group] = np.partition(nearest, rank - 1, axis=1)[:, rank - 1]
+        progress(group.stop - group.start)
+    return out
+
+
+def _nearest(given: tuple[Any, ...], part: slice, group: slice) -> tuple[None, Floats]:
+    train, features, rank, options = given
+    with computing(options.threads):
+        rows, asked = np.asarray(train[part]), np.asarray(features[group])
+        neighbours = Neighbours(rows, row_norms(rows), Arithmetic())
+        return None, neighbours.smallest_squared_distances(asked, row_norms(asked), min(rank, len(rows)))
+
+
+def _merged(rank: int, one: Floats, other: Floats) -> Floats:
+    both = np.concatenate([one, other], axis=1)
+    return np.partition(both, rank - 1, axis=1)[:, :rank] if both.shape[1] > rank else both
+
+
+def _nothing(number: int, first: None) -> None:
+    pass
 
 
 def blocks_of_shards(
@@ -87,7 +155,7 @@ def blocks_of_shards(
     """Yield what `Shared.of_blocks` does, computed by workers."""
     shards = options.shards
     assert shards is not None
-    parts = shards.slices(len(embeddings), embeddings.dim, options.chunk_rows)
+    parts = shards.slices(len(embeddings), shard_rows(embeddings.dim, options.chunk_rows))
     sent = shards.send((function, _unlabelled(embeddings), head, options.of_worker), "a set to be fitted to")
     found: list[list[Any]] = [[]] * len(parts)
     for number, of_part in shards.each(_blocks, [sent], [(part,) for part in parts], "a shard is fitted to"):

@@ -26,7 +26,7 @@ from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.rows import block_slices, require_finite, row_norms
 from ..linalg.threads import computing
-from ..shards import Shards
+from ..shards import Shards, shard_rows
 from .options import ScoringOptions
 from .rows import float64_logits
 
@@ -217,7 +217,7 @@ def _on_shards(
 ) -> _Sums:
     """Do `_Pass.sums` for all rows on the workers of a cluster, which add up the sums of their shards."""
     count, dim = rows.features.shape
-    parts = shards.slices(count, dim, rows.options.chunk_rows, SHARD_WIDTHS * dim)
+    parts = shards.slices(count, shard_rows(dim, rows.options.chunk_rows), SHARD_WIDTHS * dim)
     groups = which.astype(np.min_scalar_type(len(rows.pilots)))
     tasks = [(part, groups[part]) for part in parts]
 

@@ -135,6 +135,21 @@ def test_blocks_of_either_side_do_not_matter(screen: str, monkeypatch: pytest.Mo
             np.testing.assert_array_equal(search(train, test, 10, screen, step), whole)
 
 
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_nearest_of_parts_merge_to_the_nearest_of_all(kind: str, screen: str) -> None:
+    """To the same bits: a cluster's workers search a part each."""
+    train, test = data(kind)
+    parts = []
+    for part in (train[:300], train[300:320], train[320:]):
+        some = Neighbours(part, row_norms(part), Arithmetic())
+        some._screen = SCREENS[screen]()
+        parts.append(some.smallest_squared_distances(test, row_norms(test), min(40, len(part))))
+    merged = np.sort(np.concatenate(parts, axis=1), axis=1)
+    for rank in (1, 7, 40):
+        np.testing.assert_array_equal(merged[:, rank - 1], search(train, test, rank, screen))
+
+
 def test_prepared_rows_are_kept_only_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = data("plain")
     for cache, kept in ((4 * 700 * 40, True), (4 * 700 * 40 - 1, False)):
