@@ -135,7 +135,7 @@ def test_blocks_of_either_side_do_not_matter(screen: str, monkeypatch: pytest.Mo
             np.testing.assert_array_equal(search(train, test, 10, screen, step), whole)
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@EVERY_SCREEN
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_nearest_of_parts_merge_to_the_nearest_of_all(kind: str, screen: str) -> None:
     """To the same bits, but for what float64 makes of rows that are equal: a cluster's workers search a part each."""
