@@ -277,16 +277,17 @@ class ShareOfBatches:
     Args:
         batches: a batch sampler that draws the same batches on every rank.
         batch_size: of all ranks together.
+        key: the config's, for messages.
 
     Raises:
         UserError: when the ranks can't have equal shares.
     """
 
-    def __init__(self, batches: Any, batch_size: int) -> None:
+    def __init__(self, batches: Any, batch_size: int, key: str = "dataset.train.batch_size") -> None:
         if batch_size % world():
             raise UserError(
-                f"dataset.train.batch_size is {batch_size}, of all ranks together, and {world()} ranks can't have "
-                f"equal shares of it; set a multiple of {world()}."
+                f"{key} is {batch_size}, of all ranks together, and {world()} ranks can't have equal shares of it; set "
+                f"a multiple of {world()}."
             )
         self.batches = batches
         self.batch_size = batch_size

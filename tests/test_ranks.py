@@ -33,6 +33,12 @@ for port, words in json.loads(sys.argv[1]):
 """
 
 
+AUXILIARY = {
+    "dos": ("--trainer.num_outliers", "7"),
+    "multimodal_mixoe": ("--dataset.auxiliary.batch_size", "64"),
+}
+
+
 def free_port() -> int:
     with socket.socket() as each:
         each.bind(("127.0.0.1", 0))
@@ -75,6 +81,12 @@ def words(tiny, kind: str, folder: Path, *more: str) -> list[str]:
         checkpoint = tiny.folder / "one" / "run" / "best.ckpt"
         extract = ("--pipeline.name", "multimodal_extract", "--output_dir", str(folder))
         return [*tiny.test(checkpoint=checkpoint), *extract, "--dataset.val.batch_size", "7", *more]
+    if kind in AUXILIARY:
+        table = tiny.train(kind, *AUXILIARY[kind], "--optimizer.num_epochs", "1", data="htad")
+        data = [word.replace("htad_4_3", "htad_4_2_1") for word in table]
+        at = data.index("networks/mlp_fusion.yml")
+        outliers = [*data[:at], "datasets/htad/htad_4_2_1_ood.yml", *data[at:]]
+        return [*outliers, "--output_dir", str(folder), *more]
     return [*tiny.train(kind), "--output_dir", str(folder), *more]
 
 
@@ -84,6 +96,16 @@ def files(folder: Path) -> dict[str, bytes]:
         each for each in folder.rglob("embeddings/*/*") if each.is_file() and not each.name.startswith(".")
     ]
     return {str(each.relative_to(folder)): each.read_bytes() for each in found}
+
+
+def equal_trainings(one: Path, two: Path) -> None:
+    """Check that two folders have trainings of the same losses, accuracies and weights."""
+    timing = ["seconds", "samples_per_second", "data_wait"]
+    logs = [pd.read_csv(each / "log.csv").drop(columns=timing) for each in (one, two)]
+    np.testing.assert_allclose(*logs, rtol=1e-5, atol=1e-6)
+    weights = [torch.load(each / "last.ckpt") for each in (one, two)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +134,20 @@ def test_training_equals_one_process(both):
     assert "best.ckpt" in made[0][1]
     assert made[1][1:] == ("", ""), "the second rank says nothing"
     for run in ("run", "contrastive/run"):
-        one, two = (pd.read_csv(tiny.folder / name / run / "log.csv") for name in ("one", "two"))
-        timing = ["seconds", "samples_per_second", "data_wait"]
-        np.testing.assert_allclose(one.drop(columns=timing), two.drop(columns=timing), rtol=1e-5, atol=1e-6)
-        one, two = (torch.load(tiny.folder / name / run / "last.ckpt") for name in ("one", "two"))
-        for name, value in one.items():
-            torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
+        equal_trainings(*(tiny.folder / name / run for name in ("one", "two")))
     assert "loss_outlier_entropy" in pd.read_csv(tiny.folder / "two" / "run" / "log.csv"), (
         "outliers were used"
     )
+
+
+def test_auxiliary_outliers_equal_one_process(tiny):
+    """Each rank reads its share of the outliers; DOS chooses among all of them."""
+    folders = {name: tiny.folder / name for name in ("one", "two")}
+    one, two = ([words(tiny, each, folder / each) for each in AUXILIARY] for folder in folders.values())
+    assert [main(each) for each in one] == [0, 0]
+    assert [code for code, _, _ in outcome(start(2, *two))] == [0, 0]
+    for each in AUXILIARY:
+        equal_trainings(*(folder / each / "run" for folder in folders.values()))
 
 
 def test_extraction_equals_one_process_to_the_byte(both):

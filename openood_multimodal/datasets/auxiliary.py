@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..config.ranges import Count
 from ..errors import UserError
+from ..ranks import ShareOfBatches
 from ..vocabulary import AUXILIARY, LOADER_GROUPS
 from .base import BrokenClipError
 from .loaders import build_loaders, build_ood_loaders, build_split
@@ -37,7 +38,9 @@ class AuxiliaryOutliers:
     def __init__(
         self, dataset: Dataset[Any], batch_size: int, seed: int = 0, options: Mapping[str, Any] | None = None
     ) -> None:
-        Count.__metadata__[0].check(batch_size, "dataset.auxiliary.batch_size")  # type: ignore[attr-defined]
+        key = "dataset.auxiliary.batch_size"
+        Count.__metadata__[0].check(batch_size, key)  # type: ignore[attr-defined]
+        ShareOfBatches((), batch_size, key)
         if not len(dataset):  # type: ignore[arg-type]
             raise UserError("dataset.auxiliary has no row; name a set of outliers.")
         self.dataset = dataset
@@ -46,7 +49,7 @@ class AuxiliaryOutliers:
         self.options = dict(options or {})
 
     def batches(self, taken: int, epoch: int) -> Iterator[dict[str, Any]]:
-        """Yield the batches after the first ``taken``.
+        """Yield the batches after the first ``taken``; of several ranks, each yields its share of every batch.
 
         Args:
             taken: >= 0.
@@ -58,7 +61,8 @@ class AuxiliaryOutliers:
         generator = torch.Generator().manual_seed(
             self.seed
         )  # of the workers' seeds, for the loader wants some
-        yield from DataLoader(self.dataset, batch_sampler=order, generator=generator, **self.options)
+        mine = ShareOfBatches(order, self.batch_size)
+        yield from DataLoader(self.dataset, batch_sampler=mine, generator=generator, **self.options)
 
     def describe(self) -> dict[str, Any]:
         """Return what checkpoints and records say of these rows: ``name``, ``rows``, ``classes`` and ``digest``."""

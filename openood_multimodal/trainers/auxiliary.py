@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softmax
 
+from .. import ranks
 from ..config.ranges import Count, Finite, NotNegative, Positive
 from ..datasets.auxiliary import AuxiliaryOutliers
 from ..datasets.batch import ModalityBatch
@@ -82,7 +83,7 @@ class AuxiliaryTrainer(WithA2D):
         """L_cls, w L_aux and, with A2D, γ L_Discr and γ L_Discr_aux, in one forward pass of both kinds of samples."""
         outliers = self.choose(self.next_outliers())
         both = self._forward(data.map_with(outliers, lambda a, b: torch.cat((a, b))))
-        known, unknown = _parts(both, len(labels))
+        known, unknown = (_part(both, rows) for rows in _places(len(data), len(outliers)))
         return self.losses_of(known, unknown, labels, epoch_idx)
 
     def losses_of(
@@ -105,7 +106,7 @@ class AuxiliaryTrainer(WithA2D):
         """Return the next batch of outliers, on the device."""
         for batch in self._batches:
             self.taken += 1
-            if len(batch["label"]):
+            if any(ranks.gather_counts(len(batch["label"]))):
                 data: ModalityBatch = batch["data"].to(self.device, non_blocking=True)
                 return data
         raise UserError("dataset.auxiliary gave no outlier; train_epoch was not called, or none can be read.")
@@ -124,18 +125,22 @@ class AuxiliaryTrainer(WithA2D):
         self.generator.set_state(state["generator"])
 
 
-def _parts(output: MultimodalOutput, first: int) -> tuple[MultimodalOutput, MultimodalOutput]:
-    """Return the output on the first samples of a batch, and on the others."""
-    known, unknown = (
-        MultimodalOutput(
-            output.logits[rows],
-            output.features[rows],
-            {name: each[rows] for name, each in output.embeddings.items()},
-            {name: each[rows] for name, each in output.modality_logits.items()},
-        )
-        for rows in (slice(first), slice(first, None))
+def _places(first: int, others: int) -> tuple[Any, Any]:
+    """Return where an output has the first samples of every rank's batch, and the others; given this rank's numbers."""
+    if ranks.world() == 1:
+        return slice(first), slice(first, None)
+    counts = zip(ranks.gather_counts(first), ranks.gather_counts(others), strict=True)
+    are_first = torch.cat([torch.arange(first + others) < first for first, others in counts])
+    return are_first, ~are_first
+
+
+def _part(output: MultimodalOutput, rows: Any) -> MultimodalOutput:
+    return MultimodalOutput(
+        output.logits[rows],
+        output.features[rows],
+        {name: each[rows] for name, each in output.embeddings.items()},
+        {name: each[rows] for name, each in output.modality_logits.items()},
     )
-    return known, unknown
 
 
 def _over_heads(loss: Callable[..., Tensor], *outputs: MultimodalOutput) -> Tensor:
@@ -211,6 +216,7 @@ class MixOETrainer(AuxiliaryTrainer):
 
     The inputs of every modality are mixed with one λ ~ Beta(α, α) a step, in a forward pass of their own, as in the
     authors' code with ``--mix-op mixup``.  Where a batch has fewer outliers than samples, the first samples are mixed.
+    Each of several ranks mixes its own; the pairs are those of one process where both batch sizes are equal.
     """
 
     @dataclass(frozen=True)
@@ -234,18 +240,21 @@ class MixOETrainer(AuxiliaryTrainer):
     outliers_disagree: ClassVar = False  # a mix is as much a known sample as an outlier
     share = 1.0
     """λ of the last step."""
+    mixed: Any = slice(None)
+    """Which samples of the last step were mixed."""
 
     def batch_losses(self, data: Any, labels: Tensor, epoch_idx: int) -> dict[str, Tensor]:
         """L_cls of the samples, and w L_aux of their mixes with outliers."""
         outliers = self.next_outliers()
         self.share = share = float(numpy_generator(self.generator).beta(self.params.alpha, self.params.alpha))
-        pairs = min(len(labels), len(outliers))
+        pairs = min(len(data), len(outliers))
+        self.mixed, _ = _places(pairs, len(data) - pairs)
         mixed = data.map_with(outliers, lambda a, b: share * a[:pairs] + (1 - share) * b[:pairs])
         return self.losses_of(self._forward(data), self._forward(mixed), labels, epoch_idx)
 
     def auxiliary_loss(self, known: MultimodalOutput, unknown: MultimodalOutput, labels: Tensor) -> Tensor:
         """The cross-entropy of mixes to λ y + (1 − λ) / C."""
-        of_mixed = labels[: len(unknown.logits)]
+        of_mixed = labels[self.mixed]
         return _over_heads(lambda logits: mixed_outlier_loss(logits, of_mixed, self.share), unknown)
 
 
@@ -282,13 +291,17 @@ class DOSTrainer(AuxiliaryTrainer):
 
     def choose(self, outliers: ModalityBatch) -> ModalityBatch:
         """Return the hardest outlier of each cluster."""
-        count = min(self.params.num_outliers, len(outliers))
+        count = min(self.params.num_outliers, sum(ranks.gather_counts(len(outliers))))
         self.net.eval()
         with torch.no_grad():
             output = self._forward(outliers)
         self.net.train()
         absent = softmax(self.wider(output).logits, dim=1)[:, -1]
         rows = diverse_outliers(output.features, absent, count, self.generator)
+        if ranks.world() > 1:  # those of this rank, as rank 0 has chosen them
+            start = sum(ranks.gather_counts(len(outliers))[: ranks.rank()])
+            chosen = torch.tensor(ranks.gather(rows.tolist())[0], device=rows.device) - start
+            rows = chosen[(chosen >= 0) & (chosen < len(outliers))]
         return outliers.map(lambda each: each[rows])
 
     def wider(self, output: MultimodalOutput) -> MultimodalOutput:

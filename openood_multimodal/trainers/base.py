@@ -20,7 +20,7 @@ from ..arrays import empty_classes
 from ..config import bind
 from ..errors import UserError
 from ..networks.fusion import MultimodalOutput
-from ..ranks import gather_counts, world
+from ..ranks import gather_counts
 from ..registry import TRAINERS
 from .epoch import EpochProgress, Stopwatch, rest_of
 from .mixed import Computation, training_options
@@ -76,8 +76,6 @@ class MultimodalTrainer(ABC):
                 f"network has {len(modalities)} ({', '.join(modalities)}). "
                 "Add one to dataset.modalities, or train with multimodal_multihead."
             )
-        if world() > 1 and self.needs_auxiliary:
-            raise UserError(f"the trainer '{name}' trains in one process; start it without torchrun.")
         self._check_classes(train_loader.dataset, f"'{name}'")
         self.batch_size = _full_batch(train_loader)
         options = training_options(config)
