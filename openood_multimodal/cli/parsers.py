@@ -261,7 +261,18 @@ ARGUMENTS = (
         "seed",
         "manifests",
     ),
-    *("search", "apply", "ood_val", "out", "workers", "overwrite", "short_side", "accept_changed"),
+    *(
+        "search",
+        "apply",
+        "ood_val",
+        "out",
+        "workers",
+        "overwrite",
+        "short_side",
+        "accept_changed",
+        "domain",
+        "own_recordings",
+    ),
 )
 """Arguments that core messages name as Python has them (``head=``, ``fit_on="val"``), and that are options, too."""
 

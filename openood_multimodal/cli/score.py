@@ -57,7 +57,7 @@ EXAMPLES = """  # all nine scores on three OOD sets
       --postprocessors knn,react --search npmix --search-seed 1 --out results/npmix
 
   # full spectrum: cartoon clips of the same classes count as in-distribution, too
-  openood-mm score --train train.npz --test human.npz --csid cartoon=cartoon.npz --ood ucf=ucf.npz --head head.npz \
+  openood-mm score --train train.npz --test human.npz --csid cartoon=cartoon.npz --ood ucf=ucf.npz --head head.npz \\
       --out results/full_spectrum
 
   # a million rows from embedding stores, on a GPU

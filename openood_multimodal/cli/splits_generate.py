@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .parsers import option_names, subparser
+from .parsers import named_files, option_names, subparser
 
 if TYPE_CHECKING:
     from ..splits.grouped_splits import GroupedSplit, Pool
@@ -28,6 +28,10 @@ EXAMPLES = """  # from the authors' lists: <out>/hmdb51_25_26_grouped/
 
   # EPIC-Kitchens' recordings cut into blocks of three minutes, sides 20 seconds apart
   openood-mm splits generate --track grouped --benchmark epic_kitchens_4_4 --from MultiOOD --block 180 --gap 20
+
+  # HAC: train on human clips; animal and cartoon clips are covariate-shifted ID sets: <out>/hac_human_grouped/
+  openood-mm splits generate --from splits/far_hmdb51/farood_hac.csv --domain human \\
+      --farood hmdb51=splits/far_hmdb51/test.csv --out splits
 """
 
 
@@ -36,9 +40,10 @@ def main(argv: Sequence[str]) -> int:
     """Make the split, write it, and say how even it is and what was left out."""
     options = _parser().parse_args(list(argv))
 
+    from ..datasets.manifest import Manifest
     from ..errors import UserError
     from ..splits.grouped import Shares
-    from ..splits.grouped_pools import pool_from
+    from ..splits.grouped_pools import of_domain, pool_from
     from ..splits.grouped_splits import make_grouped
     from ..splits.time_blocks import TimeBlocks
 
@@ -50,6 +55,11 @@ def main(argv: Sequence[str]) -> int:
     gap = DEFAULT_GAP if options.gap is None else options.gap
     blocks = None if options.block is None else TimeBlocks(options.block, gap)
     pool = pool_from([Path(path) for path in options.sources], options.benchmark, options.accept_changed)
+    if options.domain is not None:
+        far = {name: Manifest.read(path) for name, path in named_files(options.farood, "--farood").items()}
+        pool = of_domain(pool, options.domain, far, options.own_recordings)
+    elif options.farood or options.own_recordings:
+        raise UserError("--farood and --own-recordings go with --domain.")
     split = make_grouped(pool, shares, options.seed, blocks)
     folder = split.write(Path(options.out))
     _report(pool, split, folder)
@@ -97,6 +107,24 @@ def _parser() -> argparse.ArgumentParser:
         "--accept-changed",
         action="store_true",
         help="accept lists that are not the authors'; marked as modified",
+    )
+    parser.add_argument(
+        "--domain",
+        metavar="NAME",
+        help="train on the clips below this folder; those below other folders become covariate-shifted ID sets",
+    )
+    parser.add_argument(
+        "--farood",
+        metavar="NAME=FILE.csv",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="with --domain: manifests of other datasets, as far-OOD sets",
+    )
+    parser.add_argument(
+        "--own-recordings",
+        action="store_true",
+        help="with --domain: a clip of unknown recording counts as a recording of its own, and is kept",
     )
     parser.add_argument("--out", default="splits", metavar="DIR", help="default %(default)s")
     return parser

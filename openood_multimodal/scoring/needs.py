@@ -10,7 +10,7 @@ from ..postprocessors.base import Postprocessor
 from ..postprocessors.run import Chosen, leaving_out, named
 from ..postprocessors.spec import build_score
 from ..registry import POSTPROCESSORS
-from ..vocabulary import OOD_VAL
+from ..vocabulary import CSID, OOD_VAL
 from .task import Task
 
 
@@ -108,8 +108,9 @@ def require_inputs(chosen: Sequence[Chosen], task: Task, fit_on: str) -> None:
             "modalities aren't known: give slices=, e.g. video:2304,flow:2048"
             + (f", or set per_modality of {off} to false." if off else ".")
         )
-    ood_val = {f"{OOD_VAL} {name}": each for name, each in task.ood_val.items()}
-    sets = {"train": task.fitting(fit_on), "val": task.val, "test": task.test, **ood_val, **task.ood}
+    named_so = {f"{CSID} {name}": each for name, each in task.csid.items()}
+    named_so |= {f"{OOD_VAL} {name}": each for name, each in task.ood_val.items()}
+    sets = {"train": task.fitting(fit_on), "val": task.val, "test": task.test, **named_so, **task.ood}
     for each in chosen:
         if isinstance(each.score, Postprocessor):
             with named(each, chosen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..corpora.lists import find_lists, import_benchmark
@@ -12,7 +13,7 @@ from ..datasets.manifest import Manifest
 from ..datasets.split_card import FILE_NAME, SplitCard, read_split
 from ..errors import UserError
 from ..registry import CLIP_LAYOUTS
-from ..vocabulary import ID_SETS
+from ..vocabulary import CSID, FAR, ID_SETS
 from .grouped_splits import Pool, join, relabel
 
 
@@ -51,6 +52,56 @@ def pool_from(paths: Sequence[Path], benchmark: str | None, accept_changed: bool
     found = find_lists(paths, found_benchmark.lists().values())
     imported = import_benchmark(found_benchmark, found, accept_changed)
     return _pool(found_benchmark.name, imported.manifests, imported.card)
+
+
+def of_domain(
+    pool: Pool, domain: str, far: Mapping[str, Manifest] | None = None, own_recordings: bool = False
+) -> Pool:
+    """Return the pool with one domain's clips in-distribution, and each other domain's as a covariate-shifted ID set.
+
+    A clip's domain is the first folder of its name, as in HAC's ``cartoon/eating_1.mp4``.  A clip that is there twice
+    with one class is kept once.
+
+    Args:
+        pool: clips of all domains.
+        domain: the one to train on.
+        far: name → clips of other datasets, as far-OOD sets.
+        own_recordings: let each in-distribution clip whose recording is unknown count as a recording of its own.
+
+    Raises:
+        UserError: when there is no such domain, or no other one; when no clip's recording is known.
+    """
+    seen: set[tuple[str, str]] = set()
+    rows: dict[str, list[int]] = {}
+    for row, (clip, name) in enumerate(zip(pool.clips.clips, pool.clips.class_names, strict=True)):
+        if (key := (original_name(clip), name)) not in seen:
+            seen.add(key)
+            rows.setdefault(clip.partition("/")[0], []).append(row)
+    if domain not in rows or len(rows) < 2:
+        raise UserError(
+            f"{pool.name} has clips of {', '.join(sorted(rows))} (the first folder of their names); domain= names one "
+            f"of two or more such folders, got '{domain}'."
+        )
+    clips = pool.clips.take(rows[domain])
+    name, notes = f"{pool.name}_{domain}", list(pool.notes)
+    if twice := len(pool.clips) - len(seen):
+        notes.append(f"{twice} clips are in the lists twice; each is kept once")
+    unknown = clips.groups.count("")
+    if unknown == len(clips) and not own_recordings:
+        raise UserError(
+            f"{name}: the recording of no clip is known, so they can't be kept apart; own_recordings=True counts each "
+            "clip as a recording of its own."
+        )
+    if own_recordings and unknown:
+        names = (group or clip for group, clip in zip(clips.groups, clips.clips, strict=True))
+        clips, name = replace(clips, groups=tuple(names)), f"{name}_own"
+        notes.append(
+            f"the recording of {unknown} in-distribution clips is unknown: each counts as one of its own, so clips of "
+            "one recording may be on two sides"
+        )
+    sets = {f"{CSID}_{each}": pool.clips.take(rows[each]) for each in sorted(rows) if each != domain}
+    sets |= {f"{FAR}_{each}": relabel(manifest, {}) for each, manifest in (far or {}).items()}
+    return replace(pool, name=name, clips=clips, ood={**pool.ood, **sets}, notes=tuple(notes))
 
 
 def _of_card(folder: Path, benchmark: str | None) -> Pool:

@@ -29,7 +29,7 @@ class Pool:
         name: the benchmark, or whatever the clips are called.
         clips: those of in-distribution classes, with their labels.
         class_names: by label.
-        ood: ``nearood_<set>`` or ``farood_<set>`` → its clips.
+        ood: ``nearood_<set>``, ``farood_<set>`` or ``csid_<set>`` (covariate-shifted ID, with labels) → its clips.
         modified: the clips are not all of the benchmark's, or others.
         notes: what the card shall say of where they come from.
     """
