@@ -14,6 +14,7 @@ import numpy as np
 
 from ..embeddings.store import EmbeddingStore
 from ..errors import UserError
+from ..evaluators.calibration import CalibrationResult
 from ..evaluators.intervals import DEFAULT_RESAMPLES
 from ..evaluators.metrics import Metric
 from ..evaluators.outputs import ID_NAME, SetScores, scores_digest
@@ -27,6 +28,7 @@ from ..reporting.aggregate import stated_tier
 from ..reporting.records import ResultRecord, read_record
 from ..reporting.verification import RefusedError, Verified
 from ..scoring.inputs import read_head
+from ..scoring.more_tables import calibration_of_sets
 from ..vocabulary import AVERAGE, EVALUATOR_GROUPS, SETTING_OF
 from .conditions import read_condition
 from .digest import config_digest
@@ -91,6 +93,7 @@ class _Check:
         home: the run's folder.
         embeddings: whether scores are computed again.
         remarks: what could not be checked.
+        calibrated: whether the metrics of calibration follow from the embeddings.
         reading: the reason of a refusal, should what is read now be unreadable.
     """
 
@@ -98,6 +101,7 @@ class _Check:
     home: Path
     embeddings: bool = True
     remarks: list[str] = field(default_factory=list)
+    calibrated: bool = False
     reading: str = "scores"
 
     def run(self) -> str:
@@ -136,7 +140,14 @@ class _Check:
                 "track own claims nothing of samples, so their labels and order were not checked"
             )
         self.reading = "embeddings"
-        return "re-scored" if self._rescored(split, known, unknown, config) else "verified"
+        tier = "re-scored" if self._rescored(split, known, unknown, config) else "verified"
+        if record.calibration and not self.calibrated:
+            self.remarks.append(
+                "metrics of calibration are not verified: scores don't hold the probabilities"
+            )
+        if record.failure and record.failure["val_range"] and tier == "verified":
+            self.remarks.append("AUTC is verified for the range of validation scores that the record states")
+        return tier
 
     def _scores(self, folder: Path, name: str) -> SetScores:
         path = resolve_inside(folder, f"{file_name(name, 'set')}.npz")
@@ -209,20 +220,20 @@ class _Check:
     def _check_metrics(
         self, known: SetScores, unknown: SetScores, unseen: Mapping[str, Any], config: Mapping[str, Any]
     ) -> None:
-        record = self.record
-        resamples = _whole(
-            (config.get("evaluator") or {}).get("n_bootstrap"), DEFAULT_RESAMPLES, "n_bootstrap"
-        )
-        if resamples > MAX_RESAMPLES:
-            raise RefusedError("config", f"n_bootstrap is {resamples}; at most {MAX_RESAMPLES} are verified")
+        record, failure = self.record, self.record.failure
         found = evaluate_sets(
             known,
             {record.ood_set: unknown},
-            seed=_whole(config.get("seed"), 0, "seed"),
-            n_bootstrap=resamples,
+            **_bootstrap(config),
             unseen=unseen,
+            failure=failure is not None,
+            val_conf=None
+            if failure is None or failure["val_range"] is None
+            else np.array(failure["val_range"]),
         )
         _compare(record.metrics, found[AVERAGE][record.ood_set])
+        if failure is not None:
+            _compare(failure["metrics"], found.failure[record.ood_set].metrics, reason="failure")
         given, again = record.unseen_recordings, found.unseen.get(record.ood_set)
         if given is None or again is None:
             return
@@ -265,13 +276,17 @@ class _Check:
                 raise RefusedError("embeddings", f"{shown} is not the store that the record names")
             stores[name] = store.embeddings()  # verified against its checksums
         head = read_head(resolve_inside(self.home, "embeddings/head.npz"))
+        if record.calibration is not None:
+            derived = calibration_of_sets([stores["test"]], stores.get("val"), head, **_bootstrap(config))
+            _check_calibration(record.calibration, derived)
+            self.calibrated = True
         name = record.postprocessor
         try:
             chosen = choose(
                 [name], preset=record.preset or "openood", parameters={name: record.parameters},
                 seed=_whole(config.get("seed"), 0, "seed"),
             )  # fmt: skip
-            sets = {key: stores[key] for key in ("test", "ood")}
+            sets = {key: each for key, each in stores.items() if key != "train"}
             (again,) = run(chosen, stores.get(record.fit_on or "train"), stores.get("val"), head, sets)
         except UserError as error:
             self.remarks.append(f"the scores could not be computed again from the embeddings: {error}")
@@ -283,16 +298,33 @@ class _Check:
                 raise RefusedError(
                     "counts", f"{len(each.conf)} samples have embeddings, and {len(given.label)} scores"
                 )
-        found = evaluate_sets(one, {record.ood_set: other}, intervals=False)
+        val = again["val"].conf if "val" in again else None
+        found = evaluate_sets(one, {record.ood_set: other}, intervals=False, failure=True, val_conf=val)
         allowed = max(RESCORED, 1 / min(len(one.conf), len(other.conf)))
-        for metric, value in found[AVERAGE][record.ood_set].items():
-            if abs(value.value - _value(record.metrics[metric])) > allowed:
+        stated = {**record.metrics, **(record.failure or {"metrics": {}})["metrics"]}
+        for metric, value in (found[AVERAGE][record.ood_set] | found.failure[record.ood_set].metrics).items():
+            if metric in stated and abs(value.value - _value(stated[metric])) > allowed:
                 raise RefusedError(
                     "embeddings",
-                    f"{metric} is {_value(record.metrics[metric]):.4f}, and the scores of its embeddings give "
+                    f"{metric} is {_value(stated[metric]):.4f}, and the scores of its embeddings give "
                     f"{value.value:.4f}",
                 )
         return True
+
+
+def _check_calibration(given: Mapping[str, Any], again: CalibrationResult) -> None:
+    """Hold metrics of calibration against those of the embeddings' logits."""
+    _compare(given["metrics"], again.metrics, "calibration: ", "calibration")
+    temperature = again.temperature
+    if (given["temperature"] is None) != (temperature is None) or (
+        temperature and abs(given["temperature"] / temperature - 1) > EXACT
+    ):
+        raise RefusedError(
+            "calibration",
+            f"temperature is {given['temperature']}, and the validation set gives {temperature}",
+        )
+    if again.scaled is not None:
+        _compare(given["scaled"], again.scaled, "calibration.scaled: ", "calibration")
 
 
 def _check_labels(known: SetScores, unknown: SetScores, ood_set: str) -> None:
@@ -307,22 +339,36 @@ def _check_labels(known: SetScores, unknown: SetScores, ood_set: str) -> None:
         )
 
 
-def _compare(given: Mapping[str, Any], found: Mapping[str, Metric], where: str = "") -> None:
-    """Hold a record's metrics and intervals against those computed again."""
+def _compare(
+    given: Mapping[str, Any], found: Mapping[str, Metric], where: str = "", reason: str = "metric"
+) -> None:
+    """Hold a record's metrics and intervals against those computed again; a difference is refused by ``reason``."""
+    source = "embeddings" if reason == "calibration" else "scores"
+    if given.keys() != found.keys():
+        differing = ", ".join(sorted(given.keys() ^ found.keys()))
+        raise RefusedError(reason, f"{where}the record and its {source} don't both give {differing}")
     for name, again in found.items():
         value, other = _value(given[name]), OTHER_CONVENTION.get(name)
         if abs(value - again.value) > EXACT:
             if other and abs(value - found[other].value) <= EXACT:
                 raise RefusedError("convention", f"{where}{name} is what its scores give for {other}")
             raise RefusedError(
-                "metric", f"{where}{name} is {value:.6f}, and its scores give {again.value:.6f}"
+                reason, f"{where}{name} is {value:.6f}, and its {source} give {again.value:.6f}"
             )
         for bound in ("ci_low", "ci_high"):
             stated, derived = given[name][bound], getattr(again, bound)
             if stated is not None and derived is not None and abs(stated - derived) > EXACT:
                 raise RefusedError(
-                    "metric", f"{where}{bound} of {name} is {stated:.6f}, and its scores give {derived:.6f}"
+                    reason, f"{where}{bound} of {name} is {stated:.6f}, and its {source} give {derived:.6f}"
                 )
+
+
+def _bootstrap(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return seed and resamples of intervals."""
+    resamples = _whole((config.get("evaluator") or {}).get("n_bootstrap"), DEFAULT_RESAMPLES, "n_bootstrap")
+    if resamples > MAX_RESAMPLES:
+        raise RefusedError("config", f"n_bootstrap is {resamples}; at most {MAX_RESAMPLES} are verified")
+    return {"seed": _whole(config.get("seed"), 0, "seed"), "n_bootstrap": resamples}
 
 
 def _value(metric: Mapping[str, float | None]) -> float:

@@ -26,6 +26,8 @@ REASONS = {
     "condition": "the condition",
     "convention": "the convention of FPR@95",
     "metric": "a metric or its interval",
+    "failure": "a metric of failure detection or its interval",
+    "calibration": "a metric of calibration or its interval",
     "embeddings": "the embeddings",
 }
 """Reason of a refusal → what is wrong."""

@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.embeddings.format import StoreMeta
 from openood_multimodal.embeddings.store import EmbeddingStore
+from openood_multimodal.evaluators.failure import autc
 from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.evaluators.sets import evaluate_sets
 from openood_multimodal.files import file_sha256
@@ -68,8 +69,9 @@ def rescore(folder, change, consistent=True):
         np.savez(file, **scores._asdict())
 
     def agree(fields):
-        found = evaluate_sets(known, {OOD: unknown})["average"][OOD]
-        fields["metrics"] = {name: metric.as_dict() for name, metric in found.items()}
+        found = evaluate_sets(known, {OOD: unknown}, failure=True)
+        fields["metrics"] = {name: metric.as_dict() for name, metric in found["average"][OOD].items()}
+        fields["failure"] = found.failure[OOD].as_dict()
         fields |= {"n_id": len(known.conf), "n_ood": len(unknown.conf)}
         fields["digests"]["scores"] = scores_digest(known, unknown)
 
@@ -208,11 +210,26 @@ def better(fields):
         fields["metrics"]["AUROC"][name] = min(1.0, fields["metrics"]["AUROC"][name] + 1e-6)
 
 
+def of_failure(name, key):
+    """Make one number of failure detection a little smaller."""
+    return lambda fields: fields["failure"]["metrics"][name].update(
+        {
+            key: max(0.0, fields["failure"]["metrics"][name][key] - 1e-6),
+            **({"ci_low": 0.0} if key == "value" else {}),
+        }
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "reason", "says"),
     [
         (better, "metric", "AUROC is "),
         (lambda f: f["metrics"]["FPR@95"].update(ci_low=0.0), "metric", "ci_low of FPR@95"),
+        (of_failure("AURC", "value"), "failure", "AURC is "),
+        (of_failure("OSCR", "ci_low"), "failure", "ci_low of OSCR is "),
+        (of_failure("AUTC", "value"), "failure", "AUTC is "),
+        (lambda f: f["failure"].update(val_range=[-1e3, 1e3]), "failure", "AUTC is "),
+        (lambda f: f["failure"]["metrics"].pop("FPR@95_right"), "failure", "don't both give FPR@95_right"),
         (swap_conventions, "convention", "FPR@95 is what its scores give for FPR@95_ID_TPR"),
         (lambda f: f.update(track="grouped"), "track", "on track 'grouped', and the benchmark synthetic_far on 'demo'"),
         (lambda f: f.update(track="multiood"), "record", "track 'multiood' is for MultiOOD's own benchmarks"),
@@ -231,6 +248,36 @@ def test_an_edited_record_is_refused(folder, change, reason, says):
     edit(folder, change)
     found, message = refusal(folder)
     assert (found, says in message) == (reason, True), message
+
+
+def test_calibration_is_verified_where_embeddings_are(folder, whole, tmp_path):
+    shutil.rmtree(folder)
+    without = shutil.ignore_patterns("msp*")
+    shutil.copytree(whole, folder, ignore=without)
+    sign(folder)
+    (found,) = verify_folder(folder)
+    assert (found.tier, [each for each in found.remarks if "calibration" in each]) == ("re-scored", [])
+    (without_embeddings,) = verify_folder(folder, embeddings=False)
+    assert "metrics of calibration are not verified" in " ".join(without_embeddings.remarks)
+    assert "AUTC is verified for the range" in " ".join(without_embeddings.remarks)
+    for change, says in (
+        (lambda each: each["metrics"]["Brier"].update(ci_low=0.0), "ci_low of Brier is 0.000000, and its embeddings"),
+        (lambda each: each["scaled"]["NLL"].update(value=each["scaled"]["NLL"]["ci_low"]), "scaled: NLL is"),
+        (lambda each: each.update(temperature=1.0), "temperature is 1.0, and the validation set gives"),
+        (lambda each: each.update(temperature=None, scaled=None), "temperature is None, and"),
+    ):  # fmt: skip
+        before = record_path(folder).read_text()
+        edit(folder, lambda fields, change=change: change(fields["calibration"]))
+        reason, message = refusal(folder)
+        assert (reason, says in message) == ("calibration", True), message
+        record_path(folder).write_text(before)
+    known, unknown = (np.load(folder / "scores" / "knn" / f"{name}.npz")["conf"] for name in ("id", OOD))
+    forged = autc(known, unknown, -1e3, 1e3).as_dict()  # of a range that is none of the validation scores'
+    edit(folder, lambda fields: fields["failure"].update(val_range=[-1e3, 1e3]))
+    edit(folder, lambda fields: fields["failure"]["metrics"].update(AUTC=forged))
+    assert [each.reason for each in verify_folder(folder, embeddings=False)] == [""]
+    reason, message = refusal(folder)
+    assert (reason, message.startswith("AUTC is 0.50")) == ("embeddings", True), message
 
 
 NOISE = {
