@@ -267,6 +267,16 @@ def _ritz_pairs(basis: Floats, image: Floats, size: int, tolerance: float) -> Ei
     return Eigen(values[:size].copy(), found)
 
 
+def squared_distances(points: Floats, centres: Floats) -> Floats:
+    """Return ``[B, C]`` squared distances of ``points`` ``[B, r]`` to ``centres`` ``[C, r]``, from products.
+
+    Their error is the rounding of the squared norms.
+    """
+    point_norms = np.einsum("ij,ij->i", points, points)
+    centre_norms = np.einsum("ij,ij->i", centres, centres)
+    return np.maximum(point_norms[:, None] + centre_norms - 2.0 * (points @ centres.T), 0.0)
+
+
 def nearest_squared_distance(points: Floats, centres: Floats) -> Floats:
     """Return ``[B]``: squared distances of ``points`` ``[B, r]`` to the nearest of ``centres`` ``[C, r]``.
 

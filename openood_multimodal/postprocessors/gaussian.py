@@ -10,8 +10,7 @@ import scipy
 
 from ..arrays import Scores
 from ..linalg.rows import Floats, row_norms
-from ..linalg.spectra import EPS
-from ..linalg.unit_rows import unit_rows
+from ..linalg.spectra import EPS, squared_distances
 from ..linalg.whitening import Whitening
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -56,8 +55,7 @@ class GMM(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return each row's log density, up to a constant."""
-        mapped = self.whitening.exact_rows(rows.features)
-        distances = np.stack([np.square(mapped - each).sum(axis=1) for each in self._centres], axis=1)
+        distances = squared_distances(rows.whitened(self.whitening), self._centres)
         return Scores(rows.pred, np.logaddexp.reduce(self._log_shares - 0.5 * distances, axis=1))
 
 
@@ -107,7 +105,7 @@ class LowVariance(Postprocessor):
 
     def distances(self, rows: Rows) -> Floats:
         """Return ``[B]``, the whitened norms."""
-        return row_norms((unit_rows(rows.features, rows.norms) - self.mean) @ self._map)
+        return row_norms((rows.unit - self.mean) @ self._map)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the whitened norms."""

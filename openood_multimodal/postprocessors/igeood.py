@@ -9,7 +9,8 @@ import numpy as np
 
 from ..arrays import Scores, check_labels
 from ..errors import UserError
-from ..linalg.rows import Floats
+from ..linalg.rows import Floats, block_slices
+from ..linalg.spectra import EPS
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number
@@ -26,6 +27,10 @@ PAPER = ScoreInfo(
     year=2022,
     url="https://arxiv.org/abs/2203.07798",
 )
+
+
+PART_BYTES = 16 * 2**20
+"""Features whose distances are bounded at once."""
 
 
 @POSTPROCESSORS.register("igeood")
@@ -157,10 +162,50 @@ class IgeoodFeatures(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus each row's distance to the nearest class mean."""
-        width = 2.0 * np.sqrt(2.0) * self.deviations[self._varying]
-        features = rows.features[:, self._varying]
-        nearest = np.full(len(rows), np.inf)
-        for mean in self.means[:, self._varying]:
-            squared = 8.0 * np.square(np.arcsinh((features - mean) / width)).sum(axis=1)
-            nearest = np.minimum(nearest, squared)
+        nearest = np.empty(len(rows))
+        step = max(1, PART_BYTES // (8 * max(1, len(self._varying))))
+        for where in block_slices(len(rows), 1, step):
+            nearest[where] = self._nearest(rows.features[where][:, self._varying])
         return Scores(rows.pred, -np.sqrt(nearest))
+
+    def _nearest(self, features: Floats) -> Floats:
+        """Return ``[B]`` squared distances to the nearest mean; only those means' that may be it are computed."""
+        rows = np.arange(len(features))
+        width = 2.0 * np.sqrt(2.0) * self.deviations[self._varying]
+        means = self.means[:, self._varying]
+        middle = means.mean(axis=0)
+        least = least_distances((features - middle) / width, (means - middle) / width)
+        first = least.argmin(axis=1)
+        nearest = _squared(features, means[first], width)
+        least[rows, first] = np.inf
+        left, classes = np.nonzero(least <= (nearest * (1.0 + 1e-9))[:, None])
+        for where in block_slices(len(left), 1, max(1, len(features))):
+            row, of = left[where], classes[where]
+            np.minimum.at(nearest, row, _squared(features[row], means[of], width))
+        return nearest
+
+
+def _squared(points: Floats, means: Floats, width: Floats) -> Floats:
+    return np.asarray(8.0 * np.square(np.arcsinh((points - means) / width)).sum(axis=1))
+
+
+def least_distances(points: Floats, others: Floats) -> Floats:
+    """Return ``[B, C]`` lower bounds of Σ_j 8 arsinh² |a_j - b_j| for ``points`` ``[B, K]`` and ``others`` ``[C, K]``.
+
+    With s = (a - b)² and h(s) = arsinh²(√s) / s, the sum is 8 Σ s h(s).  As h is convex (it is a Stieltjes function),
+    the mean of h with weights s is at least h at the mean: Σ s h(s) >= A h(B / A), where A = Σ s and B = Σ s² come from
+    matrix products.  Both are moved by what rounding may have done to them; a bound that overflows is 0.
+    """
+    slack = 4.0 * EPS * (points.shape[1] + 8)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        squared, of_others = np.square(points), np.square(others)
+        sizes, of_sizes = squared.sum(axis=1)[:, None], of_others.sum(axis=1)
+        first = sizes + of_sizes - 2.0 * (points @ others.T) - slack * (sizes + of_sizes)
+        second = 6.0 * (squared @ of_others.T) - 4.0 * (points @ (others * of_others).T)
+        fourth, of_fourth = np.square(squared).sum(axis=1)[:, None], np.square(of_others).sum(axis=1)
+        squared *= points
+        second -= 4.0 * (squared @ others.T)
+        second += (1.0 + 8.0 * slack) * (fourth + of_fourth)
+        root = np.sqrt(np.maximum(second, 0.0) / first)
+        bound = 8.0 * first * np.square(np.arcsinh(root) / root)
+    return np.where((first > 0.0) & np.isfinite(bound), bound, 0.0)

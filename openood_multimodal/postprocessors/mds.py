@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..arrays import Scores
 from ..errors import UserError
 from ..linalg.rows import Floats
+from ..linalg.spectra import nearest_squared_distance
 from ..linalg.whitening import Whitening
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -67,4 +68,4 @@ class MDS(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the smallest squared Mahalanobis distance to a class mean."""
-        return Scores(rows.pred, -self.whitening.nearest_squared_distance(rows.stored, self._centres))
+        return Scores(rows.pred, -nearest_squared_distance(rows.whitened(self.whitening), self._centres))

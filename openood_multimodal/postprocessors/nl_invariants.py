@@ -157,7 +157,7 @@ class NonLinearInvariants(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus each row's sum."""
-        found = self._invariants(self._components(unit_rows(rows.features, rows.norms)))
+        found = self._invariants(self._components(rows.unit))
         distances = -rows.scores_of(self._near).conf / self._usual
         return Scores(rows.pred, -(found / self._scale).sum(axis=1) - self.count * distances)
 

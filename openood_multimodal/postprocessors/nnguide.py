@@ -83,7 +83,7 @@ class NNGuide(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return energy times guidance."""
-        unit = unit_rows(rows.features, rows.norms)
+        unit = rows.unit
         count = len(self.bank)
         nearest = min(self.params.K, count)
         guidance = np.empty(len(rows))

@@ -43,7 +43,7 @@ class OneClass(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the detector's score, higher for rows like those of training."""
-        return Scores(rows.pred, self.detector.score_samples(unit_rows(rows.features, rows.norms)))
+        return Scores(rows.pred, self.detector.score_samples(rows.unit))
 
 
 @POSTPROCESSORS.register("ocsvm")

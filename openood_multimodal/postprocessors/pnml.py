@@ -9,7 +9,6 @@ import numpy as np
 from ..arrays import Scores
 from ..linalg.rows import Floats
 from ..linalg.spectra import eigen_of_matrix
-from ..linalg.unit_rows import unit_rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
@@ -49,7 +48,7 @@ class PNML(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the logarithm of each row's regret."""
-        unit = unit_rows(rows.features, rows.norms)
+        unit = rows.unit
         mapped = unit @ self._map
         leverage = np.einsum("ij,ij->i", mapped, mapped)
         power = (leverage / (1.0 + leverage))[:, None]

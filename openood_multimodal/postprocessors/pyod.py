@@ -15,7 +15,6 @@ import numpy as np
 
 from ..arrays import Embeddings, Scores
 from ..errors import MissingPackageError, UserError
-from ..linalg.unit_rows import unit_rows
 from ..naming import did_you_mean
 from ..registry import ENGINES
 from .one_class import OneClass
@@ -108,9 +107,7 @@ class PyODScore(OneClass):
         Raises:
             UserError: where PyOD gives a score that isn't finite.
         """
-        found = -np.asarray(
-            self.detector.decision_function(unit_rows(rows.features, rows.norms)), dtype=float
-        )
+        found = -np.asarray(self.detector.decision_function(rows.unit), dtype=float)
         if not np.isfinite(found).all():
             row = int(np.flatnonzero(~np.isfinite(found))[0])
             raise UserError(f"{self.name}: PyOD gives row {row} the score {-found[row]}.")

@@ -101,7 +101,7 @@ class Relation(Postprocessor):
     def score_rows(self, rows: Rows) -> Scores:
         """Return the sum of each row's relations."""
         conf = np.zeros(len(rows))
-        unit, p = unit_rows(rows.features, rows.norms), softmax(rows.logits)
+        unit, p = rows.unit, softmax(rows.logits)
         for where, _, relation in relation_blocks(unit, p, self._train, self._probabilities, self._dtype):
             if self.params.pow != 1:
                 relation **= self.params.pow

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..arrays import Scores
 from ..linalg.rows import Floats
+from ..linalg.spectra import nearest_squared_distance
 from ..linalg.whitening import Whitening
 from ..registry import POSTPROCESSORS
 from .mds import MDS
@@ -49,5 +50,5 @@ class RMDS(MDS):
     def score_rows(self, rows: Rows) -> Scores:
         """Return the background's squared distance less the nearest class's."""
         found = super().score_rows(rows)
-        whole = self.background.nearest_squared_distance(rows.stored, self._middle)
+        whole = nearest_squared_distance(rows.whitened(self.background), self._middle)
         return Scores(found.pred, whole + found.conf)

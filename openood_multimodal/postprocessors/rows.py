@@ -21,6 +21,8 @@ from ..linalg.rows import (
     require_finite,
     row_norms,
 )
+from ..linalg.unit_rows import unit_rows
+from ..linalg.whitening import Whitening
 from ..naming import did_you_mean
 from .options import ScoringOptions
 
@@ -70,6 +72,7 @@ class Rows:
         self._checked = checked
         self._of_modality: dict[tuple[str, int], Rows] = {}
         self._scored: dict[int, Scores] = {}
+        self._whitened: dict[int, Floats] = {}
 
     def __len__(self) -> int:
         return self._where.stop - self._where.start
@@ -106,6 +109,17 @@ class Rows:
     def norms(self) -> Floats:
         """Float64 ``[B]``, Euclidean norms of the features."""
         return row_norms(self.at_hand)
+
+    @cached_property
+    def unit(self) -> Floats:
+        """Float64 ``[B, D]`` features divided by their norms; a row of zeros stays one."""
+        return _frozen(unit_rows(self.features, self.norms))
+
+    def whitened(self, whitening: Whitening) -> Floats:
+        """Return float64 ``[B, r]``, what a map of `Shared` makes of the features."""
+        if id(whitening) not in self._whitened:
+            self._whitened[id(whitening)] = _frozen(whitening.exact_rows(self.at_hand))
+        return self._whitened[id(whitening)]
 
     @cached_property
     def logits(self) -> Floats:

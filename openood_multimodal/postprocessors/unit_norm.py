@@ -88,7 +88,7 @@ class OnUnitRows(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the score of the rows divided by their norms."""
-        unit = Embeddings(unit_rows(rows.features, rows.norms), rows.pred, rows.logits)
+        unit = Embeddings(rows.unit, rows.pred, rows.logits)
         found = self._score.score_rows(Rows(unit, slice(0, len(rows)), rows.head, checked=True))
         return Scores(rows.pred, found.conf)
 

@@ -72,7 +72,7 @@ class WDiscOOD(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the weighted distances."""
-        about = self.whitening.exact_rows(rows.features) - self._middle
+        about = rows.whitened(self.whitening) - self._middle
         inside = about @ self.discriminants
         near = np.sqrt(nearest_squared_distance(inside, self._centres))
         rest = row_norms(about - inside @ self.discriminants.T)
