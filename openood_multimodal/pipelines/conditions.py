@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ from ..config import bind
 from ..errors import UserError
 from ..evaluators.outputs import ID_NAME
 from ..scoring.conditions import CLEAN, Columns, Condition, Timeline, apply_condition, parse_condition
-from ..vocabulary import LEVELS, TEST_GROUPS
+from ..vocabulary import CSID, LEVELS, TEST_GROUPS
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,21 @@ class ConditionSection:
 
 @dataclass(frozen=True)
 class TestCondition:
-    """A condition, checked, and the sets that it is applied to."""
+    """A condition, checked, and the sets that it is applied to.
+
+    Attributes:
+        condition: what is done.
+        applied_to: ``"both"``, ``"id"`` or ``"ood"`` test sets.
+        seed: of what is drawn.
+        csid: the one covariate-shifted ID set that it makes, from clean samples; None: it is of the test sets.
+    """
 
     __test__ = False  # not a pytest class
 
     condition: Condition
     applied_to: str
     seed: int
+    csid: str | None = None
 
     @property
     def at_input(self) -> bool:
@@ -52,8 +60,15 @@ class TestCondition:
         """Return a record's field."""
         return self.condition.as_record(self.applied_to, self.seed)
 
+    def note(self) -> str:
+        """Return what a record says of a covariate-shifted ID set."""
+        return f"{self.csid}: samples under {self.condition} ({self.condition.level}, seed {self.seed})"
+
     def chosen(self, sets: Mapping[str, Any], ood_sets: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Yield (name, set) of those that it changes: the ID test set is called ``id``."""
+        if self.csid is not None:
+            yield self.csid, ood_sets[CSID][self.csid]
+            return
         if self.applied_to != "ood" and "test" in sets:
             yield ID_NAME, sets["test"]
         if self.applied_to != "id":
@@ -89,7 +104,7 @@ class TestCondition:
         known = {**sets, "test": found.get(ID_NAME, sets["test"])}
         return known, {
             group: {name: found.get(name, each) for name, each in part.items()}
-            if group in TEST_GROUPS
+            if group in (*TEST_GROUPS, CSID)
             else part
             for group, part in ood_sets.items()
         }
@@ -116,6 +131,32 @@ def read_condition(config: Mapping[str, Any], modalities: Sequence[str]) -> Test
     parsed = parse_condition(str(section.name), modalities, section.level)
     assert parsed is not None
     return TestCondition(parsed, section.applied_to, section.seed)
+
+
+def read_conditions(
+    config: Mapping[str, Any], modalities: Sequence[str], ood_sets: Mapping[str, Any]
+) -> list[TestCondition]:
+    """Return the conditions of a config: of the test sets, and of each covariate-shifted ID set that has one.
+
+    Args:
+        config: its ``condition``, and ``condition`` in ``ood_dataset.csid.<set>``.
+        modalities: of the test set.
+        ood_sets: group → its sets.
+
+    Raises:
+        UserError: as `read_condition`; for a set's condition that names other sets.
+    """
+    found = [read_condition(config, modalities)]
+    for name in ood_sets.get(CSID, ()):
+        where = f"ood_dataset.{CSID}.{name}"
+        try:
+            condition = read_condition(config["ood_dataset"][CSID][name], modalities)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+        if condition is not None and condition.applied_to != "both":
+            raise UserError(f"{where}: its condition is of this set alone; leave condition.applied_to out.")
+        found.append(condition and replace(condition, csid=name))
+    return [each for each in found if each is not None]
 
 
 def store_name(name: str, dataset: Any) -> str:

@@ -31,7 +31,7 @@ from ..ranks import barrier, gather, is_first, one_holding, share_batches
 from ..registry import PIPELINES
 from ..vocabulary import CSID, LOADER_GROUPS, OOD_VAL, TEST_GROUPS
 from .checks import check_config, check_trained
-from .conditions import read_condition, store_name
+from .conditions import read_conditions, store_name
 from .device import choose_device, set_determinism
 from .digest import effective_config
 
@@ -216,8 +216,8 @@ class ExtractPipeline:
         loaders = build_loaders(config, training=False)
         if config.get("ood_dataset"):
             ood_loaders = build_ood_loaders(config, (*TEST_GROUPS, CSID, LOADER_GROUPS[OOD_VAL]))
-            if condition := read_condition(config, config["dataset"].get("modalities") or ()):
-                if not condition.at_input:
+            for condition in read_conditions(config, config["dataset"].get("modalities") or (), ood_loaders):
+                if not condition.at_input and condition.csid is None:
                     raise UserError(
                         "embeddings are extracted clean: give condition.level: input, or test under it."
                     )

@@ -42,7 +42,7 @@ from ..scoring.search import criterion_of, require_disjoint
 from ..vocabulary import CSID, LOADER_GROUPS, MORE_METRICS, OOD_VAL, TEST_GROUPS
 from .card import CheckpointCard, check_auxiliary, check_same_data, read_card
 from .checks import check_config, check_search, check_sets, check_trained, choose_scores
-from .conditions import TestCondition, read_condition, store_name
+from .conditions import TestCondition, read_conditions, store_name
 from .device import choose_device, set_determinism
 from .extract import clip_remarks, extract_embeddings, extract_to_store, skipped_clips, store_digests
 from .recording import Scored, TestedRun, print_results
@@ -107,8 +107,8 @@ class TestPipeline:
                 "to ood_dataset.split_names (docs/conditions.md)."
             )
         sets = [each.dataset for each in loaders.values()]  # all have the same modalities
-        condition = read_condition(config, getattr(sets[0], "modalities", ()) if sets else ())
-        if condition is not None:
+        conditions = read_conditions(config, getattr(sets[0], "modalities", ()) if sets else (), ood_loaders)
+        for condition in conditions:
             self._check_condition(condition)
             condition.degrade(loaders, ood_loaders)
         check_same_data(card, loaders, checkpoint)
@@ -121,7 +121,7 @@ class TestPipeline:
             if self.save_embeddings:
                 held.enter_context(holding(self.stores))
             stage = held.enter_context(writing_together(self.folder, last=RESULTS))
-            records = self._tested(stage, net, card, loaders, ood_loaders, condition)
+            records = self._tested(stage, net, card, loaders, ood_loaders, conditions)
         if not self.quiet:
             self._report(records)
         return records
@@ -133,7 +133,7 @@ class TestPipeline:
         card: CheckpointCard | None,
         loaders: Mapping[str, Any],
         ood_loaders: Mapping[str, Any],
-        condition: TestCondition | None = None,
+        conditions: Sequence[TestCondition] = (),
     ) -> list[ResultRecord]:
         """Extract, score and evaluate; write the files into ``stage``."""
         config = self.config
@@ -153,7 +153,7 @@ class TestPipeline:
         if self.save_embeddings:
             write_npz(self.stores / "head.npz", head.arrays())
 
-        if condition is not None:
+        for condition in conditions:
             id_sets, ood_sets = condition.apply(id_sets, ood_sets, loaders, ood_loaders, head)
 
         evaluator = EVALUATORS.get(config["evaluator"]["name"])(_into(config, stage.path))
@@ -172,7 +172,8 @@ class TestPipeline:
             self._skipped,
             self._store_digests,
             self._remarks,
-            condition=None if condition is None else condition.as_record(),
+            notes=[each.note() for each in conditions if each.csid is not None],
+            condition=next((each.as_record() for each in conditions if each.csid is None), None),
             csid=tuple(ood_loaders.get(CSID, ())),
             calibration=self._calibration(id_sets, ood_sets, head),
         )

@@ -198,6 +198,11 @@ def run_jobs(
             val_conf=val_conf,
         )
         notes = [*job.score.notes, *shared, *result.csid_notes()]
+        notes += [
+            f"{name} was extracted under {each.made_from['condition']}"
+            for name, each in task.csid.items()
+            if "condition" in each.made_from
+        ]
         if task.shaped:
             notes.append(f"{job.name}: features already shaped by {task.shaped}, scored by their energy.")
         searched = search.found.get(job.name) if search is not None else None

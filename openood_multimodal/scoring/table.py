@@ -182,7 +182,7 @@ def evaluate(
             (``docs/scores.md``; ``.attrs["search"]`` holds what was tried and chosen).
         ood_val: name → OOD validation set, for ``search="validation"``.
         csid: name → covariate-shifted ID set, labelled as ``test``.  They count as ID, too (full-spectrum evaluation);
-            ``.attrs["accuracy"]`` has the accuracy of each ID set by itself.  ``metrics`` are of ``test`` alone.
+            ``.attrs["accuracy"]`` has the accuracy of each ID set by itself.
         search_criterion: what the search goes by: ``"AUROC"``, ``"FPR@95"``, ``"FPR@95_ID_TPR"``, ``"AUPR_IN"`` or
             ``"AUPR_OUT"``.
         metrics: tables of other metrics (``docs/metrics.md``): ``"failure"`` (AURC, OSCR, ...), ``"calibration"`` (ECE,

@@ -114,3 +114,62 @@ def test_conditions_in_a_test_config(clips, trained_on_clips):
     ):
         with pytest.raises(UserError, match=said):
             run(*words)
+
+
+def full_spectrum(clips, checkpoint, *more):
+    """Words of a test with the packaged config whose covariate-shifted ID sets are the degraded test set."""
+    words = clips.test(checkpoint, "--postprocessors", "msp", "--ood_dataset.csid.datasets", "blurred", *more)
+    place = words.index("pipelines/test/near_ood.yml") + 1
+    return [*words[:place], "datasets/moving_shapes/moving_shapes_csid.yml", *words[place:]]
+
+
+def test_the_degraded_test_set_as_a_covariate_shifted_one(clips, trained_on_clips):
+    (record,) = TestPipeline(clips.config(full_spectrum(clips, trained_on_clips))).run()
+    assert (record.csid, record.condition) == (["blurred"], None)
+    assert "blurred: samples under blur:video=4 (input, seed 0)" in record.notes
+    folder = clips.folder / "test" / "embeddings"
+    shifted = folder / "blurred@blur~video~4~0"
+    degraded = input_level("blur:video=4", "--condition.applied_to", "id")
+    (alone,) = TestPipeline(
+        clips.config(clips.test(trained_on_clips, "--postprocessors", "msp", *degraded))
+    ).run()
+    one, other = (
+        EmbeddingStore.open(each).embeddings() for each in (shifted, folder / "test@blur~video~4~0")
+    )
+    np.testing.assert_array_equal(one.features, other.features)
+    assert (record.n_id, alone.n_id) == (2 * len(one), len(one))
+    ood = {"near": folder / "moving_shapes_near"}
+    table = evaluate(
+        None, folder / "test", ood, folder / "head.npz", postprocessors="msp", csid={"blurred": shifted}
+    )
+    assert table.AUROC[0] == pytest.approx(100 * record.metrics["AUROC"]["value"])
+    accuracy = table.attrs["accuracy"]["msp"]
+    assert accuracy["blurred"] == pytest.approx(alone.metrics["ACC"]["value"])
+    assert sum(accuracy.values()) / 2 == pytest.approx(record.metrics["ACC"]["value"])
+    assert any("blurred was extracted under" in note for note in table.attrs["notes"])
+
+
+def test_a_condition_of_embeddings_makes_one_covariate_shifted_set(clips, trained_on_clips):
+    def confidences(*words):
+        TestPipeline(clips.config(words)).run()
+        folder = clips.folder / "test" / "scores" / "msp"
+        return {path.stem: np.load(path)["conf"] for path in folder.iterdir()}
+
+    shifted = "--ood_dataset.csid.blurred.condition.name", "missing:flow"
+    shifted += "--ood_dataset.csid.blurred.condition.level", "embedding"
+    missing = confidences(*full_spectrum(clips, trained_on_clips, *shifted))
+    condition = "--condition.name", "missing:flow", "--condition.applied_to", "id"
+    alone = confidences(*clips.test(trained_on_clips, "--postprocessors", "msp", *condition))
+    np.testing.assert_array_equal(missing["blurred"], alone["id"])
+    assert not np.array_equal(missing["blurred"], missing["id"])
+    np.testing.assert_array_equal(missing["moving_shapes_near"], alone["moving_shapes_near"])
+    for condition, said in (
+        ({"name": "missing:vidoe", "level": "embedding"}, "no modality 'vidoe'"),
+        ({"name": "noise:flow=9", "level": "embedding"}, "whole number from 1 to 5"),
+        ({"applied_to": "ood"}, "its condition is of this set alone"),
+        ({"severity": 3}, "condition.severity is not a parameter"),
+    ):
+        config = clips.config(full_spectrum(clips, trained_on_clips))
+        config.merge({"ood_dataset": {"csid": {"blurred": {"condition": condition}}}}, "a test")
+        with pytest.raises(UserError, match=f"ood_dataset.csid.blurred: .*{said}"):
+            TestPipeline(config).run()

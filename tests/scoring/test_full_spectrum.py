@@ -68,6 +68,13 @@ def test_metrics_are_those_of_all_id_sets_together(arrays, csid):
     of_each = {name: literally(arrays, each, arrays.ood["near"])[1] for name, each in sets.items()}
     assert table.attrs["accuracy"] == {"msp": pytest.approx(of_each, rel=1e-12)}
     assert len(set(of_each.values())) == 3
+    kinds = ("failure", "calibration")
+    tables = [
+        evaluate(None, test, arrays.ood, arrays.head, arrays.val, "msp", metrics=kinds, csid=more).attrs
+        for test, more in ((arrays.test, csid), (everything, None))
+    ]
+    assert tables[0]["failure"] == tables[1]["failure"]
+    assert tables[0]["calibration"] == tables[1]["calibration"]
     clean = evaluate(None, arrays.test, arrays.ood, arrays.head, postprocessors="msp")
     assert "accuracy" not in clean.attrs
     assert (clean.AUROC != table.AUROC).all()
