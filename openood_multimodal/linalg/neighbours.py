@@ -249,7 +249,8 @@ class Neighbours:
             low, high = min(low, float(block.half.min())), max(high, float(block.half.max()))
         threshold = np.partition(values, rank - 1, axis=1)[:, rank - 1].astype(np.float64)
         lengths = row_norms(unit)
-        margin = (screen.errors(unit, queries) + 4.0 * screen.roundoff) * longest  # of q · y, and of ½|y|²
+        # of q · y, and of ½|y|²; a query need not be shorter than 1
+        margin = (screen.errors(unit, queries) + 4.0 * screen.roundoff) * np.maximum(lengths, 1.0) * longest
         margin += (lengths + largest_error) * largest_error
         sums = np.sqrt(unit.shape[1]) * lengths * longest + high + np.abs(threshold)
         margin += 4.0 * screen.roundoff * sums
@@ -298,9 +299,12 @@ class Neighbours:
         candidates = columns[near]
         stored = np.asarray(self.features[candidates], dtype=np.float32)
         unit = (query * inverse).astype(np.float32)
-        values = 0.5 * (self.norms[candidates] > 0.0) - (stored @ unit) * self._inverse[candidates]
+        inverses = self._inverse[candidates]
+        squares = np.einsum("ij,ij->i", stored, stored) * np.square(inverses)
+        values = 0.5 * squares - (stored @ unit) * inverses
         threshold = np.partition(values, rank - 1)[rank - 1]
-        margin = 8.0 * U32 * (np.sqrt(len(unit)) + 1.0)
+        size = max(1.0, float(np.linalg.norm(unit)), float(np.sqrt(squares.max())))
+        margin = 8.0 * U32 * (np.sqrt(len(unit)) + 1.0) * size * size
         kept = near.copy()
         kept[near] = np.abs(values - threshold) <= margin
         return kept, rank - int(np.count_nonzero(values < threshold - margin))
@@ -373,6 +377,33 @@ class Neighbours:
             yield block
         if keep:
             self._blocks = made
+
+
+class RowNeighbours:
+    """Training rows to be searched as they are, whatever their norms.
+
+    Args:
+        features: ``[N, D]``; kept, not copied.
+        largest: the largest norm of a row.
+        arithmetic: where to compute.
+
+    Attributes:
+        most: neighbours that `Rows.nearest` asks for: the most that a score wants, so that one search does for all.
+    """
+
+    def __init__(self, features: NDArray[Any], largest: float, arithmetic: Arithmetic) -> None:
+        # one power of two for all rows: no digit changes, and none is longer than 1, as the screens' bounds have it
+        self._scale = float(np.exp2(np.ceil(np.log2(largest)))) if largest > 0.0 else 1.0
+        self._scaled = Neighbours(features, np.full(len(features), self._scale), arithmetic)
+        self.most = 1
+
+    def __len__(self) -> int:
+        return len(self._scaled)
+
+    def smallest_squared_distances(self, features: NDArray[Any], count: int) -> Floats:
+        """Return float64 ``[B, count]``, the squared distances of each row to its nearest training rows, rising."""
+        norms = np.full(len(features), self._scale)
+        return np.asarray(self._scaled.smallest_squared_distances(features, norms, count) * self._scale**2)
 
 
 _speeds: dict[tuple[str, int], float] = {}

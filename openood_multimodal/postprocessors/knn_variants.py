@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..arrays import Scores
 from ..errors import UserError
-from ..linalg.neighbours import Neighbours
-from ..linalg.rows import Floats
+from ..linalg.neighbours import Neighbours, RowNeighbours
+from ..linalg.rows import Floats, row_norms
 from ..linalg.unit_rows import unit_rows
 from ..linalg.whitening import Whitening
 from ..registry import POSTPROCESSORS
@@ -131,7 +131,7 @@ class KNNWhitened(Postprocessor):
 
     params: Params
     whitening: Whitening
-    neighbours: Neighbours
+    neighbours: RowNeighbours
 
     @property
     def limits(self) -> dict[str, int]:
@@ -152,11 +152,13 @@ class KNNWhitened(Postprocessor):
             )
         self.whitening = shared.total_whitening()
         mapped = np.empty((len(train), max(1, self.whitening.rank)), dtype=np.float32)
-        start = 0
+        start, largest = 0, 0.0
         for block in shared.feature_blocks(train):
-            mapped[start : start + len(block)] = self._mapped(block)
+            rows = self._mapped(block)
+            largest = max(largest, float(row_norms(rows).max(initial=0.0)))
+            mapped[start : start + len(block)] = rows
             start += len(block)
-        self.neighbours = Neighbours(mapped, np.ones(len(mapped)), shared.arithmetic)
+        self.neighbours = RowNeighbours(mapped, largest, shared.arithmetic)
 
     def _mapped(self, features: Floats) -> Floats:
         mapped = self.whitening.exact_rows(features)
@@ -164,8 +166,6 @@ class KNNWhitened(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the squared distance to the K-th neighbour."""
-        mapped = self._mapped(rows.features)
-        ones = np.ones(len(rows))
-        return Scores(
-            rows.pred, -self.neighbours.squared_distance(mapped, ones, self.params.K, rows.set_rows)
-        )
+        mapped = rows.whitened(self.whitening) if self.whitening.rank else np.zeros((len(rows), 1))
+        found = self.neighbours.smallest_squared_distances(mapped, self.params.K)
+        return Scores(rows.pred, -found[:, -1])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead, Scores
 from ..errors import UserError
+from ..linalg.neighbours import RowNeighbours
 from ..linalg.rows import (
     Floats,
     as_float64,
@@ -73,6 +74,7 @@ class Rows:
         self._of_modality: dict[tuple[str, int], Rows] = {}
         self._scored: dict[int, Scores] = {}
         self._whitened: dict[int, Floats] = {}
+        self._nearest: dict[int, Floats] = {}
 
     def __len__(self) -> int:
         return self._where.stop - self._where.start
@@ -120,6 +122,14 @@ class Rows:
         if id(whitening) not in self._whitened:
             self._whitened[id(whitening)] = _frozen(whitening.exact_rows(self.at_hand))
         return self._whitened[id(whitening)]
+
+    def nearest(self, neighbours: RowNeighbours, count: int) -> Floats:
+        """Return float64 ``[B, count]``, squared distances to the nearest training rows, rising; one search for all."""
+        found = self._nearest.get(id(neighbours))
+        if found is None or found.shape[1] < count:
+            found = neighbours.smallest_squared_distances(self.stored, max(count, neighbours.most))
+            self._nearest[id(neighbours)] = found
+        return found[:, :count]
 
     @cached_property
     def logits(self) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
+from ..linalg.neighbours import RowNeighbours
 from ..linalg.rows import block_slices, require_finite, require_finite_rows
 from ..linalg.spectra import Subspace, eigen_of_rows, leading_subspace, leading_subspace_of_rows
 from ..linalg.statistics import ClassMeans, percentile
@@ -60,6 +61,7 @@ class Shared:
         self._found: TrainingStatistics | None = None
         self._norms: Floats | None = None
         self._whitening: Whitening | None = None
+        self._neighbours: RowNeighbours | None = None
         self._fitted: set[int] = set()
 
     def fit(self, score: Postprocessor, again: bool = False) -> None:
@@ -162,6 +164,14 @@ class Shared:
         if self._norms is None:
             self._norms = np.concatenate([rows.norms for rows in self.rows(self.train_set)])
         return self._norms
+
+    def neighbours(self, most: int) -> RowNeighbours:
+        """Return the training rows, to be searched as they are for ``most`` neighbours, or those that others want."""
+        if self._neighbours is None:
+            largest = float(self.norms.max(initial=0.0))
+            self._neighbours = RowNeighbours(self.train_set.features, largest, self.arithmetic)
+        self._neighbours.most = max(self._neighbours.most, most)
+        return self._neighbours
 
     @property
     def largest_logit(self) -> float:

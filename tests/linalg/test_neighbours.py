@@ -7,7 +7,7 @@ import pytest
 
 from openood_multimodal.linalg import neighbours
 from openood_multimodal.linalg.arithmetic import Arithmetic
-from openood_multimodal.linalg.neighbours import Neighbours, Screen, ShortScreen, TorchScreen
+from openood_multimodal.linalg.neighbours import Neighbours, RowNeighbours, Screen, ShortScreen, TorchScreen
 from openood_multimodal.linalg.rows import row_norms
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 
@@ -182,3 +182,22 @@ def test_the_faster_screen_is_taken_where_there_is_much_to_do(monkeypatch: pytes
     monkeypatch.setattr(neighbours, "_speeds", {})
     assert neighbours._seconds(Screen(Arithmetic()), 16) > 0.0
     assert list(neighbours._speeds) == [("Screen", 16)]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
+@EVERY_SCREEN
+def test_rows_of_any_norm_have_their_own_distances(screen: str, scale: float) -> None:
+    random = np.random.default_rng(0)
+    train, test = (
+        (scale * random.gamma(1.0, 3.0, (n, 1)) * random.standard_normal((n, 300))).astype("f4")
+        for n in (900, 60)
+    )
+    test[:5], test[5:10] = train[:5], 30.0 * test[5:10]
+    found = RowNeighbours(train, float(row_norms(train).max()), Arithmetic())
+    found._scaled._screen = SCREENS[screen]()
+    literal = np.sort(
+        [np.square(train.astype(float) - row).sum(axis=1) for row in test.astype(float)], axis=1
+    )
+    np.testing.assert_allclose(found.smallest_squared_distances(test, 7), literal[:, :7], rtol=1e-12)
+    of_seventh = found._scaled.squared_distance(test, np.full(60, found._scale), 7) * found._scale**2
+    np.testing.assert_allclose(of_seventh, literal[:, 6], rtol=1e-12)
