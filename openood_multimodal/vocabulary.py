@@ -82,6 +82,17 @@ FAILURE_METRICS: Final = (*ID_FAILURE_METRICS, "OSCR", "AUROC_scope", "AUTC")
 CALIBRATION_METRICS: Final = ("ECE", "ECE_mass", "Brier", "NLL")
 """Metrics of calibration, in the order of records."""
 
+SCALED: Final = "_scaled"
+"""End of the names of calibration metrics with temperature scaling, in leaderboards."""
+
+BOARD_METRICS: Final = (
+    *METRICS,
+    *FAILURE_METRICS,
+    *CALIBRATION_METRICS,
+    *(f"{name}{SCALED}" for name in CALIBRATION_METRICS),
+)
+"""All metrics of leaderboards, in their order; those after `METRICS` only where a record has them."""
+
 UPPER_BOUNDS: Final = {"Brier": 2.0, "NLL": math.inf}
 """Metric → the largest value that it can have, where that isn't 1."""
 

@@ -7,14 +7,14 @@ dataset share rows, so intervals over few of them are indicative.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..vocabulary import APART, METRICS, TABLE_METRICS, TIERS, UNVERIFIED
+from ..vocabulary import APART, BOARD_METRICS, METRICS, SCALED, TABLE_METRICS, TIERS, UNVERIFIED, UPPER_BOUNDS
 from .records import ResultRecord
 
 METHOD = (
@@ -81,10 +81,10 @@ def _networks(record: ResultRecord) -> str:
     return json.dumps(networks, sort_keys=True)
 
 
-def content_of(record: ResultRecord) -> str:
-    """Return what a record says, as text: all but its date and the package's version."""
-    fields = record.to_dict()
-    del fields["date"], fields["package_version"]
+def content_of(record: ResultRecord, without: Collection[str] = ()) -> str:
+    """Return what a record says, as text: all but its date, the package's version and the fields ``without``."""
+    left_out = {"date", "package_version", *without}
+    fields = {name: value for name, value in record.to_dict().items() if name not in left_out}
     return json.dumps(fields, sort_keys=True)
 
 
@@ -105,8 +105,9 @@ def records_frame(records: Iterable[ResultRecord], tiers: Mapping[str, str] | No
     Returns:
         Columns: ``benchmark``, `METHOD` as text, ``ood_set``, ``partition``, ``seed`` and ``draw`` (the condition's
         seed; -1 for none), ``network`` (what tells trained networks apart: digest of the checkpoint, or the run),
-        `METRICS` and `BOUNDS` in percent (NaN where unknown), ``n_id``, ``n_ood`` (None where unknown), ``notes`` (a
-        tuple), ``split`` (a tuple of the manifest's digest, or of none), ``tier`` (its place in `TIERS`).
+        `METRICS`, the others of `BOARD_METRICS` that any record has, and `BOUNDS` (as `board_value` has them; NaN where
+        unknown), ``n_id``, ``n_ood`` (None where unknown), ``notes`` (a tuple), ``split`` (a tuple of the
+        manifest's digest, or of none), ``tier`` (its place in `TIERS`).
     """
     rows: list[dict[str, Any]] = []
     for record in records:
@@ -117,22 +118,21 @@ def records_frame(records: Iterable[ResultRecord], tiers: Mapping[str, str] | No
             "draw": -1 if record.condition is None else record.condition["seed"],
             "network": record.digests["checkpoint"] or record.run_id,
         }
-        for name in METRICS:
-            entry = record.metrics.get(name, {"value": None, "ci_low": None, "ci_high": None})
-            row[name] = percent(entry["value"])
-            if name in INTERVALS:
-                row[f"{name}_ci_low"], row[f"{name}_ci_high"] = (
-                    percent(entry["ci_low"]),
-                    percent(entry["ci_high"]),
-                )
+        metrics = all_metrics(record)
+        row |= {name: board_value(name, entry["value"]) for name, entry in metrics.items()}
+        for name in INTERVALS:
+            entry = metrics.get(name, {})
+            row |= {f"{name}_{bound}": percent(entry.get(bound)) for bound in ("ci_low", "ci_high")}
         row |= {"n_id": record.n_id, "n_ood": record.n_ood, "notes": tuple(record.notes)}
         tier = (tiers or {}).get(content_of(record), stated_tier(record))
         manifest = record.digests["manifest"]
         row |= {"split": (manifest,) if manifest else (), "tier": TIERS.index(tier)}
         rows.append(row)
-    columns = ("benchmark", *METHOD, "ood_set", "partition", "seed", "draw", "network", *METRICS, *BOUNDS)
+    present = {name for row in rows for name in row}.union(METRICS)
+    numbers = (*(name for name in BOARD_METRICS if name in present), *BOUNDS)
+    columns = ("benchmark", *METHOD, "ood_set", "partition", "seed", "draw", "network", *numbers)
     frame = pd.DataFrame(rows, columns=[*columns, "n_id", "n_ood", "notes", "split", "tier"])
-    return frame.astype(dict.fromkeys((*METRICS, *BOUNDS), float))
+    return frame.astype(dict.fromkeys(numbers, float))
 
 
 def apart(frame: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +141,31 @@ def apart(frame: pd.DataFrame) -> pd.DataFrame:
     for name in APART:
         benchmark = benchmark + (f", {name} " + frame[name]).where(frame[name] != "", "")
     return frame.assign(benchmark=benchmark)
+
+
+def all_metrics(record: ResultRecord) -> dict[str, dict[str, float | None]]:
+    """Return metric of `BOARD_METRICS` → its value and bounds, of those that a record has."""
+    found = dict(record.metrics)
+    found |= record.failure["metrics"] if record.failure else {}
+    if record.calibration:
+        found |= record.calibration["metrics"]
+        found |= {f"{name}{SCALED}": each for name, each in (record.calibration["scaled"] or {}).items()}
+    return found
+
+
+def metrics_of(frame: pd.DataFrame) -> list[str]:
+    """Return those of `BOARD_METRICS` that are columns of a `records_frame`."""
+    return [name for name in BOARD_METRICS if name in frame]
+
+
+def unit_of(metric: str) -> str:
+    """Return ``"%"``, or ``""`` for metrics that are no fractions and are shown as they are: Brier score and NLL."""
+    return "" if metric.removesuffix(SCALED) in UPPER_BOUNDS else "%"
+
+
+def board_value(metric: str, value: float | None) -> float:
+    """Return a record's value as leaderboards show it, in `unit_of` the metric; NaN for None."""
+    return np.nan if value is None else value * (100 if unit_of(metric) else 1)
 
 
 def percent(fraction: float | None) -> float:
@@ -194,11 +219,11 @@ def over_sets(frame: pd.DataFrame, run: Sequence[str], wanted: Iterable[str]) ->
         wanted: names of OOD sets.
 
     Returns:
-        Index ``run``; columns `METRICS`.
+        Index ``run``; columns: all metrics of ``frame``.
     """
     names = set(wanted)
     part = frame[frame["ood_set"].isin(names)]
-    found = means(part, run)
+    found = means(part, run, metrics_of(part))
     sizes = part.groupby(list(run), sort=False)["ood_set"].nunique()
     return found[sizes == len(names)]
 

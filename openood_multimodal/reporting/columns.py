@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..escapes import one_line
-from ..vocabulary import APART, AVERAGE, METRICS, TABLE_METRICS
+from ..vocabulary import APART, AVERAGE, BOARD_METRICS, SCALED, TABLE_METRICS
 from .leaderboard_rows import Row, decimals, rounded
 from .methods import TITLES, TRAININGS, title_of
 
@@ -32,6 +32,12 @@ EMPTY = {
     "setting": "Setting not stated",
 }
 """Field → what is shown where it is empty; ``"not stated"`` for others."""
+
+UNITS = {"Brier": "0 to 2", "NLL": "nats"}
+"""Metric → its range or unit, where it isn't percent."""
+
+LOWER = ("FPR", "AURC", "E-AURC", "risk@", "AUTC", "ECE", "Brier", "NLL")
+"""How names of metrics begin of which smaller values are better."""
 
 SETTINGS = {"near": "Near-OOD", "far": "Far-OOD"}
 
@@ -110,7 +116,7 @@ class Table:
     @property
     def metrics(self) -> list[str]:
         """Metrics that any row has."""
-        return [name for name in METRICS if any(name in line.row.means for line in self.lines)]
+        return [name for name in BOARD_METRICS if any(name in line.row.means for line in self.lines)]
 
     @property
     def caption(self) -> str:
@@ -133,11 +139,11 @@ def tables_of(board: Board) -> list[Table]:
 def columns_of(tables: Iterable[Table]) -> list[Column]:
     """Return all columns that tables have, in their order."""
     lines = [line for table in tables for line in table.lines]
-    metrics = [name for name in METRICS if any(name in line.row.means for line in lines)]
+    metrics = [name for name in BOARD_METRICS if any(name in line.row.means for line in lines)]
     bounded = [name for name in metrics if any(name in line.row.intervals for line in lines)]
     return [
         *(Column(name, title_of_field(name), "text") for name in _FIRST),
-        *(Column(name, f"{name} {arrow(name)}", "metric", name) for name in metrics),
+        *(Column(name, title_of_metric(name), "metric", name) for name in metrics),
         *(Column(f"{name}_ci", f"{name} 95 % interval", "interval", name) for name in bounded),
         Column("runs", "Runs", "number"),
         *(Column(name, title_of_field(name), "text") for name in text_fields(lines[0]) if name not in _FIRST),
@@ -156,6 +162,13 @@ def title_of_field(name: str) -> str:
     return NAMES.get(name) or (name[0].upper() + name[1:]).replace("_", " ")
 
 
+def title_of_metric(name: str) -> str:
+    """Return ``"AUROC ↑"``; with the unit where it isn't percent: ``"NLL (nats), temperature scaled ↓"``."""
+    own = name.removesuffix(SCALED)
+    unit = f" ({UNITS[own]})" if own in UNITS else ""
+    return f"{own}{unit}{', temperature scaled' if own != name else ''} {arrow(name)}"
+
+
 def arrow(metric: str) -> str:
     """Return the direction in which a metric is better."""
     return "↓" if is_lower_better(metric) else "↑"
@@ -163,7 +176,7 @@ def arrow(metric: str) -> str:
 
 def is_lower_better(metric: str) -> bool:
     """Tell whether smaller values of a metric are better."""
-    return metric.startswith("FPR")
+    return metric.startswith(LOWER)
 
 
 def label(name: str, value: str) -> str:
@@ -225,4 +238,4 @@ def ranked(lines: Iterable[Line], metric: str) -> list[tuple[int | None, Line]]:
 
 def _is_number(column: str) -> bool:
     name = column.removesuffix("_std").removesuffix("_ci_low").removesuffix("_ci_high")
-    return name in METRICS or name in _RANKS or name in _COUNTS
+    return name in BOARD_METRICS or name in _RANKS or name in _COUNTS

@@ -18,7 +18,7 @@ from ..files import atomic, holding, listed, text_sha256
 from ..naming import did_you_mean
 from ..resources import benchmark_splits_dir, read_benchmark
 from ..version import __version__
-from ..vocabulary import APART, AVERAGE, METRICS, PAPER_METRICS, TIERS
+from ..vocabulary import APART, AVERAGE, BOARD_METRICS, METRICS, PAPER_METRICS, TIERS
 from .aggregate import METHOD, content_of, method_of
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
@@ -26,6 +26,7 @@ from .leaderboard_rows import Row, decimals, rows_of
 from .page import PAGE, page
 from .published import published_records
 from .records import ResultRecord, read_records
+from .schema import OPTIONAL
 
 SYNTHETIC = "synthetic data"
 """The note that bars a record from leaderboards."""
@@ -42,7 +43,11 @@ COLUMNS = (
     *("AUROC_ci_low", "AUROC_ci_high", "FPR@95_ci_low", "FPR@95_ci_high"),
     *("n_id", "n_ood", "split", "tier", "notes"),
 )
-"""Columns of a leaderboard's CSV, percent; those of `APART` that any row has follow the OOD set."""
+"""Columns of a leaderboard's CSV, percent; those of `APART` that any row has follow the OOD set, those of `MORE` the
+other metrics."""
+
+MORE = tuple(name for name in BOARD_METRICS if name not in METRICS)
+"""Metrics of failure detection and calibration, columns where any row has them."""
 
 
 class Collected(NamedTuple):
@@ -84,14 +89,19 @@ class Board:
     records: Sequence[ResultRecord]
 
     def cells(self) -> list[dict[str, str]]:
-        """Return each row's `COLUMNS` and `APART`, as text."""
+        """Return each row's `COLUMNS`, `APART` and `MORE`, as text."""
         return [_cells(self.name, row) for row in self.rows]
 
     def csv(self) -> str:
         """Return the table of `COLUMNS`."""
         apart = [name for name in APART if any(row.values[name] for row in self.rows)]
-        columns = (*_FIRST, *apart, *COLUMNS[len(_FIRST) :])
+        after = COLUMNS.index("std_over")
+        columns = (*_FIRST, *apart, *COLUMNS[len(_FIRST) : after], *self._more(), *COLUMNS[after:])
         return atomic.csv_text(columns, ({name: each[name] for name in columns} for each in self.cells()))
+
+    def _more(self) -> list[str]:
+        present = [name for name in MORE if any(name in row.means for row in self.rows)]
+        return [column for name in present for column in (name, f"{name}_std")]
 
     def markdown(self) -> str:
         """Return the page."""
@@ -179,13 +189,14 @@ def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
         name = (record.source, record.run_id, record.setting, record.file_name)
         content = content_of(record)
         there = by_run.setdefault(name, (content, where, record))
-        if there[0] != content:
+        if there[0] != content and not _agree(there[2], record):
             raise UserError(
                 f"{there[1]} and {where} disagree about one result (run {record.run_id}, "
                 f"{record.postprocessor} on {record.ood_set}). Delete one of them."
             )
+        by_run[name] = min(there, (content, where, record), key=lambda each: (_lacking(each[2]), each[0]))
     by_seed: dict[tuple[Any, ...], tuple[str, ResultRecord]] = {}
-    for _, where, record in sorted(by_run.values(), key=lambda each: each[0]):
+    for _, where, record in sorted(by_run.values(), key=lambda each: (_lacking(each[2]), each[0])):
         seeds = record.seed, (record.condition or {}).get("seed")
         place = (record.benchmark, method_of(record), record.ood_set, record.partition, *seeds)
         first = by_seed.setdefault(place, (where, record))
@@ -200,7 +211,17 @@ def _each_once(found: Sequence[tuple[str, ResultRecord]]) -> list[ResultRecord]:
                 f"seed {record.seed} ({record.training or 'no method named'}, {record.postprocessor} on "
                 f"{record.ood_set}): {remedy}. Keep one of them, or name only one run's folder."
             )
-    return [record for _, record in by_seed.values()]
+    return sorted((record for _, record in by_seed.values()), key=content_of)
+
+
+def _lacking(record: ResultRecord) -> int:
+    return sum(getattr(record, name) is None for name in OPTIONAL)
+
+
+def _agree(one: ResultRecord, other: ResultRecord) -> bool:
+    """Tell whether two records differ at most in that one has metrics for which the other wasn't asked."""
+    absent = [name for name in OPTIONAL if None in (getattr(one, name), getattr(other, name))]
+    return content_of(one, absent) == content_of(other, absent)
 
 
 def _figures(record: ResultRecord) -> tuple[Any, ...]:
@@ -323,7 +344,7 @@ def _cells(benchmark: str, row: Row) -> dict[str, str]:
             note if n == row.n_runs else f"{note} ({n} of {row.n_runs} runs)" for note, n in row.notes.items()
         ),
     }
-    for name in METRICS:
+    for name in BOARD_METRICS:
         cells[name] = decimals(row.means.get(name))
         cells[f"{name}_std"] = decimals(row.stds.get(name))
     for name in ("AUROC", "FPR@95"):

@@ -10,8 +10,18 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from ..vocabulary import APART, AVERAGE, METRICS, SETTINGS, TIERS, TRACKS
-from .aggregate import BOUNDS, INTERVALS, METHOD, RUN, Method, over_sets, records_frame, summarise
+from ..vocabulary import APART, AVERAGE, SETTINGS, TIERS, TRACKS
+from .aggregate import (
+    BOUNDS,
+    INTERVALS,
+    METHOD,
+    RUN,
+    Method,
+    metrics_of,
+    over_sets,
+    records_frame,
+    summarise,
+)
 from .records import ResultRecord
 
 COMPARED = ("track", "setting", "id_set", *APART, "modalities", "networks")
@@ -48,7 +58,7 @@ class Row:
     Attributes:
         values: column of `METHOD` → text.
         ood_set: name, or `AVERAGE`.
-        means: metric → percent.
+        means: metric → mean, in percent but for those of `aggregate.unit_of`.
         stds: metric → sample standard deviation, absent for one run.
         std_over: ``"partitions"``, ``"seeds"`` or, for one run, ``""``.
         intervals: metric → mean bounds of the single runs' 95 % intervals.
@@ -107,11 +117,11 @@ def rows_of(
     """
     frame = records_frame(records, tiers)
     # an order of its own, so that that of the records can't change a digit
-    frame = frame.sort_values([*RUN, "ood_set", *METRICS], kind="stable", ignore_index=True)
+    frame = frame.sort_values([*RUN, "ood_set", *metrics_of(frame)], kind="stable", ignore_index=True)
     averages, incomplete = _averages(frame)
     frame = pd.concat([frame, *averages], ignore_index=True)
     by = [*METHOD, "ood_set"]
-    summary = summarise(frame, by, [*METRICS, *BOUNDS], one_partition="seeds")
+    summary = summarise(frame, by, [*metrics_of(frame), *BOUNDS], one_partition="seeds")
     rows = [_row(key, summary.loc[key], part) for key, part in frame.groupby(by, sort=False)]
     return sorted(_ranked(rows), key=_order), incomplete
 
@@ -151,7 +161,7 @@ def _lacking_line(method: Method, counts: Counter[str]) -> str:
 
 def _row(key: tuple[Any, ...], summary: Mapping[str, Any], results: pd.DataFrame) -> Row:
     *method, ood_set = key
-    means = {name: float(summary[name]) for name in METRICS if pd.notna(summary[name])}
+    means = {name: float(summary[name]) for name in metrics_of(results) if pd.notna(summary[name])}
     partitions = frozenset(results["partition"])
     over = "partitions" if len(partitions) > 1 else "seeds" if len(results) > 1 else ""
     return Row(
