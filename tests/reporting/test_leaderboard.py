@@ -492,6 +492,40 @@ def test_records_that_contradict_each_other_are_refused_by_both_names(tmp_path, 
     assert contents(tmp_path / "out") == {}
 
 
+def asked(value, **changes):
+    """A record with failure detection."""
+    entry = {"value": value, "ci_low": None, "ci_high": None}
+    return record(failure={"metrics": {"AURC": entry, "OSCR": entry}, "val_range": None}, **changes)
+
+
+def test_other_metrics_are_averaged_as_the_rest_and_columns_only_where_there_are_any():
+    runs = {("0", 0): 0.1, ("0", 1): 0.3, ("1", 0): 0.4}
+    made = [asked(value, partition=partition, seed=seed) for (partition, seed), value in runs.items()]
+    other = record(training="plain", seed=0)
+    (board,) = make_boards([*made, other]).values()
+    (plain,) = make_boards([other]).values()
+    table = list(csv.DictReader(io.StringIO(board.csv())))
+    row, without = (next(row for row in table if row["training"] == name) for name in ("a2d", "plain"))
+    assert (row["AURC"], row["AURC_std"], row["OSCR"]) == ("30.00", "14.14", "30.00")  # seeds first
+    assert (without["AURC"], without["AURC_std"]) == ("", "")
+    assert set(table[0]) - set(next(csv.reader(io.StringIO(plain.csv())))) == {
+        "AURC", "AURC_std", "OSCR", "OSCR_std"
+    }  # fmt: skip
+    partly = make_boards([*made, record(partition="1", seed=1)])["bench"]
+    assert "AURC" not in partly.rows[0].means  # a mean over other runs than the row's
+
+
+def test_a_result_with_other_metrics_and_without_counts_once_with_them(tmp_path):
+    write(tmp_path / "r", record(auroc=0.8))
+    write(tmp_path / "s", asked(0.1, auroc=0.8))
+    for order in ("rs", "sr"):
+        (kept,) = collect([tmp_path / name for name in order], published=False).records
+        assert kept.failure is not None
+    write(tmp_path / "t", asked(0.2, auroc=0.8))
+    with pytest.raises(UserError, match="disagree about one result"):
+        collect([tmp_path], published=False)
+
+
 def test_average_is_no_name_for_an_ood_set(tmp_path):
     write(tmp_path, record(ood_set="average"))
     with pytest.raises(UserError, match=r"msp@average\.record\.json.*ood_set"):

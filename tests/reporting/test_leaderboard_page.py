@@ -24,6 +24,23 @@ def metrics(auroc):
     }
 
 
+def more(aurc):
+    """Failure detection and calibration, with and without temperature scaling."""
+
+    def entries(**values):
+        return {name: {"value": value, "ci_low": None, "ci_high": None} for name, value in values.items()}
+
+    scaled = entries(ECE=0.01, Brier=0.5, NLL=1.25)
+    return {
+        "failure": {"metrics": entries(AURC=aurc, OSCR=1 - aurc, **{"risk@80": 0.25}), "val_range": None},
+        "calibration": {
+            "metrics": entries(ECE=0.1, Brier=1.5, NLL=2.5),
+            "temperature": 2.0,
+            "scaled": scaled,
+        },
+    }
+
+
 def records():
     """Two methods of two seeds and partitions, one under a condition, one with auxiliary data, two OOD sets."""
     return [
@@ -31,8 +48,8 @@ def records():
             metrics=metrics(value + seed / 100), seed=seed, partition=partition, ood_set=ood_set, **changes
         )
         for value, changes in (
-            (0.8, {}),
-            (0.7, {"training": "multimodal_baseline", "discrepancy": None, "protocol": None}),
+            (0.8, more(0.125)),
+            (0.7, {"training": "multimodal_baseline", "discrepancy": None, "protocol": None, **more(0.25)}),
             (0.9, {"training": "outliers", "auxiliary": {"name": "places", "digest": None}}),
         )
         for seed in range(2)
@@ -70,6 +87,26 @@ def test_a_row_holds_means_intervals_runs_and_what_its_records_rest_on():
     assert of(content, row, "tier") == "self-reported"
     assert [*content["scope"]] == ["setting", "track", "id_set", "ood_set", "csid", "condition", "auxiliary"]
     assert len({r["id"] for r in content["rows"]}) == len(content["rows"])
+
+
+def test_other_metrics_are_columns_to_choose_sorted_in_their_direction():
+    content = payload(make_boards(records()))
+    columns = {column["name"]: column["title"] for column in content["columns"]}
+    assert content["metrics"] == [
+        *METRICS, "AURC", "risk@80", "OSCR", "ECE", "Brier", "NLL", "ECE_scaled", "Brier_scaled", "NLL_scaled"
+    ]  # fmt: skip
+    assert (columns["AURC"], columns["OSCR"], columns["Brier"], columns["NLL_scaled"]) == (
+        "AURC ↓", "OSCR ↑", "Brier (0 to 2) ↓", "NLL (nats), temperature scaled ↓"
+    )  # fmt: skip
+    assert set(content["metrics"]) - set(content["lower"]) == {"AUROC", "AUPR_IN", "AUPR_OUT", "ACC", "OSCR"}
+    assert not {name for _, shown, _ in content["scopes"] for name in shown} & {"AURC", "OSCR", "ECE", "NLL"}
+    row = next(r for r in content["rows"] if of(content, r, "training") == "a2d")
+    values = dict(zip(content["metrics"], row["mean"], strict=True))
+    assert [
+        values[name] for name in ("AURC", "risk@80", "ECE", "Brier", "NLL", "NLL_scaled")
+    ] == pytest.approx([12.5, 25, 10, 1.5, 2.5, 1.25])  # percent, but for the last three
+    without = next(r for r in content["rows"] if of(content, r, "training") == "outliers")
+    assert [without["mean"][content["metrics"].index(name)] for name in ("AURC", "NLL")] == [None, None]
 
 
 def test_the_same_records_give_the_same_bytes_whatever_their_order_and_dates():

@@ -153,6 +153,14 @@ def downloaded(browser, folder, kinds):
         ),
         ("#benchmark=bench&ood_set=near", {"where": {"ood_set": ["near"], "auxiliary": [""]}}),
         (
+            "#benchmark=bench&ood_set=near&columns=training,AUROC,AURC,risk@80,Brier,NLL_scaled&sort=AURC.asc",
+            {
+                "where": {"ood_set": ["near"], "auxiliary": [""]},
+                "columns": ["training", "AUROC", "AURC", "risk@80", "Brier", "NLL_scaled"],
+                "sort": "AURC",
+            },
+        ),
+        (
             "#benchmark=bench&columns=training,AUROC,AUROC_ci,runs,rank,average_rank,notes",
             {
                 "where": {"ood_set": ["average"], "auxiliary": [""]},

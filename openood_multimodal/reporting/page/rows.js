@@ -27,7 +27,6 @@ const mean = (row, metric) => row.mean[metricPlace.get(metric)];
 const std = (row, metric) => row.std[metricPlace.get(metric)];
 const interval = (row, metric) => [row.low[metricPlace.get(metric)], row.high[metricPlace.get(metric)]];
 const decimals = (value, digits = 2) => (value == null ? "" : value.toFixed(digits));
-const arrow = (metric) => (lowerIsBetter.has(metric) ? "↓" : "↑");
 const title = (row) => [cell(row, "training"), cell(row, "postprocessor")].filter(Boolean).join(", ");
 const runsOf = (row) => {
   const [partitions, seeds, runs] = row.counts;

@@ -112,7 +112,7 @@ function papers(row) {
 /** All that is known of one row. */
 function details(row) {
   const figures = data.metrics.filter((name) => mean(row, name) !== null).map((name) => [
-    `${name} ${arrow(name)}`, decimals(mean(row, name)), decimals(std(row, name)), interval(row, name)[0] === null ? "" : columnOf.get(`${name}_ci`).show(row),
+    columnOf.get(name).title, decimals(mean(row, name)), decimals(std(row, name)), interval(row, name)[0] === null ? "" : columnOf.get(`${name}_ci`).show(row),
   ]);
   const fields = ["benchmark", ...data.fields.filter((name) => name !== "benchmark")].filter((name) => row[name] !== "");
   const byPartition = (a, b) => text(a[0]).localeCompare(text(b[0]), "en", { numeric: true }) || a[1] - b[1];
@@ -125,7 +125,7 @@ function details(row) {
   const commands = row.command.map(text).join("\n");
   return [
     el("p", { className: "sub" }, where(row)),
-    sheet(["Metric", "Mean", "±", "95 % interval"], figures, "Metrics, percent"),
+    sheet(["Metric", "Mean", "±", "95 % interval"], figures, "Metrics, percent unless named otherwise"),
     ...(runs.length > 1 ? [sheet(["Partition", "Seed", ...(hasDraws(row) ? ["Draw"] : []), ...data.metrics], runs, `${runs.length} runs`)] : []),
     el("h3", {}, "Record"), fieldList(fields.map((name) => [named(name), label(name, row[name]) + (label(name, row[name]) === row[name] ? "" : ` (${row[name]})`)])),
     ...(row.counts.length ? [el("h3", {}, "Runs and SHA-256 digests"), ...records] : []),
@@ -167,7 +167,7 @@ function comparison(a, b) {
     const pair = paired(a, b, metric);
     const half = pair?.half ?? null;
     return [
-      `${metric} ${arrow(metric)}`, decimals(mean(a, metric)), decimals(mean(b, metric)), signed(mean(a, metric) - mean(b, metric)),
+      columnOf.get(metric).title, decimals(mean(a, metric)), decimals(mean(b, metric)), signed(mean(a, metric) - mean(b, metric)),
       pair ? signed(pair.mean) : "", half === null ? "" : `${signed(pair.mean - half)} to ${signed(pair.mean + half)}`, pair ? `${pair.n} ${pair.unit}` : "",
     ];
   };
@@ -178,7 +178,7 @@ function comparison(a, b) {
   return [
     el("p", { className: "sub" }, where(a)),
     el("p", {}, el("strong", {}, "A "), title(a), el("br"), el("strong", {}, "B "), title(b)),
-    sheet(["Metric", "A", "B", "A − B", "Paired", "95 % interval", "Pairs"], shared.map(line), "Metrics, percent"),
+    sheet(["Metric", "A", "B", "A − B", "Paired", "95 % interval", "Pairs"], shared.map(line), "Metrics, percent unless named otherwise"),
     el("p", { className: "hint" }, "Paired: mean difference over class partitions that both have (seeds averaged first), or over seeds where there is one partition, with its t-interval. Partitions of one dataset share samples, so the interval is indicative."),
     ...(unverified.length ? [el("p", { className: "hint" }, `Unverified: ${unverified.join(" and ")}. Read in a summary of the paper, not in its tables.`)] : []),
     ...(sameSplit ? [] : [el("p", { className: "hint" }, "Nothing shows that both rest on the same split.")]),
