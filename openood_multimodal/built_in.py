@@ -113,7 +113,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "knn": "postprocessors.knn:KNN",
         "knn_coreset": "postprocessors.knn_variants:KNNCoreset",
         "knn_whitened": "postprocessors.knn_variants:KNNWhitened",
-        "lof": "postprocessors.one_class:LOF",
+        "lof": "postprocessors.lof:LOF",
         "low_variance": "postprocessors.gaussian:LowVariance",
         "lts": "postprocessors.scale:LTS",
         "mds": "postprocessors.mds:MDS",

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import Arithmetic, Floats
 from .rows import block_slices, row_norms
-from .threads import load_torch
+from .screens import U32, Block, Screen, ShortScreen, TorchScreen, seconds
 
 CACHE_BYTES = 512 * 2**20
 SIDE_BYTES = 64 * 2**20
@@ -39,120 +38,21 @@ SPARE = 64
 TORCH_WORK = 2.5e11
 """Operations from which on it pays to load torch, to see whether it multiplies faster; a tenth if it is loaded."""
 
-U64, U32, U16 = 2.0**-53, 2.0**-24, 2.0**-9  # unit roundoff of float64, float32 and bfloat16
 
+class Found(NamedTuple):
+    """Neighbours of rows: ``squared`` float64 and ``rows`` int64, ``[B, k]``: distances and training rows."""
 
-class Block:
-    """Prepared training rows: ``rows`` in the screen's form, ``half`` ``[n]`` ½|y|², bounds of norms."""
+    squared: Floats
+    rows: NDArray[np.int64]
 
-    def __init__(self, start: int, rows: Any, half: NDArray[Any], length: float, error: float) -> None:
-        self.start = start
-        self.rows = rows
-        self.half = half
-        self.length = length
-        self.error = error
+    @classmethod
+    def of_size(cls, rows: int, count: int) -> Found:
+        """Return room for the neighbours of rows."""
+        return cls(np.empty((rows, count)), np.empty((rows, count), dtype=np.int64))
 
-
-class Screen:
-    """Products in float32, by BLAS or on a GPU.
-
-    Args:
-        arithmetic: where to compute.
-
-    Attributes:
-        dtype: of prepared rows, and of what products are summed in.
-        roundoff: of that type.
-        itemsize: bytes of a prepared number.
-    """
-
-    dtype: np.dtype[Any] = np.dtype(np.float32)
-    roundoff = U32
-    itemsize = 4
-
-    def __init__(self, arithmetic: Arithmetic) -> None:
-        self.arithmetic = arithmetic
-        self._room = np.empty(0, dtype=self.dtype)
-
-    def put(self, rows: NDArray[Any]) -> Any:
-        """Return rows in the form that `values` multiplies."""
-        return self.arithmetic.put(rows, self.dtype)
-
-    def errors(self, rows: NDArray[Any], put: Any) -> Floats:
-        """Return ``[n]``, bounds of the norm of what `put` and the rows' own preparation rounded away."""
-        return np.full(len(rows), 4.0 * self.roundoff)
-
-    def values(self, queries: Any, block: Block) -> Any:
-        """Return ``[B, n]`` ½|y|² + q · y, q being minus the query; the next call may overwrite it."""
-        if not isinstance(queries, np.ndarray):  # on a GPU
-            return (queries @ block.rows.T).add_(self.arithmetic.put(block.half, self.dtype))
-        out = np.matmul(queries, block.rows.T, out=self._space(len(queries), len(block.rows)))
-        out += block.half
-        return out
-
-    def _space(self, rows: int, columns: int) -> NDArray[Any]:
-        """Return memory that is used again: fresh pages cost a tenth of the product."""
-        if self._room.size < rows * columns:
-            self._room = np.empty(rows * columns, dtype=self.dtype)
-        return self._room[: rows * columns].reshape(rows, columns)
-
-    def rounding(self, near: Floats) -> Floats:
-        """Return what rounding of the products themselves adds to the error, for products of size ``near``."""
-        return np.zeros_like(near)
-
-    def finer(self) -> Screen | None:
-        """Return a screen for rows that this one can't tell apart."""
-        return DoubleScreen(self.arithmetic)
-
-
-class DoubleScreen(Screen):
-    """Products in float64, for training rows that lie closer together than float32 can tell."""
-
-    dtype = np.dtype(np.float64)
-    roundoff = U64
-    itemsize = 8
-
-    def finer(self) -> Screen | None:
-        """Return None."""
-        return None
-
-
-class TorchScreen(Screen):
-    """Products in float32 by torch on the CPU, whose BLAS may be faster than NumPy's."""
-
-    def put(self, rows: NDArray[Any]) -> Any:
-        """Return a tensor."""
-        return load_torch().from_numpy(np.ascontiguousarray(rows))
-
-    def values(self, queries: Any, block: Block) -> Any:
-        """Return ``[B, n]`` float32 ½|y|² + q · y."""
-        torch = load_torch()
-        out = self._space(len(queries), len(block.rows))
-        torch.add(torch.from_numpy(block.half), queries @ block.rows.T, out=torch.from_numpy(out))
-        return out
-
-
-class ShortScreen(TorchScreen):
-    """Products of bfloat16, by torch on the CPU: several times faster where the CPU knows them."""
-
-    itemsize = 2
-
-    def put(self, rows: NDArray[Any]) -> Any:
-        """Return a bfloat16 tensor."""
-        return super().put(rows).bfloat16()
-
-    def errors(self, rows: NDArray[Any], put: Any) -> Floats:
-        """Return the norms of what rounding to bfloat16 took, and float32's share."""
-        lost = put.float().numpy()
-        np.subtract(rows, lost, out=lost)
-        return np.sqrt(np.einsum("ij,ij->i", lost, lost).astype(np.float64)) + 4.0 * U32
-
-    def rounding(self, near: Floats) -> Floats:
-        """Return the half unit in the last place of a bfloat16 of that size."""
-        return 1.01 * U16 * near
-
-    def finer(self) -> Screen | None:
-        """Return the float32 screen."""
-        return Screen(self.arithmetic)
+    def put(self, where: Any, found: Found) -> None:
+        """Set some rows."""
+        self.squared[where], self.rows[where] = found
 
 
 class Neighbours:
@@ -196,22 +96,26 @@ class Neighbours:
             rank: K, 1 to N.
             expected: rows that will be asked for in all, to choose the screen by.
         """
-        return self._squared_distances(features, norms, rank, expected, False)[:, 0]
+        return self._found(features, norms, rank, expected, False)[0][:, 0]
 
     def smallest_squared_distances(self, features: NDArray[Any], norms: Floats, count: int) -> Floats:
         """Return float64 ``[B, count]``, the squared distances of each row to its nearest training rows, rising."""
-        return self._squared_distances(features, norms, count, None, True)
+        return self.nearest(features, norms, count)[0]
 
-    def _squared_distances(
+    def nearest(self, features: NDArray[Any], norms: Floats, count: int) -> Found:
+        """Return squared distances of each row to its ``count`` nearest training rows, rising, and which these are."""
+        return self._found(features, norms, count, None, True)
+
+    def _found(
         self, features: NDArray[Any], norms: Floats, rank: int, expected: int | None, all_ranks: bool
-    ) -> Floats:
+    ) -> Found:
         if self._screen is None:
             self._screen = self._choose_screen(expected or len(features))
         inverse = 1.0 / np.where(norms > 0.0, norms, 1.0)
-        out = np.empty((len(features), rank if all_ranks else 1))
+        out = Found.of_size(len(features), rank if all_ranks else 1)
         step = max(1, PRODUCT_BYTES // (4 * max(1, self._block_rows())))
         for where in block_slices(len(features), 1, step):
-            out[where] = self._searched(features[where], inverse[where], rank, self._screen, all_ranks)
+            out.put(where, self._searched(features[where], inverse[where], rank, self._screen, all_ranks))
         return out
 
     def _choose_screen(self, queries: int) -> Screen:
@@ -222,12 +126,12 @@ class Neighbours:
             return plain
         # another one has to be clearly faster: the shorter products leave more to be computed again
         tried = {plain: 1.0, TorchScreen(self._arithmetic): 0.9, ShortScreen(self._arithmetic): 0.75}
-        return min(tried, key=lambda screen: _seconds(screen, dim) / tried[screen])
+        return min(tried, key=lambda screen: seconds(screen, dim) / tried[screen])
 
     def _searched(
         self, features: NDArray[Any], inverse: Floats, rank: int, screen: Screen, all_ranks: bool
-    ) -> Floats:
-        """Return ``[B, 1]``, the squared distances of a rank; ``[B, rank]``, those up to it, for ``all_ranks``."""
+    ) -> Found:
+        """Return ``[B, 1]``, what is found of a rank; ``[B, rank]``, of those up to it, for ``all_ranks``."""
         unit = self._prepared(features, inverse, screen.dtype)
         np.negative(unit, out=unit)
         queries = screen.put(unit)
@@ -255,7 +159,7 @@ class Neighbours:
         sums = np.sqrt(unit.shape[1]) * lengths * longest + high + np.abs(threshold)
         margin += 4.0 * screen.roundoff * sums
         margin += screen.rounding(np.maximum(np.abs(high - threshold), np.abs(low - threshold)) + margin)
-        out = np.empty((len(unit), rank if all_ranks else 1))
+        out = Found.of_size(len(unit), rank if all_ranks else 1)
         rest = np.ones(len(unit), dtype=bool)
         finer = screen.finer()
         if values.shape[1] < len(self) and finer is not None:
@@ -263,51 +167,42 @@ class Neighbours:
             if crowded.any():
                 if crowded.mean() > 0.25 and isinstance(screen, ShortScreen):
                     self._screen, self._blocks = finer, None  # for good: it would be no better next time
-                out[crowded] = self._searched(features[crowded], inverse[crowded], rank, finer, all_ranks)
+                out.put(crowded, self._searched(features[crowded], inverse[crowded], rank, finer, all_ranks))
                 rest = ~crowded
         gap = values - threshold[:, None]
         nearer = gap < -2.0 * margin[:, None]
         near = (gap <= 2.0 * margin[:, None]) & rest[:, None]
-        if all_ranks:
-            rows, place = np.nonzero(near)
-            places = np.broadcast_to(np.arange(1, rank + 1), out.shape)
-            out[rest] = self._exact(features, inverse, rows, columns[rows, place], places[rest])
-            return out
-        near &= ~nearer
-        places = rank - np.count_nonzero(nearer, axis=1)
+        if not all_ranks:
+            near &= ~nearer
+        places = np.full(len(unit), rank) if all_ranks else rank - np.count_nonzero(nearer, axis=1)
         if isinstance(screen, ShortScreen) and self._ordinary:
-            for row in np.flatnonzero(near.sum(axis=1) > 4):
-                near[row], places[row] = self._nearer(
-                    features[row], inverse[row], columns[row], near[row], places[row]
-                )
+            few = (rank if all_ranks else 0) + 4
+            for row in np.flatnonzero(near.sum(axis=1) > few):
+                lower, close = self._nearer(features[row], inverse[row], columns[row, near[row]], places[row])
+                near[row, near[row]] = close | lower if all_ranks else close
+                if not all_ranks:
+                    places[row] -= int(np.count_nonzero(lower))
         rows, place = np.nonzero(near)
-        out[rest] = self._exact(features, inverse, rows, columns[rows, place], places[rest, None])
+        ranks = np.broadcast_to(np.arange(1, rank + 1), out.squared.shape) if all_ranks else places[:, None]
+        out.put(rest, self._exact(features, inverse, rows, columns[rows, place], ranks[rest]))
         return out
 
     def _nearer(
-        self,
-        query: NDArray[Any],
-        inverse: float,
-        columns: NDArray[np.int64],
-        near: NDArray[np.bool_],
-        rank: int,
-    ) -> tuple[NDArray[np.bool_], int]:
-        """Return which of a row's candidates float32 can't tell apart, and the rank among them.
+        self, query: NDArray[Any], inverse: float, candidates: NDArray[np.int64], rank: int
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which of a row's candidates are nearer than the one of a rank, and which float32 can't tell from it.
 
         Of the rows that bfloat16 can't tell apart, most need no float64.
         """
-        candidates = columns[near]
         stored = np.asarray(self.features[candidates], dtype=np.float32)
         unit = (query * inverse).astype(np.float32)
         inverses = self._inverse[candidates]
         squares = np.einsum("ij,ij->i", stored, stored) * np.square(inverses)
         values = 0.5 * squares - (stored @ unit) * inverses
-        threshold = np.partition(values, rank - 1)[rank - 1]
+        gap = values - np.partition(values, rank - 1)[rank - 1]
         size = max(1.0, float(np.linalg.norm(unit)), float(np.sqrt(squares.max())))
         margin = 8.0 * U32 * (np.sqrt(len(unit)) + 1.0) * size * size
-        kept = near.copy()
-        kept[near] = np.abs(values - threshold) <= margin
-        return kept, rank - int(np.count_nonzero(values < threshold - margin))
+        return gap < -margin, np.abs(gap) <= margin
 
     def _exact(
         self,
@@ -316,8 +211,8 @@ class Neighbours:
         rows: NDArray[np.int64],
         candidates: NDArray[np.int64],
         ranks: NDArray[np.int64],
-    ) -> Floats:
-        """Return ``[n, r]``, the squared distances of each row in ``rows`` to the candidates of its ranks.
+    ) -> Found:
+        """Return ``[n, r]``, the squared distances of each row in ``rows`` to the candidates of its ranks, and these.
 
         Args:
             features: ``[B, D]``.
@@ -333,7 +228,8 @@ class Neighbours:
             difference -= np.asarray(features[row], dtype=np.float64) * inverse[row][:, None]
             squared[where] = np.einsum("ij,ij->i", difference, difference)
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        return np.asarray(squared[np.lexsort((squared, rows))][starts[:, None] + ranks - 1])
+        chosen = np.lexsort((squared, rows))[starts[:, None] + ranks - 1]
+        return Found(squared[chosen], candidates[chosen])
 
     def _unit(self, rows: NDArray[np.int64]) -> Floats:
         stored = np.asarray(self.features[rows], dtype=np.float64)
@@ -404,21 +300,3 @@ class RowNeighbours:
         """Return float64 ``[B, count]``, the squared distances of each row to its nearest training rows, rising."""
         norms = np.full(len(features), self._scale)
         return np.asarray(self._scaled.smallest_squared_distances(features, norms, count) * self._scale**2)
-
-
-_speeds: dict[tuple[str, int], float] = {}
-
-
-def _seconds(screen: Screen, dim: int) -> float:
-    key = (type(screen).__name__, dim)
-    if key not in _speeds:
-        rows = np.random.default_rng(0).standard_normal((512, dim), dtype=np.float32)
-        block = Block(0, screen.put(rows), np.zeros(len(rows), dtype=np.float32), 1.0, 1.0)
-        queries = screen.put(rows[:256])
-        times = []
-        for _ in range(10):  # the least of them: other processes only ever slow one down
-            start = perf_counter()
-            screen.values(queries, block)
-            times.append(perf_counter() - start)
-        _speeds[key] = min(times)
-    return _speeds[key]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..arrays import Embeddings, Scores
-from ..errors import UserError
 from ..linalg.rows import Floats
 from ..linalg.spectra import squared_distances
 from ..linalg.unit_rows import unit_rows
@@ -158,43 +157,3 @@ class IsolationForest(OneClass):
             max_samples=min(self.params.samples, rows),
             random_state=self.params.seed,
         )
-
-
-@POSTPROCESSORS.register("lof")
-class LOF(OneClass):
-    """Minus the local outlier factor with respect to the training rows."""
-
-    name = "lof"
-    info = ScoreInfo(
-        title="LOF: Identifying Density-Based Local Outliers",
-        authors="Markus M. Breunig, Hans-Peter Kriegel, Raymond T. Ng, Jörg Sander",
-        venue="SIGMOD",
-        year=2000,
-        url="https://doi.org/10.1145/342009.335388",
-    )
-
-    @dataclass(frozen=True)
-    class Params(Postprocessor.Params):
-        """Parameters: ``neighbors``, fewer than the training rows (20: scikit-learn's)."""
-
-        neighbors: int = 20
-
-        def __post_init__(self) -> None:
-            require_whole("neighbors", self.neighbors, 1)
-
-    params: Params
-
-    def make(self, rows: int) -> Any:
-        """Return scikit-learn's detector.
-
-        Raises:
-            UserError: where there are too few training rows.
-        """
-        from sklearn.neighbors import LocalOutlierFactor
-
-        if rows <= self.params.neighbors:
-            raise UserError(
-                f"lof: neighbors={self.params.neighbors} must be below the {rows} training rows; set a smaller "
-                "lof.neighbors."
-            )
-        return LocalOutlierFactor(n_neighbors=self.params.neighbors, novelty=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from openood_multimodal.linalg import neighbours
+from openood_multimodal.linalg import neighbours, screens
 from openood_multimodal.linalg.arithmetic import Arithmetic
-from openood_multimodal.linalg.neighbours import Neighbours, RowNeighbours, Screen, ShortScreen, TorchScreen
+from openood_multimodal.linalg.neighbours import Neighbours, RowNeighbours
 from openood_multimodal.linalg.rows import row_norms
+from openood_multimodal.linalg.screens import Screen, ShortScreen, TorchScreen
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 
 KINDS = ("plain", "alike", "duplicates", "tight", "zeros", "huge and tiny")
@@ -174,14 +175,14 @@ def test_the_faster_screen_is_taken_where_there_is_much_to_do(monkeypatch: pytes
     for seconds, expected in (({"Screen": 1.0, "TorchScreen": 1.0, "ShortScreen": 0.5}, ShortScreen),
                               ({"Screen": 1.0, "TorchScreen": 0.8, "ShortScreen": 0.9}, TorchScreen),
                               ({"Screen": 1.0, "TorchScreen": 0.95, "ShortScreen": 0.9}, Screen)):  # fmt: skip
-        monkeypatch.setattr(neighbours, "_seconds", lambda screen, dim, s=seconds: s[type(screen).__name__])
+        monkeypatch.setattr(neighbours, "seconds", lambda screen, dim, s=seconds: s[type(screen).__name__])
         found = Neighbours(train, row_norms(train), Arithmetic())
         found.squared_distance(test, row_norms(test), 10)
         assert type(found._screen) is expected
     monkeypatch.undo()
-    monkeypatch.setattr(neighbours, "_speeds", {})
-    assert neighbours._seconds(Screen(Arithmetic()), 16) > 0.0
-    assert list(neighbours._speeds) == [("Screen", 16)]
+    monkeypatch.setattr(screens, "_speeds", {})
+    assert screens.seconds(Screen(Arithmetic()), 16) > 0.0
+    assert list(screens._speeds) == [("Screen", 16)]
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
