@@ -61,20 +61,30 @@ class FactorWhitening(Whitening):
         columns: the columns that vary, or None for all.
         origin: ``[D]``.
         arithmetic: where to compute.
+        condition: LAPACK's estimate of the reciprocal condition of the covariance.
     """
 
     def __init__(
-        self, factor: Any, columns: NDArray[np.int64] | None, origin: Floats, arithmetic: Arithmetic
+        self,
+        factor: Any,
+        columns: NDArray[np.int64] | None,
+        origin: Floats,
+        arithmetic: Arithmetic,
+        condition: float,
     ) -> None:
         super().__init__(origin, int(factor.shape[0]))
+        self.condition = condition
         self._factor = factor
         self._columns = columns
         self._arithmetic = arithmetic
 
     def exact_rows(self, features: NDArray[Any]) -> Floats:
         """Return float64 ``[B, r]``."""
+        return self.linear(np.subtract(features, self.origin, dtype=np.float64))
+
+    def linear(self, about: Floats) -> Floats:
+        """Return float64 ``[B, r]`` of rows from which the origin has been subtracted; they may be overwritten."""
         arithmetic = self._arithmetic
-        about = np.subtract(features, self.origin, dtype=np.float64)
         varying = about if self._columns is None else about[:, self._columns]
         return np.asarray(arithmetic.get(arithmetic.solve(self._factor, arithmetic.put(varying, np.float64))))
 
@@ -94,6 +104,49 @@ def whitening_of(covariance: Floats, degrees: int, origin: Floats, arithmetic: A
     factor = arithmetic.cholesky(matrix) if degrees >= len(matrix) > 0 else None
     # the estimate is of the 1-norm's condition, which is above the 2-norm's that the cutoff is about
     limit = 10.0 * len(covariance) * EPS
-    if factor is None or arithmetic.reciprocal_condition(matrix, factor) < limit:
+    condition = 0.0 if factor is None else arithmetic.reciprocal_condition(matrix, factor)
+    if condition < limit:
         return EigenWhitening(eigen_of_matrix(covariance), origin)
-    return FactorWhitening(factor, columns, origin, arithmetic)
+    return FactorWhitening(factor, columns, origin, arithmetic, condition)
+
+
+WELL_CONDITIONED = 1e-7
+"""Reciprocal condition from which on `updated` loses no digit that counts."""
+
+
+class UpdatedWhitening(Whitening):
+    """The map of S + BᵀB, made of that of S, which has full rank, and of few rows B.
+
+    With y = L⁻¹ x, and U σ from the singular vectors and values of L⁻¹ Bᵀ: y - U (1 - 1 / √(1 + σ²)) Uᵀ y.
+
+    Args:
+        base: the map of S.
+        rows: B, ``[k, D]``.
+        origin: ``[D]``.
+    """
+
+    def __init__(self, base: FactorWhitening, rows: Floats, origin: Floats) -> None:
+        super().__init__(origin, base.rank)
+        self.base = base
+        _, singular, directions = np.linalg.svd(base.linear(rows), full_matrices=False)
+        self._directions: Floats = directions.T
+        self._lost = 1.0 - 1.0 / np.sqrt(1.0 + np.square(singular))
+        self._middle = base.exact_rows(origin[None])
+
+    def exact_rows(self, features: NDArray[Any]) -> Floats:
+        """Return float64 ``[B, r]``."""
+        return self.updated(self.base.exact_rows(features))
+
+    def updated(self, mapped: Floats) -> Floats:
+        """Return the same from what ``base`` makes of the rows."""
+        about = mapped - self._middle
+        inside = about @ self._directions
+        inside *= self._lost
+        return np.asarray(about - inside @ self._directions.T)
+
+
+def updated(base: Whitening, rows: Floats, origin: Floats) -> UpdatedWhitening | None:
+    """Return the map of S + BᵀB from ``base``, that of S, and B ``[k, D]``; None where digits would get lost."""
+    if not isinstance(base, FactorWhitening) or base.condition < WELL_CONDITIONED or base.rank < len(origin):
+        return None
+    return UpdatedWhitening(base, rows, origin)

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import Scores
-from ..linalg.rows import Floats
-from ..linalg.spectra import eigen_of_matrix
+from ..linalg.whitening import Whitening
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo
 from .rows import Rows
 from .softmax import log_softmax
-from .unit_norm import unit_moments
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -41,18 +39,15 @@ class PNML(Postprocessor):
 
     def learn(self, shared: Shared) -> None:
         """Take the second moment of the training rows, divided by their norms."""
-        moments = unit_moments(shared)
-        second = moments.covariance + np.outer(moments.mean, moments.mean)
-        eigen = eigen_of_matrix(second * len(shared.train_set))
-        self._map: Floats = eigen.vectors / np.sqrt(eigen.values)
+        self.whitening: Whitening = shared.unit.second_whitening()
+        self._count = len(shared.train_set)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the logarithm of each row's regret."""
-        unit = rows.unit
-        mapped = unit @ self._map
-        leverage = np.einsum("ij,ij->i", mapped, mapped)
+        mapped = rows.of_unit.whitened(self.whitening)
+        leverage = np.einsum("ij,ij->i", mapped, mapped) / self._count
         power = (leverage / (1.0 + leverage))[:, None]
-        log_p = log_softmax(rows.head_logits(unit))
+        log_p = log_softmax(rows.head_logits(rows.unit))
         # p / (p + (1 - p) p^κ) = 1 / (1 + (1 - p) p^(κ - 1))
         with np.errstate(divide="ignore"):
             others = np.log(-np.expm1(np.minimum(log_p, 0.0))) + (power - 1.0) * log_p

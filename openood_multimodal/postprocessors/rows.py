@@ -23,7 +23,7 @@ from ..linalg.rows import (
     row_norms,
 )
 from ..linalg.unit_rows import unit_rows
-from ..linalg.whitening import Whitening
+from ..linalg.whitening import UpdatedWhitening, Whitening
 from ..naming import did_you_mean
 from .options import ScoringOptions
 
@@ -117,10 +117,20 @@ class Rows:
         """Float64 ``[B, D]`` features divided by their norms; a row of zeros stays one."""
         return _frozen(unit_rows(self.features, self.norms))
 
+    @cached_property
+    def of_unit(self) -> Rows:
+        """The same rows divided by their norms, with the predictions and logits of the rows as they are."""
+        unit = Embeddings(self.unit, self.pred, self.logits)
+        return Rows(unit, slice(0, len(self)), self.head, checked=True)
+
     def whitened(self, whitening: Whitening) -> Floats:
         """Return float64 ``[B, r]``, what a map of `Shared` makes of the features."""
         if id(whitening) not in self._whitened:
-            self._whitened[id(whitening)] = _frozen(whitening.exact_rows(self.at_hand))
+            if isinstance(whitening, UpdatedWhitening):
+                found = whitening.updated(self.whitened(whitening.base))
+            else:
+                found = whitening.exact_rows(self.at_hand)
+            self._whitened[id(whitening)] = _frozen(found)
         return self._whitened[id(whitening)]
 
     def nearest(self, neighbours: RowNeighbours, count: int) -> Floats:

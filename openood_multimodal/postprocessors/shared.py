@@ -6,10 +6,12 @@ Everything is computed when the first score asks for it, so that an error is tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import Embeddings, LinearHead
 from ..errors import UserError
@@ -19,7 +21,8 @@ from ..linalg.rows import block_slices, require_finite, require_finite_rows
 from ..linalg.spectra import Subspace, eigen_of_rows, leading_subspace, leading_subspace_of_rows
 from ..linalg.statistics import ClassMeans, percentile
 from ..linalg.torch_arithmetic import arithmetic_for
-from ..linalg.whitening import EigenWhitening, Whitening, whitening_of
+from ..linalg.unit_rows import UnitRows
+from ..linalg.whitening import EigenWhitening, Whitening, updated, whitening_of
 from .inputs import NO_HEAD
 from .options import ScoringOptions
 from .rows import Rows
@@ -28,6 +31,9 @@ from .training import TrainingStatistics, class_counts, training_pass
 
 if TYPE_CHECKING:
     from .base import Postprocessor
+
+
+Made = TypeVar("Made")
 
 
 class Shared:
@@ -63,6 +69,19 @@ class Shared:
         self._whitening: Whitening | None = None
         self._neighbours: RowNeighbours | None = None
         self._fitted: set[int] = set()
+        self._made: dict[str, Any] = {}
+
+    def once(self, what: str, make: Callable[[], Made]) -> Made:
+        """Return what ``make`` returns when ``what`` is first asked for."""
+        if what not in self._made:
+            self._made[what] = make()
+        return cast("Made", self._made[what])
+
+    @cached_property
+    def unit(self) -> Shared:
+        """The same of the training rows divided by their norms, which are made as they are read."""
+        train = replace(self.train_set, features=cast("NDArray[Any]", UnitRows(self.train_set.features)))
+        return Shared((), train, None, self.head, self.options, self.progress)
 
     def fit(self, score: Postprocessor, again: bool = False) -> None:
         """Fit a score, unless it is already fitted to what is shared here; ``again``: in any case."""
@@ -221,10 +240,32 @@ class Shared:
 
     def total_whitening(self) -> Whitening:
         """Return the map that makes the covariance of all training rows the identity."""
+        return self.once("total whitening", self._total_whitening)
+
+    def _total_whitening(self) -> Whitening:
         found = self.statistics(products=True)
         if found.residuals is not None:
             return EigenWhitening(eigen_of_rows(self._rows_about_mean()), found.mean)
-        return whitening_of(self.covariance(), found.count - 1, found.mean, self.arithmetic)
+        cheap = self._updated_whitening(found.mean)
+        return cheap or whitening_of(self.covariance(), found.count - 1, found.mean, self.arithmetic)
+
+    def second_whitening(self) -> Whitening:
+        """Return the map that makes the second moment of all training rows, around 0, the identity."""
+        mean = self.mean
+        origin = np.zeros(len(mean))
+        cheap = self._updated_whitening(origin)
+        if cheap is not None:
+            return cheap
+        second = self.covariance() + np.outer(mean, mean)
+        return whitening_of(second, len(self.train_set), origin, self.arithmetic)
+
+    def _updated_whitening(self, origin: Floats) -> Whitening | None:
+        """Return the map of the second moment around ``origin``, from the within-class one, or None."""
+        found = self.statistics(products=True)
+        if found.within is None or self._no_classes:
+            return None
+        between = np.sqrt(found.counts / found.count)[:, None] * (found.means - origin)
+        return updated(self.whitening(), between, origin)
 
     def covariance(self) -> Floats:
         """Return a new ``[D, D]`` second moment of the training rows around their mean."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arrays import Embeddings, Scores
+from ..arrays import Scores
 from ..linalg.rows import Floats
-from ..linalg.unit_rows import UnitRows, unit_rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .mds import MDS
 from .params import ScoreInfo
-from .plan import fit_all
 from .rmds import RMDS
 from .rows import Rows
 
@@ -47,17 +44,17 @@ class UnitMoments:
 
 
 def unit_moments(shared: Shared) -> UnitMoments:
-    """Return the moments of the training rows, divided by their norms, in two passes over the rows."""
-    train = shared.train_set
-    count, dim = train.features.shape
-    mean = sum((unit_rows(each).sum(axis=0) for each in shared.feature_blocks(train)), np.zeros(dim)) / count
-    moment = shared.arithmetic.zeros(dim)
+    """Return the moments of the training rows, divided by their norms.  They are shared, and not to be changed."""
+    return shared.once("unit moments", lambda: _moments(shared.unit))
+
+
+def _moments(unit: Shared) -> UnitMoments:
+    covariance, mean = unit.covariance(), unit.mean
+    count, dim = unit.train_set.features.shape
     fourth = 0.0
-    for block in shared.feature_blocks(train):
-        about = unit_rows(block) - mean
-        moment = shared.arithmetic.add_gram(moment, shared.arithmetic.put(about, np.float64))
+    for block in unit.feature_blocks(unit.train_set):
+        about = block - mean
         fourth += float(np.square(np.einsum("ij,ij->i", about, about)).sum())
-    covariance = shared.arithmetic.symmetric(moment) / count
     # Ledoit and Wolf (2004): how far the covariance is from a multiple of the identity, and how uncertain it is
     squared = float(np.einsum("ij,ij->", covariance, covariance))
     spread = squared / dim - (float(np.trace(covariance)) / dim) ** 2
@@ -79,18 +76,14 @@ class OnUnitRows(Postprocessor):
         Raises:
             UserError: as the score's.
         """
-        train = shared.train_set
         self._score = self.inner()
         self._score.name = self.name
-        features = cast("NDArray[Any]", UnitRows(train.features))
-        fit_all([self._score], replace(train, features=features), None, shared.head, shared.options)
+        shared.unit.fit(self._score)
         self.notes += self._score.notes
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the score of the rows divided by their norms."""
-        unit = Embeddings(rows.unit, rows.pred, rows.logits)
-        found = self._score.score_rows(Rows(unit, slice(0, len(rows)), rows.head, checked=True))
-        return Scores(rows.pred, found.conf)
+        return Scores(rows.pred, self._score.score_rows(rows.of_unit).conf)
 
 
 @POSTPROCESSORS.register("mds_pp")

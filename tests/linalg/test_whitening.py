@@ -11,6 +11,7 @@ from sklearn.covariance import EmpiricalCovariance
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.linalg.arithmetic import Arithmetic
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
+from openood_multimodal.linalg.whitening import UpdatedWhitening
 from openood_multimodal.postprocessors import MDS, shared
 from openood_multimodal.postprocessors.options import ScoringOptions
 from openood_multimodal.postprocessors.plan import fit_all, score_all
@@ -119,3 +120,21 @@ def test_nothing_cancels_where_classes_are_tight_and_far_apart(
     train, test = (Embeddings(each.features + shift[each.labels], each.labels) for each in near)
     expected = literal(train, test)
     assert np.abs(mds(train, test)[1] - expected).std() < 1e-7 * expected.std()
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, 4.0])
+def test_total_distances_made_of_the_within_class_map_are_those_of_the_total_covariance(decay: float) -> None:
+    train, test = draw(600, 40, decay, 0), draw(50, 40, decay, 1)
+    fitted = shared.Shared((), train, None, LinearHead(np.zeros((CLASSES, 40)), np.zeros(CLASSES)))
+    x, t = train.features.astype(float), test.features.astype(float)
+    for found, origin in (
+        (fitted.total_whitening(), x.mean(axis=0)),
+        (fitted.second_whitening(), np.zeros(40)),
+    ):
+        assert isinstance(found, UpdatedWhitening) == (
+            decay < 4.0
+        )  # ill-conditioned: from the covariance itself
+        moment = (x - origin).T @ (x - origin) / len(x)
+        about = found.exact_rows(t) - found.exact_rows(origin[None])
+        exact = np.einsum("ij,ij->i", t - origin, np.linalg.solve(moment, (t - origin).T).T)
+        np.testing.assert_allclose(np.square(about).sum(axis=1), exact, rtol=1e-8 if decay < 4.0 else 1e-3)
