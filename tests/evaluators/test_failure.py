@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from scipy.integrate import trapezoid
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss, log_loss, precision_recall_curve, roc_auc_score, roc_curve
 
 from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.calibration import calibration_metrics
@@ -140,6 +142,48 @@ def test_calibration_against_literal_versions():
     assert found["NLL"].value == pytest.approx(-np.mean(np.log(p[np.arange(90), labels])))
     assert all(each.ci_low <= each.value <= each.ci_high for each in found.values())
     assert found["NLL"].ci_high - found["NLL"].ci_low > 0.1
+
+
+def drawn(kind):
+    """Confidences of ID and OOD samples, whether predictions are right, probabilities and labels."""
+    rng = np.random.default_rng(6)
+    conf, conf_ood = rng.standard_normal(80), rng.standard_normal(60) - 1
+    if kind == "ties":
+        conf, conf_ood = np.round(conf), np.round(conf_ood)
+    right = rng.random(80) < (0.05 if kind == "mostly wrong" else 0.7)
+    p, labels = rng.dirichlet(np.full(4, 0.4), 80), rng.integers(0, 4, 80)
+    if kind == "ties":
+        p = np.maximum(np.round(p, 1), 0.05)
+        p /= p.sum(axis=1, keepdims=True)
+    return conf, right, conf_ood, p, labels
+
+
+def separation(accepted, rejected):
+    """scikit-learn's AUROC of two sets of scores."""
+    return roc_auc_score(np.r_[np.ones(len(accepted)), np.zeros(len(rejected))], np.r_[accepted, rejected])
+
+
+@pytest.mark.parametrize("kind", ["distinct", "ties", "mostly wrong"])
+def test_against_scikit_learn(kind):
+    conf, right, conf_ood, p, labels = drawn(kind)
+    fpr, tpr, _ = roc_curve(right, conf)
+    top, hit = p.max(axis=1), p.argmax(axis=1) == labels
+    accuracy, confidence = calibration_curve(hit, top, n_bins=15)
+    sizes = np.bincount(np.digitize(top, np.linspace(0, 1, 16)[1:-1], right=True))
+    expected = {
+        "AUROC_right": separation(conf[right], conf[~right]),
+        "FPR@95_right": fpr[np.argmax(tpr >= 0.95)],
+        "OSCR": right.mean() * separation(conf[right], conf_ood),
+        "AUROC_scope": separation(conf[right], np.r_[conf[~right], conf_ood]),
+        "NLL": log_loss(labels, p),
+        "Brier": sum(brier_score_loss(labels == c, p[:, c]) for c in range(4)),
+        "ECE": np.abs(accuracy - confidence) @ sizes[sizes > 0] / len(top),
+    }
+    if kind != "ties":  # at each of N thresholds, the risk is 1 - precision
+        expected["AURC"] = 1 - precision_recall_curve(right, conf)[0][:-1].mean()
+    found = failure_metrics(conf, right) | open_set_metrics(conf, right, conf_ood)
+    found |= calibration_metrics(np.log(p), labels)
+    assert {name: found[name].value for name in expected} == pytest.approx(expected)
 
 
 def test_calibration_closed_forms():
