@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..escapes import one_line
 from ..vocabulary import APART, AVERAGE, BOARD_METRICS, SCALED, TABLE_METRICS
-from .leaderboard_rows import Row, decimals, rounded
+from .leaderboard_rows import Row, decimals, digits_of, rounded
 from .methods import TITLES, TRAININGS, title_of
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def shown_in(line: Line, column: Column) -> str:
         value = line.texts[column.name]
         return label(column.name, value) if value else ""
     if column.kind == "metric":
-        return decimals(line.mean(column.metric))
+        return decimals(line.mean(column.metric), digits_of(column.metric))
     if column.kind == "interval":
         bounds = row.intervals.get(column.metric)
         return f" {DASH} ".join(decimals(rounded(bound)) for bound in bounds) if bounds else ""

@@ -26,7 +26,7 @@ from .columns import (
     shown_in,
     tables_of,
 )
-from .leaderboard_rows import decimals, rounded
+from .leaderboard_rows import decimals, digits_of, rounded
 from .papers import bibtex
 
 if TYPE_CHECKING:
@@ -125,18 +125,24 @@ def _record(selected: Selected, rank: int | None, line: Line) -> dict[str, Any]:
 
 
 def csv(selected: Iterable[Selected]) -> str:
-    """Return rows as a CSV table, metrics with two decimals; columns without any value are left out."""
+    """Return rows as a CSV table, metrics as on the page; columns without any value are left out."""
     rows = records(selected)
     names = [
         name
         for name in dict.fromkeys(name for row in rows for name in row)
         if any(row.get(name) is not None for row in rows)
     ]
-    return csv_text(names, [{name: _cell(row.get(name)) for name in names} for row in rows])
+    return csv_text(names, [{name: _cell(name, row.get(name)) for name in names} for row in rows])
 
 
-def _cell(value: Any) -> str:
-    return decimals(value) if isinstance(value, float) else "" if value is None else str(value)
+def _cell(name: str, value: Any) -> str:
+    return (
+        decimals(value, digits_of(name.removesuffix("_std")))
+        if isinstance(value, float)
+        else ""
+        if value is None
+        else str(value)
+    )
 
 
 def jsonl(selected: Iterable[Selected]) -> str:
@@ -174,7 +180,11 @@ def _latex_cell(line: Line, column: Column) -> str:
     shown = latex(shown_in(line, column))
     if column.kind != "text":
         shown = shown.replace(f" {DASH} ", "--").replace(TIMES, "$\\times$")
-    return shown if deviation is None else f"{shown} $\\pm$ {decimals(rounded(deviation))}"
+    return (
+        shown
+        if deviation is None
+        else f"{shown} $\\pm$ {decimals(rounded(deviation), digits_of(column.name))}"
+    )
 
 
 def as_bibtex(selected: Iterable[Selected]) -> str:

@@ -22,7 +22,7 @@ from ..vocabulary import APART, AVERAGE, BOARD_METRICS, METRICS, PAPER_METRICS, 
 from .aggregate import METHOD, content_of, method_of
 from .leaderboard_files import check_names, read_index, remove_leftovers, write_files
 from .leaderboard_markdown import markdown
-from .leaderboard_rows import Row, decimals, rows_of
+from .leaderboard_rows import Row, decimals, digits_of, rows_of
 from .page import PAGE, page
 from .published import published_records
 from .records import ResultRecord, read_records
@@ -345,8 +345,8 @@ def _cells(benchmark: str, row: Row) -> dict[str, str]:
         ),
     }
     for name in BOARD_METRICS:
-        cells[name] = decimals(row.means.get(name))
-        cells[f"{name}_std"] = decimals(row.stds.get(name))
+        cells[name] = decimals(row.means.get(name), digits_of(name))
+        cells[f"{name}_std"] = decimals(row.stds.get(name), digits_of(name))
     for name in ("AUROC", "FPR@95"):
         low, high = row.intervals.get(name, (None, None))
         cells[f"{name}_ci_low"], cells[f"{name}_ci_high"] = decimals(low), decimals(high)

@@ -21,6 +21,7 @@ from .aggregate import (
     over_sets,
     records_frame,
     summarise,
+    unit_of,
 )
 from .records import ResultRecord
 
@@ -49,6 +50,11 @@ def decimals(value: float | None, digits: int = 2) -> str:
         if value is None
         else str(Decimal(round(value, DIGITS)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
     )
+
+
+def digits_of(metric: str) -> int:
+    """Return how many decimals a metric is shown with: two of percent, four of what isn't."""
+    return 2 if unit_of(metric) else 4
 
 
 @dataclass(frozen=True)

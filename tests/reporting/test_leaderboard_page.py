@@ -30,7 +30,7 @@ def more(aurc):
     def entries(**values):
         return {name: {"value": value, "ci_low": None, "ci_high": None} for name, value in values.items()}
 
-    scaled = entries(ECE=0.01, Brier=0.5, NLL=1.25)
+    scaled = entries(ECE=0.01, Brier=0.5, NLL=1.23456)
     return {
         "failure": {"metrics": entries(AURC=aurc, OSCR=1 - aurc, **{"risk@80": 0.25}), "val_range": None},
         "calibration": {
@@ -104,7 +104,7 @@ def test_other_metrics_are_columns_to_choose_sorted_in_their_direction():
     values = dict(zip(content["metrics"], row["mean"], strict=True))
     assert [
         values[name] for name in ("AURC", "risk@80", "ECE", "Brier", "NLL", "NLL_scaled")
-    ] == pytest.approx([12.5, 25, 10, 1.5, 2.5, 1.25])  # percent, but for the last three
+    ] == pytest.approx([12.5, 25, 10, 1.5, 2.5, 1.23456])  # percent, but for the last three
     without = next(r for r in content["rows"] if of(content, r, "training") == "outliers")
     assert [without["mean"][content["metrics"].index(name)] for name in ("AURC", "NLL")] == [None, None]
 

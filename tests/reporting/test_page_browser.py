@@ -183,6 +183,9 @@ def test_downloads_equal_the_table_and_the_exports(go, folder, boards, fragment,
     for row, ours in zip(table, csv.DictReader(io.StringIO(as_csv)), strict=True):
         assert row[0] == ours["rank"]
         assert any(cell.startswith(ours["AUROC"]) for cell in row)
+        if "NLL_scaled" in ours:
+            assert ours["NLL_scaled"] == "1.2346"
+            assert any(cell.startswith("1.2346") for cell in row), row
 
 
 def test_texts_are_escaped_as_in_every_output(go):
@@ -239,6 +242,8 @@ def test_two_rows_are_compared_run_by_run(go):
     )
     auroc = next(each for each in cells if each[0].startswith("AUROC"))
     assert auroc[1:] == ["80.50", "70.50", "+10.00", "+10.00", "+10.00 to +10.00", "2 partitions"]
+    nll = next(each for each in cells if each[0] == "NLL (nats), temperature scaled ↓")
+    assert nll[1:5] == ["1.2346", "1.2346", "+0.0000", "+0.0000"]
 
 
 def test_a_comparison_says_which_rows_are_unverified(go):

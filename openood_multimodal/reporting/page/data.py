@@ -14,7 +14,7 @@ from ..colours import style_of
 from ..columns import EMPTY, NAMES, SCOPE, SETTINGS, Line, columns_of, is_lower_better, tables_of
 from ..exports import ALWAYS
 from ..leaderboard_markdown import TRACKS
-from ..leaderboard_rows import rounded
+from ..leaderboard_rows import digits_of, rounded
 from ..methods import TITLES, TRAININGS, title_of
 from ..papers import bibtex_of, paper_of
 from ..records import ResultRecord
@@ -90,6 +90,7 @@ def payload(boards: Mapping[str, Board]) -> dict[str, Any]:
         "always": ALWAYS,
         "latex": LATEX,
         "metrics": metrics,
+        "digits": {name: digits_of(name) for name in metrics},
         "lower": [name for name in metrics if is_lower_better(name)],
         "average": AVERAGE,
         "record": RECORD,

@@ -33,11 +33,12 @@ function record(row, rank, shown) {
   return values;
 }
 
-const isPercent = (name) => metricPlace.has(name.replace(/_(?:std|ci_low|ci_high)$/, "")) || name === "average_rank";
+const metricOf = (name) => name.replace(/_(?:std|ci_low|ci_high)$/, "");
+const isNumber = (name) => metricPlace.has(metricOf(name)) || name === "average_rank";
 
 function asCsv(records) {
   const names = Object.keys(records[0] ?? {}).filter((name) => records.some((each) => each[name] !== null));
-  const line = (each) => names.map((name) => csvCell(isPercent(name) ? decimals(each[name]) : String(each[name] ?? ""))).join(",");
+  const line = (each) => names.map((name) => csvCell(isNumber(name) ? figure(metricOf(name), each[name]) : String(each[name] ?? ""))).join(",");
   return `${[names.join(","), ...records.map(line)].join("\n")}\n`;
 }
 
@@ -48,7 +49,7 @@ function asLatex(shownRows, ranks, shown, caption) {
     String(ranks.get(row.id) ?? "--"),
     ...cols.map((column) => {
       const deviation = column.kind === "metric" ? std(row, column.name) : null;
-      return (column.kind === "text" ? latex(column.show(row)) : latex(String(column.show(row))).replace(" – ", "--").replace("×", "$\\times$")) + (deviation === null ? "" : ` $\\pm$ ${decimals(deviation)}`);
+      return (column.kind === "text" ? latex(column.show(row)) : latex(String(column.show(row))).replace(" – ", "--").replace("×", "$\\times$")) + (deviation === null ? "" : ` $\\pm$ ${figure(column.name, deviation)}`);
     }),
   ]);
   return [

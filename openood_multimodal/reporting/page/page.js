@@ -171,8 +171,8 @@ function node(row, column) {
   if (column.kind === "metric") {
     const deviation = std(row, column.name);
     const anyDeviation = inScope.some((each) => std(each, column.name) !== null);
-    const value = decimals(mean(row, column.name));
-    return el("span", {}, value, anyDeviation && value ? el("span", { className: "std" }, deviation === null ? "" : ` ± ${decimals(deviation)}`) : null);
+    const value = figure(column.name, mean(row, column.name));
+    return el("span", {}, value, anyDeviation && value ? el("span", { className: "std" }, deviation === null ? "" : ` ± ${figure(column.name, deviation)}`) : null);
   }
   if (column.kind === "plot") return el("span", { className: "place" });
   const shown = String(column.show(row));

@@ -27,6 +27,7 @@ const mean = (row, metric) => row.mean[metricPlace.get(metric)];
 const std = (row, metric) => row.std[metricPlace.get(metric)];
 const interval = (row, metric) => [row.low[metricPlace.get(metric)], row.high[metricPlace.get(metric)]];
 const decimals = (value, digits = 2) => (value == null ? "" : value.toFixed(digits));
+const figure = (metric, value) => decimals(value, data.digits[metric]);
 const title = (row) => [cell(row, "training"), cell(row, "postprocessor")].filter(Boolean).join(", ");
 const runsOf = (row) => {
   const [partitions, seeds, runs] = row.counts;
@@ -38,7 +39,7 @@ const runsOf = (row) => {
 const RANKS = ["rank", "rank_all", "average_rank"];
 const KINDS = {
   text: (name) => ({ value: (row) => cell(row, name).toLowerCase(), show: (row) => cell(row, name) }),
-  metric: (name) => ({ value: (row) => mean(row, name), show: (row) => decimals(mean(row, name)) }),
+  metric: (name) => ({ value: (row) => mean(row, name), show: (row) => figure(name, mean(row, name)) }),
   interval: (_, metric) => ({ value: (row) => interval(row, metric)[0], show: (row) => (interval(row, metric)[0] === null ? "" : interval(row, metric).map((each) => decimals(each)).join(" – ")) }),
   number(name) {
     if (name === "runs") return { value: (row) => row.counts[2] ?? null, show: runsOf };

@@ -112,12 +112,12 @@ function papers(row) {
 /** All that is known of one row. */
 function details(row) {
   const figures = data.metrics.filter((name) => mean(row, name) !== null).map((name) => [
-    columnOf.get(name).title, decimals(mean(row, name)), decimals(std(row, name)), interval(row, name)[0] === null ? "" : columnOf.get(`${name}_ci`).show(row),
+    columnOf.get(name).title, figure(name, mean(row, name)), figure(name, std(row, name)), interval(row, name)[0] === null ? "" : columnOf.get(`${name}_ci`).show(row),
   ]);
   const fields = ["benchmark", ...data.fields.filter((name) => name !== "benchmark")].filter((name) => row[name] !== "");
   const byPartition = (a, b) => text(a[0]).localeCompare(text(b[0]), "en", { numeric: true }) || a[1] - b[1];
   const runs = [...row.runs].sort(byPartition).map(([partition, seed, draw, ...values]) =>
-    [text(partition), seed < 0 ? "" : String(seed), ...(hasDraws(row) ? [String(draw)] : []), ...values.map((each) => decimals(each))]);
+    [text(partition), seed < 0 ? "" : String(seed), ...(hasDraws(row) ? [String(draw)] : []), ...values.map((each, i) => figure(data.metrics[i], each))]);
   const records = row.records.map((each) => {
     const values = data.record.map((name, i) => [named(name), text(each[i])]).filter(([, value]) => value !== "");
     return el("details", { open: row.records.length === 1 }, el("summary", {}, `Run ${text(each[0])}`), fieldList(values.map(([name, value]) => [name, el("code", {}, value)])));
@@ -160,15 +160,15 @@ function paired(a, b, metric) {
   return { n, unit, mean: middle, half: n > 1 ? quantile(n - 1) * Math.sqrt(variance / n) : null };
 }
 
-const signed = (value) => (value < 0 ? "−" : "+") + decimals(Math.abs(value));
+const signed = (metric, value) => (value < 0 ? "−" : "+") + figure(metric, Math.abs(value));
 
 function comparison(a, b) {
   const line = (metric) => {
     const pair = paired(a, b, metric);
     const half = pair?.half ?? null;
     return [
-      columnOf.get(metric).title, decimals(mean(a, metric)), decimals(mean(b, metric)), signed(mean(a, metric) - mean(b, metric)),
-      pair ? signed(pair.mean) : "", half === null ? "" : `${signed(pair.mean - half)} to ${signed(pair.mean + half)}`, pair ? `${pair.n} ${pair.unit}` : "",
+      columnOf.get(metric).title, figure(metric, mean(a, metric)), figure(metric, mean(b, metric)), signed(metric, mean(a, metric) - mean(b, metric)),
+      pair ? signed(metric, pair.mean) : "", half === null ? "" : `${signed(metric, pair.mean - half)} to ${signed(metric, pair.mean + half)}`, pair ? `${pair.n} ${pair.unit}` : "",
     ];
   };
   const shared = data.metrics.filter((name) => mean(a, name) !== null && mean(b, name) !== null);
