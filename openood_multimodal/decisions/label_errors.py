@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..linalg.rows import Floats, feature_blocks
+from ..linalg.rows import Floats, feature_blocks, row_norms
 from ..linalg.unit_rows import unit_rows
 from ..postprocessors.relation import dtype_for, relation_blocks
 from ..progress import progress_bar
@@ -68,10 +68,11 @@ def _class_sums(of: Labelled, graph: Labelled, progress: bool) -> Floats:
     """Return ``[N, C]``: sums of each row's relations to the rows of each class."""
     one_hot = np.eye(of.p.shape[1])[graph.labels]
     sums, dtype = np.zeros(of.p.shape), dtype_for(graph.features)
+    norms = row_norms(graph.features)
     bar = progress_bar(total=len(sums), desc="Labels", unit="row", leave=False, quiet=not progress)
     with bar:
         for rows, block in feature_blocks(of.features, rows=1024):
-            blocks = relation_blocks(unit_rows(block), of.p[rows], graph.features, graph.p, dtype)
+            blocks = relation_blocks(unit_rows(block), of.p[rows], graph.features, graph.p, norms, dtype)
             for where, bank, relation in blocks:
                 relation **= POWER
                 sums[rows][where] += relation @ one_hot[bank]

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from ..arrays import Scores
 from ..linalg.rows import Floats
-from ..linalg.spectra import EPS
+from ..linalg.spectra import EPS, squared_distances
 from ..linalg.unit_rows import unit_rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -202,8 +202,9 @@ class HEAT(Postprocessor):
     def _energies(self, rows: Rows) -> Floats:
         """Return ``[B, 2]``, the corrected energies."""
         density, energy = self._inputs(rows.features)
-        about = (density[:, None] - self._means) @ self._whiten
-        mixture = -logsumexp(self._log_shares - 0.5 * np.square(about).sum(axis=2), axis=1)
+        middle = self._means.mean(axis=0)
+        squared = squared_distances((density - middle) @ self._whiten, (self._means - middle) @ self._whiten)
+        mixture = -logsumexp(self._log_shares - 0.5 * squared, axis=1)
         priors = (mixture / DENSITY.prior, -logsumexp(rows.own_logits, axis=1) / ENERGY.prior)
         inputs = zip(priors, (density, energy), self._corrections, strict=True)
         return np.stack([prior + applied(layers, x, SLOPE)[:, 0] for prior, x, layers in inputs], axis=1)

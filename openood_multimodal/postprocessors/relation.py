@@ -27,6 +27,9 @@ LEAST_EDGE = 0.03
 SMALL = 10_000_000
 """Training features up to which products are float64; above, float32 is as good for a sum of so many edges."""
 
+TOGETHER = 32
+"""Scored rows, of about the same prediction, that are held against the training rows at once."""
+
 BANK_ROWS = 4096
 """Training rows that are held against scored rows at once."""
 
@@ -37,29 +40,46 @@ def dtype_for(features: NDArray[Any]) -> np.dtype[Any]:
 
 
 def relation_blocks(
-    unit: Floats, p: Floats, others: NDArray[Any], others_p: Floats, dtype: np.dtype[Any]
-) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
+    unit: Floats,
+    p: Floats,
+    others: NDArray[Any],
+    others_p: Floats,
+    norms: Floats,
+    dtype: np.dtype[Any],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     """Yield the relations max(cos(x, x'), 0) · (p · p') of rows to other rows, a block at a time.
+
+    A relation is at most p · p', so features are multiplied only where that is above `LEAST_EDGE` for one of a few
+    rows, taken in the order of their predictions; pairs that are left out have no relation.
 
     Args:
         unit: ``[N, D]`` features of norm 1.
         p: ``[N, C]`` their probabilities.
         others: ``[M, D]`` features of any norm.
         others_p: ``[M, C]`` their probabilities.
+        norms: ``[M]`` their norms.
         dtype: of the products.
 
     Yields:
-        Rows, other rows and their relations ``[rows, others]``, 0 where they are at most `LEAST_EDGE`.
+        Numbers of rows, of other rows, and their relations ``[rows, others]``: 0 where they are at most `LEAST_EDGE`.
     """
     unit, p = unit.astype(dtype), p.astype(dtype)
+    order = np.argsort(p.argmax(axis=1), kind="stable")
     for bank in block_slices(len(others), others.shape[1], BANK_ROWS):
-        held: NDArray[Any] = unit_rows(np.asarray(others[bank])).astype(dtype)
         weights: NDArray[Any] = others_p[bank].astype(dtype)
-        for where in block_slices(len(unit), len(held)):
-            relation: NDArray[Any] = np.maximum(unit[where] @ held.T, 0.0)
-            relation *= p[where] @ weights.T
+        held: NDArray[Any] | None = None
+        for part in block_slices(len(unit), 1, TOGETHER):
+            where = order[part]
+            most = p[where] @ weights.T
+            kept = np.flatnonzero(most.max(axis=0) > LEAST_EDGE)
+            if not len(kept):
+                continue
+            if held is None:
+                held = unit_rows(np.asarray(others[bank]), norms[bank]).astype(dtype)
+            relation: NDArray[Any] = np.maximum(unit[where] @ held[kept].T, 0.0)
+            relation *= most[:, kept]
             relation[relation <= LEAST_EDGE] = 0.0
-            yield where, bank, relation
+            yield where, kept + bank.start, relation
 
 
 @POSTPROCESSORS.register("relation")
@@ -96,13 +116,15 @@ class Relation(Postprocessor):
         train = shared.train_set
         self._train: NDArray[Any] = train.features
         self._probabilities = np.concatenate([softmax(rows.logits) for rows in shared.rows(train)])
+        self._norms = shared.norms
         self._dtype = dtype_for(train.features)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the sum of each row's relations."""
         conf = np.zeros(len(rows))
         unit, p = rows.unit, softmax(rows.logits)
-        for where, _, relation in relation_blocks(unit, p, self._train, self._probabilities, self._dtype):
+        blocks = relation_blocks(unit, p, self._train, self._probabilities, self._norms, self._dtype)
+        for where, _, relation in blocks:
             if self.params.pow != 1:
                 relation **= self.params.pow
             conf[where] += relation.sum(axis=1, dtype=np.float64)
