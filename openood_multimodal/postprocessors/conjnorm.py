@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import Scores
-from ..linalg.rows import Floats
+from ..linalg.rows import Floats, float64_parts
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number
@@ -66,7 +66,7 @@ class ConjNorm(Postprocessor):
             UserError: for a label outside the classes, or a class without a row.
         """
         means = _divided(shared.class_means.means, self.params.p)
-        sizes = _norms(means, self._q)[:, None]
+        sizes = _norms(means, self._q)[0][:, None]
         scaled = np.abs(means) / np.where(sizes > 0.0, sizes, 1.0)
         self.gradients = np.sign(means) * sizes * scaled ** (self._q - 1.0)
         found = np.full(len(means), -np.inf)
@@ -75,9 +75,14 @@ class ConjNorm(Postprocessor):
         self.log_partition = found - np.log(len(shared.train_set))
 
     def _exponents(self, features: Floats) -> Floats:
-        rows = _divided(features, self.params.p)
-        half = 0.5 * np.square(_norms(rows, self._q))
-        return np.asarray((rows @ self.gradients.T - half[:, None]) / self.params.temperature)
+        found = np.empty((len(features), len(self.gradients)))
+        for where, values in float64_parts(features):
+            sizes, other = _norms(values, self.params.p, self._q)
+            sizes = np.where(sizes > 0.0, sizes, 1.0)
+            half = 0.5 * np.square(other / sizes)
+            found[where] = values @ self.gradients.T / sizes[:, None] - half[:, None]
+        found /= self.params.temperature
+        return found
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the log density of each row, up to a constant."""
@@ -85,12 +90,21 @@ class ConjNorm(Postprocessor):
         return Scores(rows.pred, np.logaddexp.reduce(exponents, axis=1))
 
 
-def _norms(rows: Floats, p: float) -> Floats:
-    size = np.abs(rows).max(axis=1, initial=0.0)
-    scaled = rows / np.where(size > 0.0, size, 1.0)[:, None]
-    return np.asarray(size * (np.abs(scaled) ** p).sum(axis=1) ** (1.0 / p))
+def _norms(rows: Floats, *orders: float) -> list[Floats]:
+    """Return the norms ``[B]`` of each order, with one logarithm for all powers."""
+    logs = np.abs(rows)
+    size = logs.max(axis=1, initial=0.0)
+    logs /= np.where(size > 0.0, size, 1.0)[:, None]
+    with np.errstate(divide="ignore"):
+        np.log(logs, out=logs)
+    room = np.empty_like(logs)
+    found = []
+    for order in orders:
+        np.exp(np.multiply(logs, order, out=room), out=room)
+        found.append(size * room.sum(axis=1) ** (1.0 / order))
+    return found
 
 
 def _divided(rows: Floats, p: float) -> Floats:
-    norms = _norms(rows, p)
+    (norms,) = _norms(rows, p)
     return np.asarray(rows / np.where(norms > 0.0, norms, 1.0)[:, None])
