@@ -11,6 +11,7 @@ Memory is one block of each side and their product; the prepared training rows a
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -31,6 +32,9 @@ PRODUCT_BYTES = 64 * 2**20
 
 FINISH_BYTES = 4 * 2**20
 """Size of the float64 differences taken at once."""
+
+SEVERAL = 6
+"""Candidates of a row from which on their differences are taken a row at a time."""
 
 SPARE = 64
 """Rows kept beyond K: as many may be within the screen's error above the K-th."""
@@ -222,12 +226,18 @@ class Neighbours:
             ranks: ``[n, r]`` of each row that occurs, from 1.
         """
         squared = np.empty(len(rows))
-        for where in block_slices(len(rows), features.shape[1], FINISH_BYTES // (8 * features.shape[1]) or 1):
-            row = rows[where]
-            difference = self._unit(candidates[where])
-            difference -= np.asarray(features[row], dtype=np.float64) * inverse[row][:, None]
-            squared[where] = np.einsum("ij,ij->i", difference, difference)
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        if len(rows) < SEVERAL * len(starts):
+            for where in block_slices(len(rows), 1, FINISH_BYTES // (8 * features.shape[1]) or 1):
+                row = rows[where]
+                difference = self._unit(candidates[where])
+                difference -= np.asarray(features[row], dtype=np.float64) * inverse[row][:, None]
+                squared[where] = np.einsum("ij,ij->i", difference, difference)
+        else:
+            for start, stop in itertools.pairwise([*starts.tolist(), len(rows)]):
+                difference = self._unit(candidates[start:stop])
+                difference -= np.asarray(features[rows[start]], dtype=np.float64) * inverse[rows[start]]
+                squared[start:stop] = np.einsum("ij,ij->i", difference, difference)
         chosen = np.lexsort((squared, rows))[starts[:, None] + ranks - 1]
         return Found(squared[chosen], candidates[chosen])
 
