@@ -114,7 +114,9 @@ class ClassCentres(Postprocessor):
             )
             head = torch.nn.Linear(width, shared.num_classes)
             weights = [*encoder.parameters(), *head.parameters()]
-            optimiser = torch.optim.AdamW(weights, lr=settings.lr, weight_decay=settings.weight_decay)
+            optimiser = torch.optim.AdamW(
+                weights, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+            )
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 1e-5)
             centres = torch.randn(shared.num_classes, width)
             for _ in range(settings.epochs):
