@@ -185,9 +185,11 @@ class HEAT(Postprocessor):
         for chosen in row_batches(len(data), settings.batch_size, settings.steps, settings.seed):
             known = data[torch.from_numpy(chosen)]
             start = drawn(len(known))
+            network.requires_grad_(False)  # the slope is that of the samples alone
             moved = langevin(
                 torch, lambda z: network(z)[:, 0] + prior(z) / chain.prior, start, chain, settings.langevin
             )
+            network.requires_grad_(True)
             both = torch.cat([known, moved, start])
             energy = network(both + DATA_NOISE * torch.randn_like(both))[:, 0]
             real, made = energy[: len(known)], energy[len(known) :]
