@@ -3,6 +3,9 @@
 As in the benchmark ``scoring``, each measurement is a process of its own, and what can't run is listed with its reason.
 ``table of nine`` and ``table of all`` are `openood_multimodal.evaluate`: scores and metrics, with what they share
 computed once.  The cheap scores' peers come first; ``--budget`` ends the run, and what it did not reach is listed.
+
+With ``--together``, ``all together/<score>`` is a score's own part of such a run, without metrics: what scores share
+counts as the first one's that asks for it, the nine's before the others'.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ QUICK = {
     **{"train": 1500, "dim": 256, "val": 400, "test": 300, "ood": 500, "classes": 20, "vim_dim": 64},
     **{"time_limit": 30.0, "native_limit": 60.0, "budget": 300.0},
 }
+TRAINED = ("class_centres", "dte_c", "flow", "heat", "nl_invariants")
 PEERS = {"openood": RECIPES, "pytorch_ood": DETECTORS}
 
 
@@ -40,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=float, default=840.0, metavar="SECONDS",
         help="of the whole run: no process is started after it (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--together", action="store_true",
+        help="measure only what each score takes in a run of the nine and in one of all",
     )  # fmt: skip
     parser.add_argument(
         "--rounds", type=int, default=1, help="of tables and native scores (default: %(default)s)"
@@ -58,6 +66,9 @@ class Scores(Scoring):
     def measure(self) -> None:
         """Measure everything."""
         self.end = time.monotonic() + self.options.budget
+        if self.options.together:
+            self._together()
+            return
         self._tables()
         for score in self.options.scores:
             self._one("native", score)
@@ -105,6 +116,31 @@ class Scores(Scoring):
             self.report.measurements.append(line)
         nine, whole = (self.report.seconds(name) for name in rows)
         self.report.add_ratio("table of all / table of nine", whole, nine)
+
+    def _together(self) -> None:
+        """Measure what each score takes in a run of the nine, and in one of all."""
+        totals = []
+        for name, scores in (("nine", NINE), ("all", tuple(self.options.scores))):
+            say(f"{name} together ...")
+            try:
+                answer = self._ask("together", "", 1, self._limit_of("table"), scores)
+            except (OverTimeError, RuntimeError) as error:
+                why = str(error).strip().split("\n")[-1]
+                self.report.measurements.append(Measurement.skipped(f"{name} together", why))
+                continue
+            for score, seconds in answer["of"].items():
+                times = Times((seconds["wall"],), (seconds["cpu"],))
+                self.report.measurements.append(Measurement.of(f"{name} together/{score}", times))
+            total = Times((answer["wall"],), (answer["cpu"],))
+            totals.append(total.cpu[0])
+            self.report.measurements.append(Measurement.of(f"{name} together", total))
+            if name == "all":
+                trained = sum(answer["of"][score]["cpu"] for score in TRAINED if score in answer["of"])
+                self.report.add_ratio(
+                    "CPU, all together but the trained / nine", totals[-1] - trained, totals[0]
+                )
+        if len(totals) == 2:
+            self.report.add_ratio("CPU, all together / nine", totals[1], totals[0])
 
     def _compared(self) -> None:
         """Say beside each peer how many times the native score's time it took."""

@@ -159,7 +159,7 @@ class Scoring:
     def _ask(
         self, who: str, score: str, repeats: int, limit_s: float | None = None, scores: Sequence[str] = SCORES
     ) -> dict[str, Any]:
-        keep = str(self.folder / f"{who}_{score}.npy") if who not in ("limit", "table") else ""
+        keep = str(self.folder / f"{who}_{score}.npy") if who not in ("limit", "table", "together") else ""
         return run_module(
             _WORKER,
             {

@@ -1,7 +1,7 @@
 """Fits and scores once or more in a process of its own; run by benchmarks/scoring.py and scores.py.
 
 Task: ``folder``, ``who``, ``score``, ``repeats``, ``neighbours``, ``vim_dim``, ``openood_batch``, ``keep``; for the
-table ``scores``.
+table, and for what scores take together, ``scores``.
 Answer: ``wall``, ``cpu``, ``fit_s``, ``score_s``, ``peak_MiB``; or ``parts``; or ``skipped``.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from benchmarks.parts.processes import answer, peak_mb, reset_peak
 from benchmarks.suite.measuring import timed
 from openood_multimodal.arrays import Embeddings
 from openood_multimodal.errors import UserError
+from openood_multimodal.postprocessors.plan import fit_all, score_all
+from openood_multimodal.registry import POSTPROCESSORS
 
 
 def load_problem(folder: Path, neighbours: int, vim_dim: int) -> Problem:
@@ -48,6 +52,8 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         return {"parts": {name: [each.wall, each.cpu] for name, each in parts.items()}, "spectrum": text}
     if task["who"] == "table":
         return _table(problem, task)
+    if task["who"] == "together":
+        return _together(problem, task["scores"])
     kind = KINDS[task["who"]]
     if kind is OpenOOD:
         kind = partial(OpenOOD, batch=task["openood_batch"])
@@ -111,6 +117,33 @@ def _table(problem: Problem, task: dict[str, Any]) -> dict[str, Any]:
     before = peak_mb()
     times = timed(lambda: once(problem, *sets), task["repeats"])
     return {"wall": times.wall, "cpu": times.cpu, "peak_MiB": max(0.0, peak_mb() - before)}
+
+
+def _together(problem: Problem, names: Sequence[str]) -> dict[str, Any]:
+    """Time what each of several scores takes that are fitted and applied together."""
+    of: dict[str, dict[str, float]] = {}
+
+    @contextmanager
+    def around(score: Any) -> Iterator[None]:
+        start = time.perf_counter(), time.process_time()
+        yield
+        took = of.setdefault(score.name, {"wall": 0.0, "cpu": 0.0})
+        took["wall"] += time.perf_counter() - start[0]
+        took["cpu"] += time.process_time() - start[1]
+
+    def once(each: Problem) -> None:
+        ordered = [
+            *(name for name in SCORES if name in names),
+            *(name for name in names if name not in SCORES),
+        ]
+        scores = [POSTPROCESSORS.get(name)(**each.parameters(name)) for name in ordered]
+        fit_all(scores, each.train, each.val, each.head, around=around)
+        score_all(scores, {"test": each.test}, around=around)
+
+    once(problem.small())
+    of.clear()
+    times = timed(lambda: once(problem), 1)
+    return {"wall": times.wall[0], "cpu": times.cpu[0], "of": of}
 
 
 if __name__ == "__main__":

@@ -132,6 +132,20 @@ def test_scores_measures_each_native_score_and_both_tables() -> None:
     assert report.ratios == {"table of all / table of nine": pytest.approx(whole / nine)}
 
 
+@pytest.mark.usefixtures("in_process")
+def test_scores_measures_what_each_takes_beside_the_others() -> None:
+    words = f"{TINY_SCORING} --scores msp knn pnml flow --together"
+    report = scores.run(options("scores", words))
+    lines = checked(report)
+    parts = [lines[f"all together/{name}"].cpu_s or 0.0 for name in ("msp", "knn", "pnml", "flow")]
+    whole, nine = (lines[f"{name} together"].cpu_s or 0.0 for name in ("all", "nine"))
+    assert 0.0 < sum(parts) <= whole + 0.1
+    assert report.ratios["CPU, all together / nine"] == pytest.approx(whole / nine)
+    assert report.ratios["CPU, all together but the trained / nine"] == pytest.approx(
+        (whole - parts[-1]) / nine
+    )
+
+
 class FakeScores(scores.Scores):
     """Answers without processes."""
 
