@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from openood_multimodal.config import Config
+from openood_multimodal.errors import UserError
 from openood_multimodal.evaluators.outputs import SetScores, scores_digest
 from openood_multimodal.pipelines import TestPipeline, TrainPipeline
 from openood_multimodal.pipelines.submission import verify_folder
@@ -46,10 +47,10 @@ def test_ood(table_config, run_openood, capsys):
 def test_records_are_those_of_our_own_host(
     trained, test_ood, table_config, tmp_path, evaluator, name, engine
 ):
-    out = test_ood(evaluator, name)
+    out = test_ood(evaluator, name, metrics=["failure"])
     records = {each.ood_set: each for each in load_records(tmp_path / "out" / name / "records")}
     assert sorted(records) == SETS[evaluator]
-    own = table_config("test", folder="own", pipeline={"name": "multimodal_test"}, postprocessors=["msp"])
+    own = table_config("test", folder="own", pipeline={"name": "multimodal_test"}, postprocessors=["msp"], metrics=["failure"])
     (here,) = TestPipeline(Config({**own, "evaluator": {"name": "near_ood"}})).run()
     there = records["synthetic_near"]
     for key in (
@@ -66,6 +67,11 @@ def test_records_are_those_of_our_own_host(
         assert getattr(there, key) == getattr(here, key), key
     for key in ("manifest", "training", "checkpoint"):
         assert there.digests[key] == here.digests[key]
+    failure, expected = (dict(each.failure["metrics"]) for each in (there, here))
+    assert ("AUTC" in failure) == (evaluator == "near_ood") != (there.failure["val_range"] is None)
+    for metrics in (failure, expected):
+        metrics.pop("AUTC", None)  # it depends on the scale of scores
+    assert failure == expected
     assert (there.postprocessor, there.engine["name"]) == ("msp", engine)
     if engine == "native":
         assert method_of(there) == method_of(here)
@@ -90,6 +96,11 @@ def test_without_scores_they_are_self_reported_and_an_earlier_run_s_scores_go(tr
     test_ood("near_ood", "msp", "bare", recorder={"save_scores": False})
     (found,) = verify_folder(tmp_path / "bare" / "msp")
     assert (found.tier, found.reason) == ("self-reported", "")
+
+
+def test_calibration_is_refused_as_openood_keeps_no_logits(trained, test_ood):
+    with pytest.raises(UserError, match=r"metrics: calibration needs the logits .* 'openood-mm run'"):
+        test_ood(metrics=["failure", "calibration"])
 
 
 def test_its_scores_are_those_that_it_records(trained, test_ood, tmp_path):
