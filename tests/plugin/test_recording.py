@@ -50,7 +50,8 @@ def test_records_are_those_of_our_own_host(
     out = test_ood(evaluator, name, metrics=["failure"])
     records = {each.ood_set: each for each in load_records(tmp_path / "out" / name / "records")}
     assert sorted(records) == SETS[evaluator]
-    own = table_config("test", folder="own", pipeline={"name": "multimodal_test"}, postprocessors=["msp"], metrics=["failure"])
+    asked = {"postprocessors": ["msp"], "metrics": ["failure"]}
+    own = table_config("test", folder="own", pipeline={"name": "multimodal_test"}, **asked)
     (here,) = TestPipeline(Config({**own, "evaluator": {"name": "near_ood"}})).run()
     there = records["synthetic_near"]
     for key in (
