@@ -140,13 +140,13 @@ def test_sixteen_writers_and_a_reader(tmp_path):
     for each in writers:
         each.start()
     rng, seen = random.Random(0), set()
-    for number in range(60):
+    for number in range(24):
         with reading_together(tmp_path):
             found = contents(tmp_path)
         assert set(found) == set(NAMES)
         assert len(set(found.values())) == 1
         seen |= set(found.values())
-        if number % 4 == 3:  # one is killed wherever it is
+        if number % 2:  # one is killed wherever it is
             victim = writers.pop()
             os.kill(victim.pid, signal.SIGKILL)
             victim.join()  # or it may still hold its lock when the last one tidies up
