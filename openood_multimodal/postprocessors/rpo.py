@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import Scores
-from ..linalg.rows import Floats
+from ..linalg.rows import Floats, block_slices
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_whole
@@ -16,6 +16,10 @@ from .rows import Rows
 
 if TYPE_CHECKING:
     from .shared import Shared
+
+
+HELD_BYTES = 256 * 2**20
+"""Size of the projections that are held at once; with more training rows, these are read again for the others."""
 
 
 @POSTPROCESSORS.register("rpo")
@@ -56,9 +60,14 @@ class RPO(Postprocessor):
         random = np.random.default_rng(self.params.seed)
         directions = random.standard_normal((train.dim, self.params.projections))
         directions /= np.linalg.norm(directions, axis=0)
-        projected = np.concatenate([block @ directions for block in shared.feature_blocks(train)])
-        medians = np.median(projected, axis=0)
-        deviations = np.median(np.abs(projected - medians), axis=0)
+        medians, deviations = np.empty(directions.shape[1]), np.empty(directions.shape[1])
+        for some in block_slices(directions.shape[1], len(train), max(1, HELD_BYTES // (8 * len(train)))):
+            blocks = [block @ directions[:, some] for block in shared.feature_blocks(train)]
+            projected = np.concatenate(blocks)
+            del blocks
+            medians[some] = np.median(projected, axis=0)
+            projected -= medians[some]
+            deviations[some] = np.median(np.abs(projected, out=projected), axis=0, overwrite_input=True)
         varying = deviations > 0.0
         self._directions: Floats = directions[:, varying]
         self._medians, self._deviations = medians[varying], deviations[varying]

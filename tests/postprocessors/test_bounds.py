@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from openood_multimodal.postprocessors import rpo
 from openood_multimodal.postprocessors.igeood import least_distances
 
 
@@ -25,3 +28,13 @@ def test_a_bound_that_overflows_says_nothing() -> None:
     bound = least_distances(points, np.array([[0.0, 0.0], [1e150, 1.0]]))
     assert bound[0].tolist() == [0.0, 0.0]
     assert 0.0 < bound[1, 0] <= 8.0 * np.square(np.arcsinh([1.0, 2.0])).sum()
+
+
+def test_projections_held_a_few_at_a_time_are_the_same(
+    make_problem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem()
+    whole = rpo.RPO(projections=50).fit(problem.train, problem.val, problem.head)
+    monkeypatch.setattr(rpo, "HELD_BYTES", 8 * len(problem.train) * 7)
+    parts = rpo.RPO(projections=50).fit(problem.train, problem.val, problem.head)
+    np.testing.assert_allclose(parts.score(problem.test).conf, whole.score(problem.test).conf, rtol=1e-12)
