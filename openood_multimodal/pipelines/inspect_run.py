@@ -58,7 +58,7 @@ def inspect_run(
     check_asked(tpr, worst)
     [run] = open_runs([Path(folder)])
     scores, stores = _scores(run, postprocessors), run.stores()
-    ood = [name for name in stores if name not in (*ID_SETS, OOD_VAL)]
+    ood = [name for name in stores if name.partition("@")[0] not in (*ID_SETS, OOD_VAL)]
     if not scores and (TEST not in stores or not ood):
         raise UserError(
             f"{folder} has neither scores of single samples (scores/<postprocessor>/<set>.npz) nor embeddings of a "

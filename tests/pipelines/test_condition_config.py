@@ -7,6 +7,8 @@ from openood_multimodal.embeddings.store import EmbeddingStore
 from openood_multimodal.errors import UserError
 from openood_multimodal.files import atomic
 from openood_multimodal.pipelines import ExtractPipeline, TestPipeline
+from openood_multimodal.pipelines.inspect_run import inspect_run
+from openood_multimodal.reporting.figures.runs import open_runs
 from openood_multimodal.reporting.records import load_records
 from openood_multimodal.scoring.table import evaluate
 
@@ -147,6 +149,13 @@ def test_the_degraded_test_set_as_a_covariate_shifted_one(clips, trained_on_clip
     assert accuracy["blurred"] == pytest.approx(alone.metrics["ACC"]["value"])
     assert sum(accuracy.values()) / 2 == pytest.approx(record.metrics["ACC"]["value"])
     assert any("blurred was extracted under" in note for note in table.attrs["notes"])
+    (again,) = TestPipeline(clips.config(full_spectrum(clips, trained_on_clips))).run()
+    assert again.metrics == record.metrics
+    (run,) = open_runs([clips.folder / "test"])  # figures and inspect take neither set for an OOD set
+    assert run.ood_sets() == ["moving_shapes_near"]
+    assert set(run.embeddings()) == {"id", "moving_shapes_near"}
+    looked_at = inspect_run(clips.folder / "test").tables["sets"]
+    assert {row["dataset"] for row in looked_at} == {"test", "moving_shapes_near"}
 
 
 def test_a_condition_of_embeddings_makes_one_covariate_shifted_set(clips, trained_on_clips):

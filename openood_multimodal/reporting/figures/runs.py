@@ -63,6 +63,11 @@ class RunFiles:
         """Every record below the folder."""
         return load_records(self.folder)
 
+    @cached_property
+    def csid(self) -> set[str]:
+        """Covariate-shifted ID sets: they are not out-of-distribution, and not looked at."""
+        return {name for record in self.records for name in record.csid}
+
     def trained(self) -> list[tuple[dict[str, Any], list[ResultRecord]]]:
         """Return each training below that keeps its config (``training/config.yml``), with its network's records.
 
@@ -101,6 +106,8 @@ class RunFiles:
         """
         found: dict[str, dict[str, SetScores]] = {}
         for path in listed(self.home / SCORES, "*.npz", recursive=True):
+            if path.stem in self.csid:
+                continue
             found.setdefault(path.parent.name, {})[path.stem] = _read_scores(path)
         found = {name: sets for name, sets in found.items() if ID_NAME in sets and len(sets) > 1}
         if not found:
@@ -130,7 +137,8 @@ class RunFiles:
 
     def stores(self) -> dict[str, Path]:
         """Return the embedding stores by their names: ``train``, ``val``, ``test``, OOD sets."""
-        return {path.parent.name: path.parent for path in listed(self.home / STORES, "*/meta.json")}
+        folders = [path.parent for path in listed(self.home / STORES, "*/meta.json")]
+        return {each.name: each for each in folders if each.name.partition("@")[0] not in self.csid}
 
     def embeddings(self, *, modality_logits: bool = False) -> dict[str, Embeddings]:
         """Return the stored test sets by name, the ID set first, as ``id``.
@@ -139,7 +147,7 @@ class RunFiles:
             NotDrawn: where the run keeps no store of the test set and of an OOD set.
         """
         stores = self.stores()
-        ood = [name for name in stores if name not in (*ID_SETS, OOD_VAL)]
+        ood = [name for name in stores if name.partition("@")[0] not in (*ID_SETS, OOD_VAL)]
         if TEST not in stores or not ood:
             raise NotDrawn(
                 f"{self.folder} has no embeddings of a test set and an OOD set (embeddings/test/, ...). A test with "
