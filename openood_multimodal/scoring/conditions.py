@@ -289,11 +289,9 @@ def apply_condition(
             features[:, part] = 0.0 if condition.value == "zero" else columns.mean[part]
         else:
             width = (NOISE[int(condition.value)] * columns.deviation[part]).astype(features.dtype)
-            for rows, _ in feature_blocks(features[:, part]):
-                shape = features[rows, part].shape
-                features[rows, part] += width * rng.standard_normal(shape, dtype=np.float32).astype(
-                    features.dtype
-                )
+            for rows in block_slices(len(features), len(width)):
+                noise = rng.standard_normal(features[rows, part].shape, dtype=np.float32)
+                features[rows, part] += width * noise.astype(features.dtype, copy=False)
     own = None
     if embeddings.modality_logits is not None and set(embeddings.modalities) <= head.modality_heads.keys():
         own = np.stack(
@@ -328,7 +326,10 @@ def _nearest(
 
 
 def _logits(head: LinearHead, features: NDArray[np.floating]) -> Floats:
-    return np.concatenate([head.logits(block) for _, block in feature_blocks(features)])
+    logits = np.empty((len(features), head.num_classes))
+    for rows, block in feature_blocks(features):
+        logits[rows] = head.logits(block)
+    return logits
 
 
 def _partners(

@@ -13,7 +13,7 @@ import numpy as np
 import parity  # scripts/openood_pages
 import pytest
 
-from benchmarks import decoding, growth, reference_scores, scores, scoring, training_step
+from benchmarks import decoding, growth, reference_scores, scores, scoring, stress, training_step
 from benchmarks.parts import clips, decoding_worker, embeddings, limit, methods, processes, reading
 from benchmarks.parts.scoring_worker import load_problem
 from benchmarks.suite import command
@@ -330,6 +330,22 @@ def test_growth_asks_for_disk_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth.shutil, "disk_usage", lambda folder: Namespace(free=2**30))
     with pytest.raises(UserError, match=r"1\.0 GiB free and 2\.3 GiB are needed"):
         growth.run(command.parse(find_benchmarks(), ["growth"], ["--threads", "1"])["growth"])
+
+
+# --- stress
+
+
+def test_stress_measures_every_condition_of_a_modality_beside_every_score() -> None:
+    report = stress.run(options("stress", "--rows 300 --train 200 --dim 24 --classes 6 --scores msp mds"))
+    conditions = ["missing:video=zero", "missing:video=mean", "noise:video=2", "noise:video=4"]
+    conditions += ["swap:video=other", "swap:video=same"]
+    lines = checked(report)
+    assert list(lines) == ["scoring: msp", "scoring: mds", *conditions]
+    dearest = max(lines[text].cpu_s or 0.0 for text in conditions)
+    scored = [lines[f"scoring: {name}"].cpu_s or 0.0 for name in ("msp", "mds")]
+    assert list(report.ratios.values()) == [dearest / each for each in (*scored, sum(scored))]
+    with pytest.raises(UserError, match=r"'mdss'.*'mds'"):
+        stress.run(options("stress", "--scores mdss"))
 
 
 # --- decoding
