@@ -41,6 +41,8 @@ class LOF(Postprocessor):
         year=2000,
         url="https://doi.org/10.1145/342009.335388",
     )
+    needs = frozenset({"train"})
+    fit_reads_params = True
 
     @dataclass(frozen=True)
     class Params(Postprocessor.Params):
