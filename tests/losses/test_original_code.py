@@ -15,7 +15,6 @@ import ast
 import importlib.util
 import json
 import math
-import os
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -23,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from original_code import clone, definitions, run_lines
 from scipy import stats
 
 from openood_multimodal.losses import (
@@ -46,18 +46,6 @@ from openood_multimodal.synthesis.npos import NPOS
 from openood_multimodal.synthesis.vos import VOS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-REPOSITORIES = {
-    "MULTIOOD_ROOT": "donghao51/MultiOOD",
-    "DPU_ROOT": "lili0415/DPU-OOD-Detection",
-    "ACR_ROOT": "mona4399/ACR",
-    "VOS_ROOT": "deeplearning-wisc/vos",
-    "NPOS_ROOT": "deeplearning-wisc/npos",
-    "SIMMMDG_ROOT": "donghao51/SimMMDG",
-    "OE_ROOT": "hendrycks/outlier-exposure",
-    "ENERGY_ROOT": "wetliu/energy_ood",
-    "MIXOE_ROOT": "zjysteven/MixOE",
-    "DKD_ROOT": "megvii-research/mdistiller",
-}
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +56,6 @@ def golden() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def clone(variable: str, file: str) -> Path:
-    """Return ``file`` of the clone that ``variable`` names; skip without one."""
-    root = os.environ.get(variable)
-    if not root:
-        pytest.skip(f"{variable} isn't set: a clone of github.com/{REPOSITORIES[variable]}")
-    assert (Path(root) / file).is_file(), f"{root} has no {file}: no clone of {REPOSITORIES[variable]}?"
-    return Path(root) / file
 
 
 @pytest.fixture
@@ -238,17 +217,8 @@ def _around(script: Path, name: str) -> object:
     raise AssertionError(f"{script} assigns no {name}")
 
 
-def _definitions(script: Path, *names: str) -> dict:
-    tree = ast.parse(script.read_text(encoding="utf-8"))
-    wanted = [node for node in tree.body if getattr(node, "name", None) in names]
-    assert len(wanted) == len(names)
-    found = {"torch": torch, "np": np, "nn": torch.nn, "F": F}
-    exec(compile(ast.Module(wanted, []), str(script), "exec"), found)
-    return found
-
-
 def test_npos_boundary() -> None:
-    functions = _definitions(clone("NPOS_ROOT", "training_from_scratch/KNN.py"), "KNN_dis_search_decrease")
+    functions = definitions(clone("NPOS_ROOT", "training_from_scratch/KNN.py"), "KNN_dis_search_decrease")
     size, width, near, boundary = 24, 5, 4, 6
     rows = F.normalize(torch.randn(size, width, generator=torch.Generator().manual_seed(3)), dim=1)
 
@@ -269,7 +239,7 @@ def test_npos_boundary() -> None:
 
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_supervised_contrastive_loss(modalities: int) -> None:
-    functions = _definitions(clone("NPOS_ROOT", "training_from_scratch/losses.py"), "SupConLoss")
+    functions = definitions(clone("NPOS_ROOT", "training_from_scratch/losses.py"), "SupConLoss")
     parts = embeddings(modalities, 7, *[4] * modalities)
     labels = torch.tensor([0, 1, 0, 2, 2, 2, 0])
     views = torch.stack([F.normalize(each, dim=1) for each in parts], dim=1)
@@ -280,18 +250,6 @@ def test_supervised_contrastive_loss(modalities: int) -> None:
         torch.autograd.grad(ours, parts), torch.autograd.grad(theirs, parts), strict=True
     ):
         torch.testing.assert_close(mine, original, atol=1e-6, rtol=1e-5)
-
-
-def run_lines(script: Path, names: dict, *beginnings: str) -> dict:
-    """Run the first statement of ``script`` that begins with each text, as ``ast.unparse`` writes it, on ``names``."""
-    lines = [
-        node for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))) if isinstance(node, ast.stmt)
-    ]
-    names |= {"torch": torch, "F": F}
-    for text in beginnings:
-        line = next(each for each in lines if ast.unparse(each).startswith(text))
-        exec(compile(ast.Module([line], []), str(script), "exec"), names)
-    return names
 
 
 def logits_of(seed: int, *batches: int, classes: int = 5) -> list[torch.Tensor]:
@@ -323,7 +281,7 @@ def test_mixoe() -> None:
     labels = torch.tensor([0, 3, 3, 1, 4, 0, 2])
     names = {"bs": 7, "num_classes": 5, "y": labels, "oe_x": logits, "lam": 0.3}
     run_lines(script, names, "one_hot_y =", "one_hot_y.scatter_", "oe_y =", "soft_labels =")
-    theirs = _definitions(script, "SoftCE")["SoftCE"]()(logits, names["soft_labels"])
+    theirs = definitions(script, "SoftCE")["SoftCE"]()(logits, names["soft_labels"])
     torch.testing.assert_close(mixed_outlier_loss(logits, labels, share=0.3), theirs)
 
 
@@ -358,7 +316,7 @@ def test_cross_modal_translation() -> None:
 @pytest.mark.filterwarnings("ignore:size_average and reduce args")
 def test_decoupled_distillation(classes: int) -> None:
     names = ("dkd_loss", "_get_gt_mask", "_get_other_mask", "cat_mask")
-    functions = _definitions(clone("DKD_ROOT", "mdistiller/distillers/DKD.py"), *names)
+    functions = definitions(clone("DKD_ROOT", "mdistiller/distillers/DKD.py"), *names)
     student, teacher = logits_of(7, 6, 6, classes=classes)
     student.requires_grad_()
     labels = torch.tensor([0, 1, 1, 0, classes - 1, 0])
