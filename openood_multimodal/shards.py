@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from itertools import zip_longest
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ FEWEST_ROWS = 2048
 """Rows that a task has at least, if there are so many: fewer don't pay for a pass over the rows that KNN searches."""
 
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
+_maps: WeakSet[mmap.mmap] = WeakSet()
 
 
 def shard_rows(width: int, chunk_rows: int | None) -> int:
@@ -155,7 +158,11 @@ class Shards:
 
 def _work(function: Callable[..., Any], sent: Sequence[bytes], *given: Any) -> Any:
     with one_at_a_time:
-        return function(*map(_unpacked, sent), *given)
+        try:
+            return function(*map(_unpacked, sent), *given)
+        finally:  # pages of files that a process has read count as its memory, by which Dask pauses and ends workers
+            for each in _maps if hasattr(mmap, "MADV_DONTNEED") else ():
+                each.madvise(mmap.MADV_DONTNEED)
 
 
 @lru_cache(maxsize=4)
@@ -241,7 +248,10 @@ def _mapped(
             f"{path} on {platform.node()} is another file than on the host that sends it; embeddings must be in a "
             "folder that all workers share."
         )
-    return np.ndarray(shape, dtype, np.memmap(path, np.uint8, "r"), offset, strides)
+    with Path(path).open("rb") as stream:
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    _maps.add(data)
+    return np.ndarray(shape, dtype, data, offset, strides)
 
 
 def _look(path: Path) -> tuple[int, str]:

@@ -48,6 +48,21 @@ class AnonymousPeak:
             self.peak = max(self.peak or 0.0, status_mb("RssAnon") or 0.0)
 
 
+_watched: list[AnonymousPeak] = []
+
+
+def watch() -> None:
+    """In a worker of a cluster: look at its memory from now on."""
+    _watched.append(AnonymousPeak().__enter__())
+
+
+def seen() -> float:
+    """In a worker of a cluster: return the peak since `watch`."""
+    peak = _watched.pop()
+    peak.__exit__(None, None, None)
+    return peak.peak or 0.0
+
+
 def work(task: dict[str, Any]) -> dict[str, Any]:
     """Do one task."""
     folder = Path(task["folder"])

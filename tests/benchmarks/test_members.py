@@ -13,7 +13,7 @@ import numpy as np
 import parity  # scripts/openood_pages
 import pytest
 
-from benchmarks import decoding, growth, reference_scores, scores, scoring, stress, training_step
+from benchmarks import decoding, growth, reference_scores, scores, scoring, shards, stress, training_step
 from benchmarks.parts import clips, decoding_worker, embeddings, limit, methods, processes, reading
 from benchmarks.parts.scoring_worker import load_problem
 from benchmarks.suite import command
@@ -330,6 +330,21 @@ def test_growth_asks_for_disk_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth.shutil, "disk_usage", lambda folder: Namespace(free=2**30))
     with pytest.raises(UserError, match=r"1\.0 GiB free and 2\.3 GiB are needed"):
         growth.run(command.parse(find_benchmarks(), ["growth"], ["--threads", "1"])["growth"])
+
+
+# --- shards
+
+
+def test_shards_measures_one_process_and_a_cluster() -> None:
+    pytest.importorskip("distributed")
+    sizes = "--rows 400 800 --dim 24 --step 8 --scored 300 --queries 50 --classes 6"
+    words = f"--workers 1 {sizes} --neighbours 5 --vim-dim 8"
+    lines = checked(shards.run(options("shards", f"{words} --scores knn")))
+    assert list(lines) == ["N = 400, one process: knn", "N = 400, cluster: knn", "N = 800, cluster: knn"]
+    assert all(each.note == "" for each in lines.values())
+    assert "worker_MiB" in lines["N = 800, cluster: knn"].values
+    with pytest.raises(UserError, match=r"--rows 20 are fewer than are scored"):
+        shards.run(options("shards", f"{words} --rows 20"))
 
 
 # --- stress
