@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 from ..errors import UserError
 from ..workers import worker_count
+
+WORTHWHILE = 0.1
+"""The share of the time, spent on reading files, from which a cache of clips is worth its disk."""
 
 STEPS_S = (0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -37,12 +42,17 @@ def measure_reading(files: Sequence[str], root: str, seconds: float, step_s: flo
         raise UserError(f"{', '.join(files)}: no training set (dataset.train) to read from.")
     torch.set_num_threads(1)
     loader = build_loaders(config, training=True)["train"]
-    batches = iter(loader)
-    next(batches)  # the libraries load
-    read, began = 0, time.perf_counter()
+    dataset: Any = loader.dataset
+    batches = iter(loader.batch_sampler or ())
+    dataset.__getitems__(next(batches, []))  # the libraries load
+    read, held, copying, began = 0, 0, 0.0, time.perf_counter()
     with progress_bar(total=len(loader) - 1, desc="Reading", unit="batch", leave=False) as bar:
-        for batch in batches:
-            read += len(batch["label"])
+        for rows in batches:
+            asked = time.perf_counter()
+            for path in chain.from_iterable(map(dataset.paths, rows)) if hasattr(dataset, "paths") else ():
+                held += len(path.read_bytes()) if path.is_file() else 0
+            copying += time.perf_counter() - asked
+            read += len(dataset.__getitems__(rows)[0]["label"])
             bar.update()
             if time.perf_counter() - began > seconds:
                 break
@@ -54,6 +64,13 @@ def measure_reading(files: Sequence[str], root: str, seconds: float, step_s: flo
     print(
         f"  {rate:.3g} samples a second in one process ({read} samples; {', '.join(config['dataset']['modalities'])})"
     )
+    if held:
+        share = copying / (time.perf_counter() - began)
+        told = "save it from the second epoch on" if share > WORTHWHILE else "would hardly help"
+        print(
+            f"  of this, {100 * share:.0f} % for the files' bytes ({held / 1e6 / copying:.3g} MB/s): copies on a local "
+            f"disk (--clip_cache.folder DIR) {told}"
+        )
     unset = {**config, "dataset": {**config["dataset"], "num_workers": None}}
     print(f"  cores here: {worker_count(None)}; workers where num_workers is null: {default_workers(unset)}")
     for step in (step_s,) if step_s else STEPS_S:

@@ -159,14 +159,14 @@ class MultimodalClipDataset(MultimodalDataset):
             BrokenClipError: when a file can't be read.
         """
         with self.naming(row):
-            return text_sha256("\n".join([*map(_file_digest, self._paths(row)), self.span(row)]))
+            return text_sha256("\n".join([*map(_file_digest, self.paths(row)), self.span(row)]))
 
     def content_hint(self, row: int) -> Hashable:
         """Return the sizes of a clip's files, and its span: a file is read only where another is as large."""
-        sizes = tuple(path.stat().st_size if path.is_file() else -1 for path in self._paths(row))
+        sizes = tuple(path.stat().st_size if path.is_file() else -1 for path in self.paths(row))
         return sizes, self.span(row)
 
-    def _paths(self, row: int) -> list[Path]:
+    def paths(self, row: int) -> list[Path]:
         """Return the files of a clip in the order of its modalities, each once."""
         paths = []
         for _, files in sorted(self.files(row).modalities.items()):

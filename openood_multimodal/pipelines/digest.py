@@ -19,6 +19,7 @@ WITHOUT_EFFECT = frozenset(
         "mark",
         "save_output",
         "merge_option",
+        "clip_cache",
         "overwrite",
         "num_workers",
         "num_gpus",

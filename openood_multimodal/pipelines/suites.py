@@ -23,6 +23,7 @@ from .tables import TableRow, flat
 
 SHARED_SECTIONS = (
     "data_root",
+    "clip_cache",
     "dataset",
     "ood_dataset",
     "network",

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..naming import did_you_mean
 from ..registry import PREPROCESSORS, READERS
 from .base import MultimodalPreprocessor
+from .clip_cache import ClipCache
 from .clip_readers import AudioParams, FlowReader
 from .computed_flow import ComputedFlow
 from .conditions import DegradedFrames, InputCondition
@@ -84,6 +85,7 @@ class ClipPreprocessor(MultimodalPreprocessor):
             raise UserError(
                 f"preprocessor.flip_probability is {self.params.flip_probability}; it must be in 0 to 1."
             )
+        self._cache = ClipCache.from_config(config)
         self._condition: tuple[InputCondition, tuple[str, ...], int] | None = None
         self._readers: dict[str, Reader] = {}
         for modality, part in section.items():
@@ -236,10 +238,19 @@ class ClipPreprocessor(MultimodalPreprocessor):
         self, files: ClipFiles, seed: int, epoch: int, index: int, modalities: tuple[str, ...]
     ) -> ClipLook:
         """Return a clip as the network sees it, before normalisation; see `load_clip`."""
-        draw = self._draw(seed, epoch, index)
-        return taken(
-            files, self.readers(modalities), lambda clip: self._looked(self._degraded(clip, index), draw)
-        )
+        draw, readers = self._draw(seed, epoch, index), self.readers(modalities)
+
+        def read(where: ClipFiles) -> ClipLook:
+            return taken(where, readers, lambda clip: self._looked(self._degraded(clip, index), draw))
+
+        local = files if self._cache is None else self._cache.local(files)
+        try:
+            return read(local)
+        except UserError:
+            if self._cache is None or local == files:
+                raise
+            self._cache.discard(local)
+        return read(files)  # what is wrong with it is told of the file itself
 
     def _looked(self, clip: OpenClip, draw: Draw) -> ClipLook:
         samplings = {modality: self.reader(modality).sampling for modality in clip.frames}
