@@ -42,3 +42,18 @@ class ArgumentError(UserError):
 
 class MissingPackageError(UserError, ImportError):
     """An optional package is needed and absent.  The message holds the command that installs it."""
+
+
+def out_of_memory(error: BaseException) -> UserError | None:
+    """Return what to tell a user whose memory ran out, a GPU's or this host's; None for any other error."""
+    gpu = type(error).__name__ == "OutOfMemoryError"  # torch's, which isn't imported for this
+    if not gpu and not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+        return None
+    if gpu:
+        return UserError(
+            "a GPU's memory ran out. Lower dataset.<split>.batch_size (--training.accumulate N keeps the effective "
+            "size), or set training.precision to bfloat16."
+        )
+    return UserError(
+        "this host's memory ran out. Lower dataset.<split>.batch_size or num_workers; for scores, --chunk-rows."
+    )

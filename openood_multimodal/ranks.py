@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from .errors import UserError
+from .errors import UserError, out_of_memory
 from .files import holding
 from .files.atomic import write_text
 from .files.paths import remove
@@ -111,8 +111,9 @@ def together(patience_s: float = PATIENCE_S) -> Iterator[None]:
         if not _fails_first(store):
             raise SystemExit(1) from None
         _tell_torchrun(error)
-        if isinstance(error, UserError):
-            raise UserError(f"{_name()}: {error}") from error
+        told = error if isinstance(error, UserError) else out_of_memory(error)
+        if told is not None:
+            raise UserError(f"{_name()}: {told}") from error
         print(f"openood-mm: {_name()}:", file=sys.stderr)
         raise
     finally:

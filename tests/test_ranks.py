@@ -241,6 +241,18 @@ def test_wrong_environment(monkeypatch, variables, message):
         pass
 
 
+def test_a_rank_whose_memory_runs_out_says_so_with_its_number(monkeypatch):
+    for name in ranks.VARIABLES:
+        monkeypatch.setenv(name, "1")
+    for name in ("_join", "_check_versions", "_tell_torchrun"):
+        monkeypatch.setattr(ranks, name, lambda *given: None)
+    monkeypatch.setattr(ranks, "launched", lambda: True)
+    monkeypatch.setattr(ranks, "_fails_first", lambda store: True)
+    with pytest.raises(UserError, match=r"^rank 1.*: a GPU's memory ran out"), ranks.together():
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    assert ranks.world() == 1
+
+
 def test_ranks_that_do_not_come(monkeypatch):
     """A rank that waits in vain says for how many, where, and what to look at."""
     for name in ranks.VARIABLES:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
-from ..errors import UserError
+from ..errors import UserError, out_of_memory
 from ..escapes import escaped_streams
 from ..version import __version__
 from .parsers import Command, Parser, add_commands, subparser
@@ -119,6 +119,11 @@ def _run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         raise
+    except (MemoryError, RuntimeError) as error:
+        if (told := out_of_memory(error)) is None:
+            raise
+        print(f"openood-mm: {told}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"openood-mm: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import torch
 from installing import install
 
 from openood_multimodal import __version__
@@ -237,6 +238,33 @@ def test_doctor_of_data(cli, monkeypatch, tmp_path):
     assert "a step of 4 samples in 0.15 s needs 2 workers" in done.out
     assert "20 % for the files' bytes (1 MB/s)" in done.out
     assert "save it from the second epoch on" in done.out
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+            "a GPU's memory ran out",
+        ),
+        (MemoryError(), "this host's memory ran out"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "this host's memory ran out"),
+    ],
+)
+def test_out_of_memory(cli, monkeypatch, error, said):
+    from openood_multimodal.pipelines import TrainPipeline
+
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(TrainPipeline, "run", fail)
+    base = ["datasets/synthetic/synthetic_far.yml", "networks/mlp_fusion.yml", "pipelines/train/a2d.yml"]
+    done = cli(["run", "--config", *base])
+    assert done.code == 1
+    assert done.err.startswith(f"openood-mm: {said}. Lower dataset.<split>.batch_size")
+    monkeypatch.setattr(TrainPipeline, "run", lambda self: (_ for _ in ()).throw(RuntimeError("else")))
+    with pytest.raises(RuntimeError, match="else"):
+        cli(["run", "--config", *base])
 
 
 def test_interrupted(cli, monkeypatch):
