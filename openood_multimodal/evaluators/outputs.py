@@ -90,7 +90,9 @@ class OODResult(Mapping[str, dict[str, Metrics]]):
         csid = [name for name in self.accuracy if name != ID_NAME]
         accuracies = ", ".join(f"{name} {percent(value)}" for name, value in self.accuracy.items())
         return (
-            [f"full spectrum: {', '.join(csid)} count as ID; ACC is of all, in percent {accuracies}"]
+            [
+                f"full spectrum: ID includes {', '.join(csid)}; accuracy of each ID set in percent: {accuracies}"
+            ]
             if csid
             else []
         )

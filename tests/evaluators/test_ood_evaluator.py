@@ -267,7 +267,7 @@ def test_full_spectrum_counts_csid_as_id(tmp_path):
     of_each = {name: evaluator.eval_acc(Net(), each, MaxLogit())["acc"]
                for name, each in {"id": id_loaders()["test"], **ood["csid"]}.items()}  # fmt: skip
     assert result.accuracy == of_each
-    assert result.csid_notes()[0].startswith("full spectrum: shifted count as ID")
+    assert result.csid_notes()[0].startswith("full spectrum: ID includes shifted")
     with np.load(tmp_path / "scores" / "maxlogit" / "shifted.npz", allow_pickle=False) as saved:
         assert (saved["label"] >= 0).all()
 

@@ -84,7 +84,7 @@ def test_score_writes_what_evaluate_returns_and_the_leaderboard_ranks_it_apart(f
     assert main(words("--metrics", "failure")) == 0
     table = evaluate(None, arrays.test, arrays.ood, arrays.head, postprocessors="msp", csid=csid)
     accuracy = table.attrs["accuracy"]["msp"]
-    note = "full spectrum: night, cartoon count as ID; ACC is of all, in percent " + ", ".join(
+    note = "full spectrum: ID includes night, cartoon; accuracy of each ID set in percent: " + ", ".join(
         f"{name} {100 * value:.2f}" for name, value in accuracy.items()
     )
     assert f"Note: {note}\n" in capsys.readouterr().out
