@@ -1,12 +1,12 @@
 """``openood-mm splits audit``: table, JSON, plot; and the page of figures equals its data."""
 
-import importlib.util
 import json
 import math
 import os
 from pathlib import Path
 
 import pytest
+from by_path import SCRIPTS, load
 
 from openood_multimodal.cli import splits, splits_audit
 from openood_multimodal.datasets.manifest import Manifest
@@ -81,11 +81,7 @@ def test_what_is_refused(folder):
 
 
 def page_script():
-    path = ROOT / "scripts" / "update_dependence_page.py"
-    specification = importlib.util.spec_from_file_location("update_dependence_page", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load(SCRIPTS / "update_dependence_page.py")
 
 
 def test_the_page_is_as_its_data_has_it():

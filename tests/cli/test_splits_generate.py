@@ -1,10 +1,10 @@
 """``openood-mm splits generate``: from lists, from a card's folder, from manifests; what it prints and refuses."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from by_path import load
 
 from openood_multimodal.cli import splits, splits_generate, splits_import
 from openood_multimodal.datasets import benchmark_files
@@ -12,10 +12,7 @@ from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.datasets.split_card import SplitCard
 from openood_multimodal.errors import UserError
 
-_path = Path(__file__).parents[1] / "corpora" / "made_lists.py"
-_specification = importlib.util.spec_from_file_location("made_lists_for_generate", _path)
-made_lists = importlib.util.module_from_spec(_specification)
-_specification.loader.exec_module(made_lists)
+made_lists = load(Path(__file__).parents[1] / "corpora" / "made_lists.py")
 
 
 @pytest.fixture

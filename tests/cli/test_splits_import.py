@@ -1,20 +1,17 @@
 """``openood-mm splits import``: a folder of lists becomes manifests; a wrong one changes nothing."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from by_path import load
 
 from openood_multimodal.cli import splits, splits_import
 from openood_multimodal.datasets import benchmark_files
 from openood_multimodal.datasets.manifest import Manifest
 from openood_multimodal.errors import UserError
 
-_path = Path(__file__).parents[1] / "corpora" / "made_lists.py"
-_specification = importlib.util.spec_from_file_location("made_lists_for_cli", _path)
-made_lists = importlib.util.module_from_spec(_specification)
-_specification.loader.exec_module(made_lists)
+made_lists = load(Path(__file__).parents[1] / "corpora" / "made_lists.py")
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ Set MULTIOOD_LISTS to a checkout of MultiOOD, or to a folder of its lists, to ru
 
 import csv
 import hashlib
-import importlib.util
 import os
 import pickle
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from by_path import SCRIPTS, load
 
 from openood_multimodal.corpora.lists import find_lists, import_benchmark, read_list
 from openood_multimodal.datasets.clip_benchmarks import available_clip_benchmarks, load_clip_benchmark
@@ -224,8 +224,5 @@ def test_a_run_on_the_authors_lists_may_name_the_benchmark():
 
 @real
 def test_the_committed_files_are_what_the_script_writes(capsys):
-    path = Path(__file__).parents[2] / "scripts" / "make_multiood_benchmarks.py"
-    specification = importlib.util.spec_from_file_location("make_multiood_benchmarks", path)
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
+    script = load(SCRIPTS / "make_multiood_benchmarks.py")
     assert script.main([LISTS, "--check"]) == 0, capsys.readouterr().out

@@ -12,7 +12,6 @@ repository wasn't available.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from by_path import load
 from original_code import clone, definitions, run_lines
 from scipy import stats
 
@@ -50,12 +50,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 @pytest.fixture(scope="module")
 def golden() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_losses", GOLDEN / "make_losses.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(GOLDEN / "make_losses.py")
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """A tiny network of clips on a few generated ones: a training takes a second."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from submissions import sign
 
 from openood_multimodal.moving_shapes import generate
+from openood_multimodal.pipelines.submission import submit
 
 CLIP_SETTINGS = (
     *("--dataset.num_classes", "4", "--dataset.modalities", "video", "flow", "--num_gpus", "0"),
@@ -68,3 +71,20 @@ def trained_on_clips(clip_data: Path, tmp_path_factory: pytest.TempPathFactory) 
 
     tiny = TinyClips(clip_data, tmp_path_factory.mktemp("trained_on_clips"))
     return TrainPipeline(tiny.config(tiny.train("a2d_npmix"))).run().checkpoint
+
+
+@pytest.fixture(scope="module")
+def whole(tested, tmp_path_factory):
+    """A submission with embeddings; not to be changed."""
+    folder = tmp_path_factory.mktemp("whole") / "submission"
+    submit(tested, folder, embeddings=True)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    """A submission without embeddings, of one score; free to be changed."""
+    without = shutil.ignore_patterns("embeddings", "msp*")
+    shutil.copytree(whole, tmp_path / "submission", ignore=without)
+    sign(tmp_path / "submission")
+    return tmp_path / "submission"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from by_path import load
 
 from openood_multimodal.arrays import Embeddings, LinearHead
 
@@ -19,13 +18,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 
 @pytest.fixture(scope="session")
 def golden_inputs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_make_scores", GOLDEN / "make_scores.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load(GOLDEN / "make_scores.py")
 
 
 class Problem(NamedTuple):

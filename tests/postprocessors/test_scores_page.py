@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from by_path import SCRIPTS, load
 
 from openood_multimodal.built_in import BUILT_IN
 from openood_multimodal.errors import UserError
@@ -17,14 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "update_scores_page", ROOT / "scripts" / "update_scores_page.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPTS / "update_scores_page.py")
 
 
 def test_the_page_is_current(script: ModuleType) -> None:

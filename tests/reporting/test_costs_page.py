@@ -1,21 +1,16 @@
 """docs/costs.md: its tables are what the script computes, and hours follow its formula."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from by_path import SCRIPTS, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location(
-        "update_costs_page", ROOT / "scripts" / "update_costs_page.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPTS / "update_costs_page.py")
 
 
 def test_the_page_is_as_the_script_gives_it(script):

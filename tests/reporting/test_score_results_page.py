@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
+from by_path import SCRIPTS, load
 from scipy import stats
 
 from openood_multimodal.errors import UserError
@@ -18,14 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "update_score_results_page", ROOT / "scripts" / "update_score_results_page.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPTS / "update_score_results_page.py")
 
 
 def drawn(partitions: int, **offsets: float) -> pd.DataFrame:

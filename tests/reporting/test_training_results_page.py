@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
+from by_path import SCRIPTS, load
 from scipy import stats
 
 from openood_multimodal.errors import UserError
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 REFERENCE = "multimodal_multihead"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        spec = importlib.util.spec_from_file_location(
-            "update_training_results_page", SCRIPTS / "update_training_results_page.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return module
+    return load(SCRIPTS / "update_training_results_page.py")
 
 
 def frame(partitions: int, **offsets: float) -> pd.DataFrame:
