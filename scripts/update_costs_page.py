@@ -26,6 +26,7 @@ from openood_multimodal.datasets.clip_benchmarks import load_clip_benchmark
 from openood_multimodal.files.atomic import write_json, write_text
 from openood_multimodal.pipelines.table_runs import Roots, TableRun, plan_table
 from openood_multimodal.pipelines.tables import load_table
+from openood_multimodal.vocabulary import EVALUATOR_GROUPS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, COUNTED = ROOT / "docs" / "costs.md", ROOT / "docs" / "results" / "network_operations.json"
@@ -81,12 +82,12 @@ def jobs_of(table: str, counted: dict[str, Any]) -> list[Job]:
         config = run.training_command().config()
         sets = load_clip_benchmark(run.id_set).sets
         epochs, batch = int(config["optimizer"]["num_epochs"]), int(config["dataset"]["train"]["batch_size"])
-        group = run.group.evaluator.replace("_", "").replace("ood", "ood_")
+        tested = tuple(f"{each}_" for each in EVALUATOR_GROUPS[run.group.evaluator])
         steps = epochs * (sets["train"].clips // batch)
         encoded = sum(
             each.clips
             for key, each in sets.items()
-            if key in ("train", "val", "test") or key.startswith(group)
+            if key in ("train", "val", "test") or key.startswith(tested)
         )
         jobs.append(
             Job(
@@ -160,7 +161,7 @@ def block(options: argparse.Namespace) -> str:
     costs = Costs(flops, options.decode * options.cores, options.link * 1e9)
     lines, every, seen = [], [], set()
     for table in TABLES:
-        jobs = [job for job in jobs_of(table, counted)]
+        jobs = jobs_of(table, counted)
         new = [job for job in jobs if job.run.folder not in seen]
         seen |= {job.run.folder for job in new}
         every += new

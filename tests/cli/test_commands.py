@@ -21,6 +21,7 @@ from openood_multimodal.files.atomic import os as atomic_os
 from openood_multimodal.registry import ALL
 from openood_multimodal.resources import list_configs
 
+BASE = ("datasets/synthetic/synthetic_far.yml", "networks/mlp_fusion.yml", "pipelines/train/a2d.yml")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -258,13 +259,12 @@ def test_out_of_memory(cli, monkeypatch, error, said):
         raise error
 
     monkeypatch.setattr(TrainPipeline, "run", fail)
-    base = ["datasets/synthetic/synthetic_far.yml", "networks/mlp_fusion.yml", "pipelines/train/a2d.yml"]
-    done = cli(["run", "--config", *base])
+    done = cli(["run", "--config", *BASE])
     assert done.code == 1
     assert done.err.startswith(f"openood-mm: {said}. Lower dataset.<split>.batch_size")
     monkeypatch.setattr(TrainPipeline, "run", lambda self: (_ for _ in ()).throw(RuntimeError("else")))
     with pytest.raises(RuntimeError, match="else"):
-        cli(["run", "--config", *base])
+        cli(["run", "--config", *BASE])
 
 
 def test_interrupted(cli, monkeypatch):
@@ -274,8 +274,7 @@ def test_interrupted(cli, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(TrainPipeline, "run", interrupt)
-    base = ["datasets/synthetic/synthetic_far.yml", "networks/mlp_fusion.yml", "pipelines/train/a2d.yml"]
-    done = cli(["run", "--config", *base])
+    done = cli(["run", "--config", *BASE])
     assert done.code == 130
     assert done.err == "openood-mm: interrupted. Give the same command again to resume."
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_leaderboards import record
 from scipy import stats
-from test_leaderboard import record
 
 from openood_multimodal.cli import main
 from openood_multimodal.reporting.compare import compare

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from test_leaderboard import CONDITION, record, write
+from made_leaderboards import CONDITION, record, write
 
 from openood_multimodal.cli import main
 from openood_multimodal.reporting import exports

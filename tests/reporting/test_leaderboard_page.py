@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from test_leaderboard import contents, record, write
+from made_leaderboards import contents, record, write
 
 from openood_multimodal.errors import MissingPackageError
 from openood_multimodal.reporting.leaderboard import build, collect, make_boards

@@ -26,17 +26,14 @@ def csid(arrays):
 
 
 @pytest.fixture
-def folder(arrays, csid, tmp_path, monkeypatch):
-    sets = {"train": arrays.train, "val": arrays.val, "test": arrays.test, **csid}
-    sets["wide"] = np.ones((4, 301), "f4"), np.zeros(4, int)
-    sets["unknown"] = arrays.test[0], arrays.test[1] + 4
-    for name, (features, labels) in sets.items():
-        np.savez(tmp_path / f"{name}.npz", features=features, labels=labels)
-    for name, features in arrays.ood.items():
-        np.savez(tmp_path / f"{name}.npz", features=features)
-    np.savez(tmp_path / "head.npz", weight=arrays.head[0], bias=arrays.head[1])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def folder(folder, arrays, csid):
+    more = {
+        "wide": (np.ones((4, 301), "f4"), np.zeros(4, int)),
+        "unknown": (arrays.test[0], arrays.test[1] + 4),
+    }
+    for name, (features, labels) in {**csid, **more}.items():
+        np.savez(folder / f"{name}.npz", features=features, labels=labels)
+    return folder
 
 
 def literally(arrays, known, unknown):

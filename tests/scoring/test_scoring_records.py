@@ -19,18 +19,6 @@ from openood_multimodal.scoring.recording import Recorder
 FREE = "msp,ebo"
 
 
-@pytest.fixture
-def folder(arrays, tmp_path, monkeypatch):
-    for name in ("train", "val", "test"):
-        features, labels = getattr(arrays, name)
-        np.savez(tmp_path / f"{name}.npz", features=features, labels=labels)
-    for name, features in arrays.ood.items():
-        np.savez(tmp_path / f"{name}.npz", features=features)
-    np.savez(tmp_path / "head.npz", weight=arrays.head[0], bias=arrays.head[1])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def score(*more, out="out", code=0):
     words = ["--test", "test.npz", "--ood", "near=near.npz", "other=other.npz", "--head", "head.npz"]
     assert main(["score", *words, "--out", out, "--postprocessors", FREE, *more]) == code
