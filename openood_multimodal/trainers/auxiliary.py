@@ -130,7 +130,7 @@ def _places(first: int, others: int) -> tuple[Any, Any]:
     if ranks.world() == 1:
         return slice(first), slice(first, None)
     counts = zip(ranks.gather_counts(first), ranks.gather_counts(others), strict=True)
-    are_first = torch.cat([torch.arange(first + others) < first for first, others in counts])
+    are_first = torch.cat([torch.arange(known + unknown) < known for known, unknown in counts])
     return are_first, ~are_first
 
 
