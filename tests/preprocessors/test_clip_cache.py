@@ -1,5 +1,6 @@
 """Copies of clips' files on a local disk: made once, safe beside other processes, never in the way."""
 
+import errno
 import logging
 import os
 import time
@@ -76,6 +77,19 @@ def test_what_a_killed_process_left_is_removed_and_a_young_one_counts(cache, tmp
     (local,) = paths(cache.local(clip(file(tmp_path / "data", "a.avi", 400))))
     assert not old.exists()
     assert (young.exists(), local.parent.name) == (True, "data")
+
+
+def test_a_full_disk_costs_no_clip(cache, tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sources = [file(tmp_path / "data", f"{at}.avi") for at in range(2)]
+    monkeypatch.setattr("openood_multimodal.preprocessors.clip_cache.shutil.copyfileobj", full)
+    with caplog.at_level(logging.WARNING):
+        assert [paths(cache.local(clip(each))) for each in sources] == [[each] for each in sources]
+    (told,) = caplog.records
+    assert f"can't take {sources[0]} (No space left on device)" in told.getMessage()
+    assert not any((tmp_path / "cache").iterdir())
 
 
 def test_no_copy_is_trusted_that_is_a_link_or_of_another_size(cache, tmp_path):
