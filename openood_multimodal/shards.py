@@ -35,6 +35,11 @@ SHARD_BLOCKS = 4
 FEWEST_ROWS = 2048
 """Rows that a task has at least, if there are so many: fewer don't pay for a pass over the rows that KNN searches."""
 
+MAPPED = (
+    "save the arrays in a folder that all workers share, as an embedding store or as .npy files opened with "
+    'numpy.load(..., mmap_mode="r").'
+)
+
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
 _maps: WeakSet[mmap.mmap] = WeakSet()
 
@@ -68,19 +73,20 @@ class Shards:
         share = max(-(-count // workers), FEWEST_ROWS)
         return list(block_slices(count, 1, max(min(most, share), fewest)))
 
-    def send(self, value: Any, what: str) -> Any:
+    def send(self, value: Any, what: str, remedy: str = MAPPED) -> Any:
         """Return what stands for ``value`` in tasks.
 
         Args:
             value: an object; arrays in it are treated as this module says.  What has a method ``sent_state`` is sent
                 with that in place of its attributes.
             what: it is, for messages.
+            remedy: what to do where it is too large.
 
         Raises:
             UserError: for arrays in memory that are too large to be sent.
         """
         # a task that returns it: one that was lost with its worker is run again
-        return self._submit(bytes, _packed(value, what))
+        return self._submit(bytes, _packed(value, what, remedy))
 
     def each(
         self, function: Callable[..., Any], sent: Sequence[Any], given: Sequence[tuple[Any, ...]], what: str
@@ -172,7 +178,7 @@ def _unpacked(data: bytes) -> Any:
     return cloudpickle.loads(data)
 
 
-def _packed(value: Any, what: str) -> bytes:
+def _packed(value: Any, what: str, remedy: str = MAPPED) -> bytes:
     import cloudpickle
 
     class Packer(cloudpickle.Pickler):
@@ -184,7 +190,7 @@ def _packed(value: Any, what: str) -> bytes:
                 if part is not None:
                     return _mapped, tuple(part)
                 if obj.nbytes > SENT_BYTES:
-                    raise _too_large(what, obj.nbytes)
+                    raise _too_large(what, obj.nbytes, remedy)
             elif hasattr(type(obj), "sent_state"):
                 made, arguments, *_ = obj.__reduce_ex__(5)
                 return made, arguments, obj.sent_state()
@@ -193,15 +199,13 @@ def _packed(value: Any, what: str) -> bytes:
     stream = io.BytesIO()
     Packer(stream, protocol=5).dump(value)
     if stream.tell() > 2 * SENT_BYTES:
-        raise _too_large(what, stream.tell())
+        raise _too_large(what, stream.tell(), remedy)
     return stream.getvalue()
 
 
-def _too_large(what: str, size: int) -> UserError:
+def _too_large(what: str, size: int, remedy: str) -> UserError:
     return UserError(
-        f"{what}: {size / 2**20:.0f} MiB in the memory of this process are too much to be sent to workers; save the "
-        "arrays in a folder that all workers share, as an embedding store or as .npy files opened with "
-        'numpy.load(..., mmap_mode="r").'
+        f"{what}: {size / 2**20:.0f} MiB in the memory of this process are too much to be sent to workers; {remedy}"
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,21 +65,22 @@ class Neighbours:
 
     Args:
         features: ``[N, D]``; kept, not copied, and may be memory-mapped: they must not change.
-        norms: float64 ``[N]``.
+        norms: float64 ``[N]``, theirs; another process makes them again.  A number: what all rows are divided by.
         arithmetic: where to compute.
     """
 
-    def __init__(self, features: NDArray[Any], norms: Floats, arithmetic: Arithmetic) -> None:
+    def __init__(self, features: NDArray[Any], norms: Floats | float, arithmetic: Arithmetic) -> None:
         self.features = features
-        self.norms = norms
+        self._scale = norms if isinstance(norms, float) else None
+        if not isinstance(norms, float):
+            self.norms = norms
         self._arithmetic = arithmetic
-        self._inverse = 1.0 / np.where(norms > 0.0, norms, 1.0)
         count = len(features)
         chosen = np.linspace(0, count - 1, min(count, 512)).astype(np.int64)
         # distances don't change with a shift, and shorter vectors are multiplied with a smaller error
         self._shift = self._unit(chosen).mean(axis=0).astype(np.float32)
         # far from float32's range, where its products overflow or vanish
-        positive = norms[norms > 0.0]
+        positive = self.norms[self.norms > 0.0]
         self._ordinary = len(positive) == 0 or bool(positive.max() < 1e15 and positive.min() > 1e-15)
         self._screen: Screen | None = None
         self._blocks: list[Block] | None = None
@@ -87,7 +89,22 @@ class Neighbours:
         return len(self.features)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_screen": None, "_blocks": None}
+        kept = {name: each for name, each in vars(self).items() if name not in ("norms", "_inverse")}
+        return {**kept, "_screen": None, "_blocks": None}
+
+    @cached_property
+    def norms(self) -> Floats:
+        """Float64 ``[N]``, what each row is divided by."""
+        count, dim = self.features.shape
+        if self._scale is not None:
+            return np.broadcast_to(self._scale, count)
+        return np.concatenate(
+            [row_norms(np.asarray(self.features[where])) for where in block_slices(count, dim)]
+        )
+
+    @cached_property
+    def _inverse(self) -> Floats:
+        return np.asarray(1.0 / np.where(self.norms > 0.0, self.norms, 1.0))
 
     def squared_distance(
         self, features: NDArray[Any], norms: Floats, rank: int, expected: int | None = None
@@ -300,7 +317,7 @@ class RowNeighbours:
     def __init__(self, features: NDArray[Any], largest: float, arithmetic: Arithmetic) -> None:
         # one power of two for all rows: no digit changes, and none is longer than 1, as the screens' bounds have it
         self._scale = float(np.exp2(np.ceil(np.log2(largest)))) if largest > 0.0 else 1.0
-        self._scaled = Neighbours(features, np.full(len(features), self._scale), arithmetic)
+        self._scaled = Neighbours(features, self._scale, arithmetic)
         self.most = 1
 
     def __len__(self) -> int:

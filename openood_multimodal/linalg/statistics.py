@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,10 @@ SAMPLE = 2**20
 """Values of a sample that bounds order statistics."""
 
 
+Summed = Callable[[Callable[[NDArray[Any]], Any], Callable[[Any, Any], Any]], Any]
+"""A function of a block of rows, and the sum of two of its results → the sum over all blocks of an array."""
+
+
 class ClassMeans(NamedTuple):
     """``means`` float64 ``[C, D]`` and ``counts`` int64 ``[C]``."""
 
@@ -24,7 +30,11 @@ class ClassMeans(NamedTuple):
 
 
 def percentile(
-    array: NDArray[Any], percent: float, columns: slice = slice(None), chunk_rows: int | None = None
+    array: NDArray[Any],
+    percent: float,
+    columns: slice = slice(None),
+    chunk_rows: int | None = None,
+    summed: Summed | None = None,
 ) -> float:
     """Return the ``percent``-th percentile of ``array[:, columns]``, as `numpy.percentile` does (linear).
 
@@ -37,6 +47,7 @@ def percentile(
         percent: 0 to 100.
         columns: the columns meant.
         chunk_rows: rows a block, or None to let the width decide.
+        summed: makes the passes elsewhere; here only a sample is read then.
     """
     width = array[:1, columns].shape[1]
     count = len(array) * width
@@ -45,20 +56,41 @@ def percentile(
     weight = position - below
     above = below + 1 if weight else below
     value_type = np.float32 if array.dtype == np.float32 else np.float64
-    if count * np.dtype(value_type).itemsize <= COPY_BYTES:
+    if summed is None and count * np.dtype(value_type).itemsize <= COPY_BYTES:
         values = np.array(array[:, columns], dtype=value_type, order="C").reshape(-1)
         values.partition([below, above])
         low, high = float(values[below]), float(values[above])
     else:
-        found = _between_bounds(array, columns, (below, above), chunk_rows)
+
+        def here(function: Callable[[NDArray[Any]], Any], add: Callable[[Any, Any], Any]) -> Any:
+            blocks = block_slices(len(array), array.shape[1], chunk_rows)
+            return reduce(add, (function(array[where]) for where in blocks))
+
+        over = summed or here
+        found = _between_bounds(array, columns, (below, above), over)
         if found is None:
-            found = tuple(_order_statistic(array, columns, rank, chunk_rows) for rank in (below, above))
+            found = tuple(_order_statistic(value_type, columns, rank, over) for rank in (below, above))
         low, high = found
     return low + (high - low) * weight
 
 
+class _Part(NamedTuple):
+    """``counts`` of values below, at the lower and at the upper bound, and the size of those between in bytes; these
+    values, or None where they are too many.
+    """
+
+    counts: NDArray[np.int64]
+    inside: list[NDArray[Any]] | None
+
+    def plus(self, other: _Part) -> _Part:
+        """Return the sum of two."""
+        counts = self.counts + other.counts
+        fits = self.inside is not None and other.inside is not None and counts[-1] <= COPY_BYTES
+        return _Part(counts, [*(self.inside or ()), *(other.inside or ())] if fits else None)
+
+
 def _between_bounds(
-    array: NDArray[Any], columns: slice, ranks: tuple[int, int], chunk_rows: int | None
+    array: NDArray[Any], columns: slice, ranks: tuple[int, int], over: Summed
 ) -> tuple[float, ...] | None:
     """Return the values of two neighbouring ranks, or None if a sample's bounds don't hold them."""
     value_type = np.float32 if array.dtype == np.float32 else np.float64
@@ -73,19 +105,20 @@ def _between_bounds(
     first, last = int(share * size) - slack, int(share * size) + 1 + slack
     low = sample[first] if first >= 0 else value_type(-np.inf)
     high = sample[last] if last < size else value_type(np.inf)
-    below = at_low = at_high = held = 0
-    inside = []
-    for where in block_slices(len(array), array.shape[1], chunk_rows):
-        values = np.asarray(array[where, columns], dtype=value_type).reshape(-1)
+
+    def of_block(block: NDArray[Any]) -> _Part:
+        values = np.asarray(block[:, columns], dtype=value_type).reshape(-1)
         above_low = values > low
-        at_most_low = values.size - int(np.count_nonzero(above_low))
         below_low = int(np.count_nonzero(values < low))
-        below, at_low = below + below_low, at_low + at_most_low - below_low
-        at_high += int(np.count_nonzero(values == high)) if high > low else 0
-        inside.append(values[above_low & (values < high)])
-        held += inside[-1].nbytes
-        if held > COPY_BYTES:
-            return None
+        at_low = values.size - int(np.count_nonzero(above_low)) - below_low
+        at_high = int(np.count_nonzero(values == high)) if high > low else 0
+        inside = values[above_low & (values < high)]
+        return _Part(np.array([below_low, at_low, at_high, inside.nbytes]), [inside])
+
+    counts, inside = over(of_block, _Part.plus)
+    if inside is None:
+        return None
+    below, at_low, at_high, _ = counts.tolist()
     middle = np.sort(np.concatenate(inside))
     found = []
     for rank in ranks:
@@ -96,20 +129,20 @@ def _between_bounds(
     return tuple(found)
 
 
-def _order_statistic(array: NDArray[Any], columns: slice, rank: int, chunk_rows: int | None) -> float:
-    """Return the value of 0-based ``rank`` in ascending order of ``array[:, columns]``."""
-    value_type = np.float32 if array.dtype == np.float32 else np.float64
+def _order_statistic(value_type: type[np.floating[Any]], columns: slice, rank: int, over: Summed) -> float:
+    """Return the value of 0-based ``rank`` in ascending order of the values in ``columns``."""
     bits = np.dtype(value_type).itemsize * 8
     prefix = 0
     for shift in range(bits - 16, -1, -16):
-        counts = np.zeros(1 << 16, dtype=np.int64)
-        for where in block_slices(len(array), array.shape[1], chunk_rows):
-            keys = _ordered_keys(array[where, columns].astype(value_type, copy=False))
+
+        def of_block(block: NDArray[Any], shift: int = shift, prefix: int = prefix) -> NDArray[np.int64]:
+            keys = _ordered_keys(block[:, columns].astype(value_type, copy=False))
             if shift + 16 < bits:  # only values that begin with the digits found so far
                 keys = keys[(keys >> np.asarray(shift + 16, keys.dtype)) == prefix]
             digits = (keys >> np.asarray(shift, keys.dtype)) & np.asarray(0xFFFF, keys.dtype)
-            counts += np.bincount(digits.astype(np.int64), minlength=1 << 16)
-        cumulative = np.cumsum(counts)
+            return np.bincount(digits.astype(np.int64), minlength=1 << 16)
+
+        cumulative = np.cumsum(over(of_block, np.add))
         digit = int(np.searchsorted(cumulative, rank, side="right"))
         rank -= int(cumulative[digit - 1]) if digit else 0
         prefix = (prefix << 16) | digit

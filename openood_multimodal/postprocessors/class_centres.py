@@ -89,16 +89,19 @@ class ClassCentres(Postprocessor):
         if len(missing):
             raise UserError(f"class_centres: class {missing[0]} has no training row, so it has no centre.")
         mean = shared.mean
-        squares = sum(float(np.square(block - mean).sum()) for block in shared.feature_blocks(train))
+        squares = shared.summed(lambda rows: float(np.square(rows.features - mean).sum()), train)
         spread = np.sqrt(squares / train.features.size)
         self._mean, self._scale = mean, spread or 1.0
         self._layers = self._trained(torch, train.features, labels, shared)
-        sums = np.zeros((shared.num_classes, PARTS * WIDTH))
-        start = 0
-        for block in shared.feature_blocks(train):
-            np.add.at(sums, labels[start : start + len(block)], self._encoded(block).reshape(len(block), -1))
-            start += len(block)
-        counts = np.bincount(labels, minlength=shared.num_classes)
+        classes = shared.num_classes
+
+        def sums_of(rows: Rows, own: NDArray[Any]) -> Floats:
+            sums = np.zeros((classes, PARTS * WIDTH))
+            np.add.at(sums, own, self._encoded(rows.features).reshape(len(rows), -1))
+            return sums
+
+        sums = shared.summed(sums_of, train, labels=labels)
+        counts = np.bincount(labels, minlength=classes)
         self.centres = _directions((sums / counts[:, None]).reshape(-1, PARTS, WIDTH))
 
     def _trained(

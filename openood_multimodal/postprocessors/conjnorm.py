@@ -69,9 +69,11 @@ class ConjNorm(Postprocessor):
         sizes = _norms(means, self._q)[0][:, None]
         scaled = np.abs(means) / np.where(sizes > 0.0, sizes, 1.0)
         self.gradients = np.sign(means) * sizes * scaled ** (self._q - 1.0)
-        found = np.full(len(means), -np.inf)
-        for rows in shared.rows(shared.train_set):
-            found = np.logaddexp(found, np.logaddexp.reduce(self._exponents(rows.features), axis=0))
+        found = shared.summed(
+            lambda rows: np.logaddexp.reduce(self._exponents(rows.features), axis=0),
+            shared.train_set,
+            np.logaddexp,
+        )
         self.log_partition = found - np.log(len(shared.train_set))
 
     def _exponents(self, features: Floats) -> Floats:

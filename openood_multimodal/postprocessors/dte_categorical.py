@@ -71,8 +71,8 @@ class DTECategorical(Postprocessor):
         import torch  # here: scores that need no torch shouldn't wait for it
 
         train, settings = shared.train_set, self.params
-        self._mean = shared.mean
-        squares = sum(np.square(block - self._mean).sum(axis=0) for block in shared.feature_blocks(train))
+        self._mean = mean = shared.mean
+        squares = shared.summed(lambda rows: np.square(rows.features - mean).sum(axis=0), train)
         deviations = np.sqrt(squares / len(train))
         self._deviations: Floats = np.where(deviations > 0.0, deviations, 1.0)
         noise = np.sqrt(1.0 - np.cumprod(1.0 - np.linspace(*BETAS, settings.times)))

@@ -80,7 +80,8 @@ class Flow(Postprocessor):
                 "flow: the training features vary in fewer than 2 directions, so there is no density."
             )
         self._whiten: Floats = vectors / np.sqrt(values)
-        whitened = np.concatenate([self._components(block) for block in shared.feature_blocks(train)])
+        blocks = shared.of_blocks(lambda rows: self._components(rows.features), train)
+        whitened = np.concatenate(list(blocks))
         self._net = self._trained(torch, torch.from_numpy(whitened.astype(np.float32)), shared)
         require_trained(self.name, self._net.parameters())
         self._net.double()

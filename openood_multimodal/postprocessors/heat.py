@@ -114,7 +114,7 @@ class HEAT(Postprocessor):
         self._mean = shared.mean
         values, self._vectors = components(shared.covariance(), self.params.dim)
         self._spread = float(np.sqrt(values.mean())) if len(values) else 1.0
-        parts = [self._inputs(block) for block in shared.feature_blocks(train)]
+        parts = shared.of_blocks(lambda rows: self._inputs(rows.features), train)
         density, energy = (np.concatenate(each) for each in zip(*parts, strict=True))
         self._fit_mixture(density, np.asarray(train.labels), shared.num_classes)
         total = training(self, shared, 2 * self.params.steps)
@@ -126,7 +126,7 @@ class HEAT(Postprocessor):
                     (energy, *self._logits(torch), ENERGY),
                 )
             ]
-        found = np.concatenate([self._energies(rows) for rows in shared.rows(train)])
+        found = np.concatenate(list(shared.of_blocks(self._energies, train)))
         deviations = found.std(axis=0)
         self._usual, self._deviations = found.mean(axis=0), np.where(deviations > 0.0, deviations, 1.0)
 

@@ -70,7 +70,7 @@ class Igeood(Postprocessor):
             UserError: for a label outside the classes, or a class without a row.
         """
         train = shared.train_set
-        roots = np.concatenate([self._roots(rows) for rows in shared.rows(train)])
+        roots = np.concatenate(list(shared.of_blocks(self._roots, train)))
         labels = np.asarray(train.labels)
         check_labels(labels, roots.shape[1], "igeood: training set")
         missing = np.setdiff1d(np.arange(roots.shape[1]), labels)
@@ -147,12 +147,13 @@ class IgeoodFeatures(Postprocessor):
         Raises:
             UserError: for a label outside the classes, or a class without a row.
         """
-        self.means = shared.class_means.means
+        self.means = means = shared.class_means.means
         train = shared.train_set
-        labels, start, squares = np.asarray(train.labels), 0, np.zeros(train.dim)
-        for block in shared.feature_blocks(train):
-            squares += np.square(block - self.means[labels[start : start + len(block)]]).sum(axis=0)
-            start += len(block)
+        squares = shared.summed(
+            lambda rows, own: np.square(rows.features - means[own]).sum(axis=0),
+            train,
+            labels=np.asarray(train.labels),
+        )
         self.deviations = np.sqrt(squares / len(train))
         self._varying = np.flatnonzero(self.deviations > 0.0)
         if not len(self._varying):

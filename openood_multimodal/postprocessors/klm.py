@@ -43,16 +43,8 @@ class KLMatching(Postprocessor):
 
     def learn(self, shared: Shared) -> None:
         """Take the templates from the validation set, or from the training set where there is none."""
-        sums: Floats | None = None
-        for rows in shared.rows(shared.validation_set(self, "the template")):
-            log_p = log_softmax(rows.logits)
-            if sums is None:
-                sums, counts = np.full((log_p.shape[1],) * 2, -np.inf), np.zeros(log_p.shape[1])
-            for label in np.unique(rows.pred):
-                own = log_p[rows.pred == label]
-                counts[label] += len(own)
-                sums[label] = np.logaddexp(sums[label], np.logaddexp.reduce(own, axis=0))
-        assert sums is not None
+        chosen = shared.validation_set(self, "the template")
+        sums, counts = shared.summed(_templates_of, chosen, _added)
         known = counts > 0
         self.log_templates = sums[known] - np.log(counts[known])[:, None]
 
@@ -62,3 +54,18 @@ class KLMatching(Postprocessor):
         p = np.exp(log_p)
         divergence = np.einsum("ij,ij->i", p, log_p)[:, None] - p @ self.log_templates.T
         return Scores(rows.pred, -divergence.min(axis=1))
+
+
+def _templates_of(rows: Rows) -> tuple[Floats, Floats]:
+    """Return the log of summed probabilities ``[C, C]`` of the rows predicted as each class, and their number."""
+    log_p = log_softmax(rows.logits)
+    sums, counts = np.full((log_p.shape[1],) * 2, -np.inf), np.zeros(log_p.shape[1])
+    for label in np.unique(rows.pred):
+        own = log_p[rows.pred == label]
+        counts[label] = len(own)
+        sums[label] = np.logaddexp.reduce(own, axis=0)
+    return sums, counts
+
+
+def _added(one: tuple[Floats, Floats], other: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    return np.logaddexp(one[0], other[0]), one[1] + other[1]

@@ -12,7 +12,6 @@ from ..arrays import Scores
 from ..errors import UserError
 from ..linalg.neighbours import Neighbours, RowNeighbours
 from ..linalg.rows import Floats, row_norms
-from ..linalg.unit_rows import unit_rows
 from ..linalg.whitening import Whitening
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -79,8 +78,8 @@ class KNNCoreset(Postprocessor):
         projection = np.eye(train.dim)
         if narrow < train.dim:
             projection = random.standard_normal((train.dim, narrow)) / np.sqrt(narrow)
-        blocks = [unit_rows(block) @ projection for block in shared.feature_blocks(train)]
-        chosen = np.sort(farthest_first(np.concatenate(blocks), size))
+        blocks = shared.of_blocks(lambda rows: rows.unit @ projection, train)
+        chosen = np.sort(farthest_first(np.concatenate(list(blocks)), size))
         rows = np.asarray(train.features[chosen])
         self.neighbours = Neighbours(rows, np.linalg.norm(rows.astype(np.float64), axis=1), shared.arithmetic)
 
@@ -153,12 +152,16 @@ class KNNWhitened(Postprocessor):
         self.whitening = shared.total_whitening()
         mapped = np.empty((len(train), max(1, self.whitening.rank)), dtype=np.float32)
         start, largest = 0, 0.0
-        for block in shared.feature_blocks(train):
-            rows = self._mapped(block)
-            largest = max(largest, float(row_norms(rows).max(initial=0.0)))
-            mapped[start : start + len(block)] = rows
+        for block, longest in shared.of_blocks(self._mapped_block, train):
+            largest = max(largest, longest)
+            mapped[start : start + len(block)] = block
             start += len(block)
         self.neighbours = RowNeighbours(mapped, largest, shared.arithmetic)
+
+    def _mapped_block(self, rows: Rows) -> tuple[NDArray[np.float32], float]:
+        """Return the rows, whitened, in float32, and the largest norm."""
+        mapped = self._mapped(rows.features)
+        return mapped.astype(np.float32), float(row_norms(mapped).max(initial=0.0))
 
     def _mapped(self, features: Floats) -> Floats:
         mapped = self.whitening.exact_rows(features)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..arrays import Scores
 from ..errors import UserError
 from ..linalg.neighbours import Found, Neighbours
-from ..linalg.rows import Floats, block_slices
+from ..linalg.rows import Floats
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_whole
@@ -69,11 +69,14 @@ class LOF(Postprocessor):
                 f"lof: neighbors={count} must be below the {len(train)} training rows; set a smaller lof.neighbors."
             )
         self.neighbours = Neighbours(train.features, shared.norms, shared.arithmetic)
-        parts = []
-        for where in block_slices(len(train), train.dim, shared.options.chunk_rows):
-            found = self.neighbours.nearest(np.asarray(train.features[where]), shared.norms[where], count + 1)
-            parts.append(without_itself(found, np.arange(where.start, where.stop)))
-            shared.progress(where.stop - where.start)
+
+        neighbours = self.neighbours
+
+        def others(rows: Rows) -> Found:
+            found = neighbours.nearest(rows.stored, rows.norms, count + 1)
+            return without_itself(found, np.arange(rows.where.start, rows.where.stop))
+
+        parts = shared.of_blocks(others, train)
         squared, rows = (np.concatenate(each) for each in zip(*parts, strict=True))
         self._radii = np.sqrt(squared[:, -1])
         self._densities = self._densities_of(Found(squared, rows))

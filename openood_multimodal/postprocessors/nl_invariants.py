@@ -11,7 +11,6 @@ import numpy as np
 from ..arrays import Embeddings, Scores
 from ..errors import UserError
 from ..linalg.rows import Floats
-from ..linalg.unit_rows import unit_rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .dte import DTENonParametric
@@ -89,8 +88,8 @@ class NonLinearInvariants(Postprocessor):
                 f"{self.name}: the training features vary in fewer than 2 directions; nothing is invariant."
             )
         self._mean = moments.mean
-        blocks = shared.feature_blocks(shared.train_set)
-        data = np.concatenate([self._components(unit_rows(block)) for block in blocks])
+        blocks = shared.of_blocks(lambda rows: self._components(rows.unit), shared.train_set)
+        data = np.concatenate(list(blocks))
         explained = np.cumsum(values) / values.sum()
         self.count = len(values) - int(np.argmax(explained > min(1.0 - self.params.variance, explained[-2])))
         self._net = self._trained(torch, torch.from_numpy(data.astype(np.float32)), shared)
@@ -110,9 +109,11 @@ class NonLinearInvariants(Postprocessor):
         spread = np.linspace(0, len(train) - 1, min(len(train), SAMPLE)).astype(np.int64)
         sample = Embeddings(np.asarray(train.features[spread]), np.asarray(train.labels)[spread],
                             np.zeros((len(spread), 1)))  # fmt: skip
-        rows = Rows(sample, slice(0, len(spread)), None, checked=True)
+        confidences = np.concatenate(
+            list(shared.of_blocks(lambda rows: others.score_rows(rows).conf, sample))
+        )
         # a training row is its own nearest neighbour, at distance 0
-        self._usual = -others.score_rows(rows).conf.mean() * (count + 1) / count
+        self._usual = -confidences.mean() * (count + 1) / count
         if not self._usual > 0.0:
             raise UserError(
                 f"{self.name}: every training row has {count} duplicates or more, so that distances have no scale; "

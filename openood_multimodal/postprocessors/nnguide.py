@@ -73,13 +73,19 @@ class NNGuide(Postprocessor):
             )
         chosen = np.sort(np.random.default_rng(self.params.seed).permutation(len(train))[:size])
         self.bank = np.empty((size, train.dim))
-        start = filled = 0
-        for rows in shared.rows(train):
-            stop = start + len(rows)
-            own = chosen[(chosen >= start) & (chosen < stop)] - start
+
+        def bank_of(rows: Rows) -> Floats:
+            own = (
+                chosen[slice(*np.searchsorted(chosen, [rows.where.start, rows.where.stop]))]
+                - rows.where.start
+            )
             unit = unit_rows(rows.features[own], rows.norms[own])
-            self.bank[filled : filled + len(own)] = unit * logsumexp(rows.logits[own])[:, None]
-            start, filled = stop, filled + len(own)
+            return np.asarray(unit * logsumexp(rows.logits[own])[:, None])
+
+        filled = 0
+        for part in shared.of_blocks(bank_of, train):
+            self.bank[filled : filled + len(part)] = part
+            filled += len(part)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return energy times guidance."""

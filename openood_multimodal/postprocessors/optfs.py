@@ -69,10 +69,13 @@ class OptFS(Postprocessor):
         self._low = shared.percentile(train, self.params.tail)
         high = shared.percentile(train, 100.0 - self.params.tail)
         self._width = (high - self._low) / self.params.bins
-        sums = np.zeros(self.params.bins + 2)
-        for rows in shared.rows(train):
+
+        def sums_of(rows: Rows) -> Floats:
             contributions = self._weight[rows.pred] * rows.features
-            sums += np.bincount(self._bins(rows.features).ravel(), contributions.ravel(), len(sums))
+            bins = self._bins(rows.features).ravel()
+            return np.bincount(bins, contributions.ravel(), self.params.bins + 2).astype(np.float64)
+
+        sums = shared.summed(sums_of, train)
         sums[[0, -1]] = 0.0
         size = np.linalg.norm(sums)
         self.theta = sums * (NORM / size) if size > 0.0 else sums

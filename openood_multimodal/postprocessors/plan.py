@@ -135,7 +135,11 @@ def score_all(
     # without a bar nobody asks for the lengths: sets that are made when asked for are made once
     total = sum(map(len, sets.values())) if options.progress else 0
     with computing(options.threads), _bar("Score", total, options) as bar:
-        apply = score_blocks if options.shards is None else partial(score_shards, sent_scores(ours, options))
+        apply = (
+            score_blocks
+            if options.shards is None
+            else partial(score_shards, sent_scores(ours, options, around))
+        )
         for name, embeddings in sets.items():
             together = iter(apply(ours, embeddings, options, around, bar.update))
             found[name] = []

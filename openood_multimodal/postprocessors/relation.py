@@ -115,7 +115,7 @@ class Relation(Postprocessor):
         """Take the training rows and their probabilities."""
         train = shared.train_set
         self._train: NDArray[Any] = train.features
-        self._probabilities = np.concatenate([softmax(rows.logits) for rows in shared.rows(train)])
+        self._probabilities = np.concatenate(list(shared.of_blocks(lambda rows: softmax(rows.logits), train)))
         self._norms = shared.norms
         self._dtype = dtype_for(train.features)
 

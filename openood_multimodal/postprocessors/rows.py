@@ -80,6 +80,11 @@ class Rows:
         return self._where.stop - self._where.start
 
     @property
+    def where(self) -> slice:
+        """Which rows of the set these are."""
+        return self._where
+
+    @property
     def head(self) -> LinearHead | None:
         """The fusion head, or None."""
         return self._head

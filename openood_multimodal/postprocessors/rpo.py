@@ -62,9 +62,8 @@ class RPO(Postprocessor):
         directions /= np.linalg.norm(directions, axis=0)
         medians, deviations = np.empty(directions.shape[1]), np.empty(directions.shape[1])
         for some in block_slices(directions.shape[1], len(train), max(1, HELD_BYTES // (8 * len(train)))):
-            blocks = [block @ directions[:, some] for block in shared.feature_blocks(train)]
-            projected = np.concatenate(blocks)
-            del blocks
+            here = directions[:, some]
+            projected = np.concatenate(list(shared.of_blocks(lambda rows: rows.features @ here, train)))  # noqa: B023
             medians[some] = np.median(projected, axis=0)
             projected -= medians[some]
             deviations[some] = np.median(np.abs(projected, out=projected), axis=0, overwrite_input=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +18,19 @@ from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.neighbours import CACHE_BYTES, Neighbours
 from ..linalg.rows import block_slices, row_norms
 from ..linalg.threads import computing
-from ..shards import shard_rows
+from ..shards import Shards, shard_rows
 from .options import ScoringOptions
 from .rows import Around, Rows, score_blocks, widest
 
 if TYPE_CHECKING:
     from .base import Postprocessor
+
+
+FITTED = "what was learned from the training rows"
+LESS = (
+    "fit to fewer training rows, or score without a cluster. Training rows themselves are not sent where they are an "
+    'embedding store, or .npy files opened with numpy.load(..., mmap_mode="r").'
+)
 
 
 @dataclass
@@ -34,10 +41,21 @@ class Said:
     warnings: list[tuple[str, type[Warning]]] = field(default_factory=list)
 
 
-def sent_scores(scores: Sequence[Postprocessor], options: ScoringOptions) -> Any:
-    """Return what `score_shards` applies, sent to the workers once."""
+def sent_scores(scores: Sequence[Postprocessor], options: ScoringOptions, around: Around) -> Any:
+    """Return what `score_shards` applies, sent to the workers once.
+
+    Raises:
+        UserError: as `Shards.send`, about the score that is too large.
+    """
     assert options.shards is not None
-    return options.shards.send([score.predictor() for score in scores], "scores")
+    predictors = [score.predictor() for score in scores]
+    try:
+        return options.shards.send(predictors, FITTED, LESS)
+    except UserError:
+        for score, each in zip(scores, predictors, strict=True):
+            with around(score):
+                options.shards.send([each], FITTED, LESS)
+        raise
 
 
 def score_shards(
@@ -153,29 +171,91 @@ def blocks_of_shards(
     progress: Callable[[int], object],
 ) -> Iterator[Any]:
     """Yield what `Shared.of_blocks` does, computed by workers."""
-    shards = options.shards
-    assert shards is not None
-    parts = shards.slices(len(embeddings), shard_rows(embeddings.dim, options.chunk_rows))
-    sent = shards.send((function, _unlabelled(embeddings), head, options.of_worker), "a set to be fitted to")
+    shards, parts, sent = _to_fit_to((function,), embeddings, head, options)
     found: list[list[Any]] = [[]] * len(parts)
-    for number, of_part in shards.each(_blocks, [sent], [(part,) for part in parts], "a shard is fitted to"):
+    tasks = [(part,) for part in parts]
+    for number, of_part in shards.each(_blocks, [sent], tasks, "a shard is fitted to"):
         found[number] = of_part
         progress(parts[number].stop - parts[number].start)
     for of_part in found:
         yield from of_part
 
 
+def sum_of_shards(
+    function: Callable[..., Any],
+    add: Callable[[Any, Any], Any],
+    embeddings: Embeddings,
+    labels: NDArray[np.int64] | None,
+    head: LinearHead | None,
+    options: ScoringOptions,
+    progress: Callable[[int], object],
+) -> Any:
+    """Return what `Shared.summed` does, computed by workers, which add up in pairs."""
+    shards, parts, sent = _to_fit_to((function, add), embeddings, head, options)
+    tasks: list[tuple[Any, ...]] = [(part,) for part in parts]
+    if labels is not None:
+        narrow = labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
+        tasks = [(part, narrow[part]) for part in parts]
+    return shards.total(
+        _sum, add, sent, tasks, lambda number, rows: progress(rows), "the training set is read"
+    )
+
+
+def _to_fit_to(
+    calls: tuple[Callable[..., Any], ...],
+    embeddings: Embeddings,
+    head: LinearHead | None,
+    options: ScoringOptions,
+) -> tuple[Shards, list[slice], Any]:
+    """Return the workers, the shards of a set, and what they are all sent."""
+    shards = options.shards
+    assert shards is not None
+    parts = shards.slices(len(embeddings), shard_rows(embeddings.dim, options.chunk_rows))
+    given = (_unlabelled(embeddings), head, options.of_worker, *calls)
+    return shards, parts, shards.send(given, "a set to be fitted to")
+
+
 def _blocks(given: tuple[Any, ...], part: slice) -> list[Any]:
-    function, embeddings, head, options = given
+    embeddings, head, options, function = given
     with computing(options.threads):
-        return [
-            function(
-                Rows(
-                    embeddings, slice(part.start + each.start, part.start + each.stop), head, options.checked
-                )
-            )
-            for each in block_slices(part.stop - part.start, embeddings.dim, options.chunk_rows)
-        ]
+        return list(map(function, _rows_of(embeddings, part, head, options)))
+
+
+def _sum(given: tuple[Any, ...], part: slice, labels: NDArray[Any] | None = None) -> tuple[int, Any]:
+    embeddings, head, options, function, add = given
+    with computing(options.threads):
+        rows = _rows_of(embeddings, part, head, options)
+        return part.stop - part.start, summed(function, add, rows, labels, part.start)
+
+
+def summed(
+    function: Callable[..., Any],
+    add: Callable[[Any, Any], Any],
+    blocks: Iterable[Rows],
+    labels: NDArray[Any] | None,
+    start: int = 0,
+) -> Any:
+    """Return the sum of what ``function`` makes of each block, and of its labels where there are any.
+
+    Args:
+        function: of a block.
+        add: returns the sum of two.
+        blocks: of a set.
+        labels: ``[n]``.
+        start: the row that these begin at.
+    """
+    if labels is None:
+        return reduce(add, map(function, blocks))
+    of_rows = ((each, labels[each.where.start - start : each.where.stop - start]) for each in blocks)
+    return reduce(add, (function(each, own) for each, own in of_rows))
+
+
+def _rows_of(
+    embeddings: Embeddings, part: slice, head: LinearHead | None, options: ScoringOptions
+) -> Iterator[Rows]:
+    for each in block_slices(part.stop - part.start, embeddings.dim, options.chunk_rows):
+        where = slice(part.start + each.start, part.start + each.stop)
+        yield Rows(embeddings, where, head, options.checked)
 
 
 def _unlabelled(embeddings: Embeddings) -> Embeddings:

@@ -5,6 +5,7 @@ Everything is computed when the first score asks for it, so that an error is tha
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -26,7 +27,7 @@ from ..linalg.whitening import EigenWhitening, Whitening, updated, whitening_of
 from .inputs import NO_HEAD
 from .options import ScoringOptions
 from .rows import Rows
-from .sharded import blocks_of_shards
+from .sharded import blocks_of_shards, sum_of_shards, summed
 from .training import TrainingStatistics, class_counts, training_pass
 
 if TYPE_CHECKING:
@@ -125,9 +126,15 @@ class Shared:
         Raises:
             UserError: for features that aren't finite: these have no place in an order.
         """
-        if not self.options.checked:
+
+        def on_workers(function: Callable[[NDArray[Any]], Any], add: Callable[[Any, Any], Any]) -> Any:
+            return self.summed(lambda rows: function(rows.stored), embeddings, add)
+
+        here = self.options.shards is None
+        if here and not self.options.checked:
             require_finite_rows(embeddings.features, "features", self.options.chunk_rows)
-        return percentile(embeddings.features, percent, columns, self.options.chunk_rows)
+        over = None if here else on_workers
+        return percentile(embeddings.features, percent, columns, self.options.chunk_rows, over)
 
     @property
     def num_classes(self) -> int:
@@ -303,6 +310,25 @@ class Shared:
             yield from map(function, self.rows(embeddings))
         else:
             yield from blocks_of_shards(function, embeddings, self.head, self.options, self.progress)
+
+    def summed(
+        self,
+        function: Callable[..., Any],
+        embeddings: Embeddings,
+        add: Callable[[Any, Any], Any] = operator.add,
+        labels: NDArray[np.int64] | None = None,
+    ) -> Any:
+        """Return the sum of what ``function`` makes of each block of a set; on a cluster workers call it, and add.
+
+        Args:
+            function: takes the rows of a block, and their labels where these are given.
+            embeddings: the set.
+            add: returns the sum of two.
+            labels: ``[N]``, each at least 0.
+        """
+        if self.options.shards is None:
+            return summed(function, add, self.rows(embeddings), labels)
+        return sum_of_shards(function, add, embeddings, labels, self.head, self.options, self.progress)
 
     def feature_blocks(self, embeddings: Embeddings) -> Iterator[Floats]:
         """Yield the features of a set a block at a time, in float64, checked unless they are known to be finite."""

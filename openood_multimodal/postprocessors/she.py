@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import Scores
 from ..errors import UserError
@@ -63,15 +64,19 @@ class SHE(Postprocessor):
             UserError: for a label outside the classes, or a class without a row.
         """
         means = shared.class_means.means
-        sums, counts = np.zeros_like(means), np.zeros(len(means), dtype=np.int64)
-        labels, start = shared.train_set.labels, 0
-        for rows in shared.rows(shared.train_set):
-            own = np.asarray(labels[start : start + len(rows)])
+        classes = len(means)
+
+        def patterns_of(rows: Rows, own: NDArray[Any]) -> Floats:
+            """Return ``[C, D + 1]``, the sums of rows predicted right, and how many they are."""
+            sums = np.zeros((classes, rows.features.shape[1] + 1))
             right = rows.pred == own
-            np.add.at(counts, own[right], 1)
             for label in np.unique(own[right]):
-                sums[label] += rows.features[right & (own == label)].sum(axis=0)
-            start += len(rows)
+                known = rows.features[right & (own == label)]
+                sums[label] = *known.sum(axis=0), len(known)
+            return sums
+
+        found = shared.summed(patterns_of, shared.train_set, labels=np.asarray(shared.train_set.labels))
+        sums, counts = found[:, :-1], found[:, -1]
         never = np.flatnonzero(counts == 0)
         if len(never):
             self.notes.append(

@@ -52,7 +52,7 @@ class TemperatureScaling(Postprocessor):
             UserError: for a label outside the classes.
         """
         chosen = shared.validation_set(self, "the temperature")
-        logits = np.concatenate([rows.logits for rows in shared.rows(chosen)])
+        logits = np.concatenate(list(shared.of_blocks(lambda rows: rows.logits, chosen)))
         labels = np.asarray(chosen.labels)
         check_labels(
             labels,

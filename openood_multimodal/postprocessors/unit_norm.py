@@ -51,10 +51,12 @@ def unit_moments(shared: Shared) -> UnitMoments:
 def _moments(unit: Shared) -> UnitMoments:
     covariance, mean = unit.covariance(), unit.mean
     count, dim = unit.train_set.features.shape
-    fourth = 0.0
-    for block in unit.feature_blocks(unit.train_set):
-        about = block - mean
-        fourth += float(np.square(np.einsum("ij,ij->i", about, about)).sum())
+
+    def fourth_of(rows: Rows) -> float:
+        about = rows.features - mean
+        return float(np.square(np.einsum("ij,ij->i", about, about)).sum())
+
+    fourth = unit.summed(fourth_of, unit.train_set)
     # Ledoit and Wolf (2004): how far the covariance is from a multiple of the identity, and how uncertain it is
     squared = float(np.einsum("ij,ij->", covariance, covariance))
     spread = squared / dim - (float(np.trace(covariance)) / dim) ** 2

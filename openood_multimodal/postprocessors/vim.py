@@ -57,9 +57,7 @@ class ViM(Residual):
         super().learn(shared)
         train = shared.train_set
         # the mean of norms is in no moment: it takes the rows a second time
-        residual = sum(
-            shared.of_blocks(lambda rows: float(self.residual_norms(rows.stored).sum()), train), 0.0
-        )
+        residual = shared.summed(lambda rows: float(self.residual_norms(rows.stored).sum()), train)
         residual /= len(train)
         if residual <= train.dim * EPS * np.sqrt(self.subspace.scale):
             raise UserError(

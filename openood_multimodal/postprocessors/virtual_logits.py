@@ -84,13 +84,11 @@ class ModalityVirtualLogits(Postprocessor):
         part = fit_part(LowVariance(variance=self.params.variance), shared)
         assert isinstance(part, LowVariance)
         self._low = part
-        own, fused, off, top = [], [], [], []
-        for rows in shared.rows(chosen):
-            own.append(np.array(rows.modality_logits))
-            fused.append(rows.logits)
-            off.append(part.distances(rows))
-            top.append(rows.logits.max(axis=1))
-        modalities, logits, largest = np.concatenate(own), np.concatenate(fused), np.concatenate(top)
+        parts = shared.of_blocks(
+            lambda rows: (np.array(rows.modality_logits), rows.logits, part.distances(rows)), chosen
+        )
+        modalities, logits, off = map(np.concatenate, zip(*parts, strict=True))
+        largest = logits.max(axis=1)
         design = np.concatenate([modalities, np.ones((len(logits), 1, logits.shape[1]))], axis=1)
         normal = np.einsum("nmc,nkc->cmk", design, design) + RIDGE * np.eye(design.shape[1])
         self.coefficients = np.linalg.solve(normal, np.einsum("nmc,nc->cm", design, logits)[..., None])[
@@ -104,7 +102,7 @@ class ModalityVirtualLogits(Postprocessor):
             )
             unexplained = np.zeros_like(unexplained)
         self._scales = [
-            scale_to(largest, np.concatenate(off), self.params.mm_weight),
+            scale_to(largest, off, self.params.mm_weight),
             scale_to(largest, unexplained, self.params.mm_weight2),
         ]
 

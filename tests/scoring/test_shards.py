@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,14 @@ import pytest
 from openood_multimodal import evaluate, shards
 from openood_multimodal.arrays import Embeddings, LinearHead
 from openood_multimodal.errors import UserError
+from openood_multimodal.linalg import statistics
+from openood_multimodal.postprocessors import nl_invariants, shared, training
 from openood_multimodal.postprocessors.options import ScoringOptions
+from openood_multimodal.postprocessors.plan import fit_all, score_all
+from openood_multimodal.postprocessors.rows import nothing_around
 from openood_multimodal.postprocessors.run import DEFAULT_SCORES, choose, run
+from openood_multimodal.postprocessors.spec import build_score
+from openood_multimodal.registry import POSTPROCESSORS
 from openood_multimodal.shards import Shards
 
 distributed = pytest.importorskip("distributed", reason="Dask is an extra: pip install distributed")
@@ -21,7 +30,20 @@ distributed = pytest.importorskip("distributed", reason="Dask is an extra: pip i
 DIM, CLASSES = 24, 3
 SLICES = {"video": (0, 16), "flow": (16, DIM)}
 ROWS = {"train": 900, "val": 120, "test": 500, "ood": 300}
-PARAMETERS = {"vim": {"dim": 8}, "knn": {"K": 5}}
+PARAMETERS: dict = {
+    "vim": {"dim": 8},
+    "knn": {"K": 5},
+    # few steps, small networks
+    "class_centres": {"epochs": 1},
+    "dte_c": {"steps": 1, "batch_size": 900},
+    "flow": {"dim": 5, "epochs": 1, "hidden": 16},
+    "heat": {"steps": 2, "hidden": 16},
+    "iforest": {"trees": 10},
+    "nac": {"valid_num": 100},
+    "nl_invariants": {"steps": 2},
+    "residual": {"dim": 8},
+    "rpo": {"projections": 50},
+}
 NAMES = (*DEFAULT_SCORES, "rmds", "per_modality(knn)", "nnguide")
 
 
@@ -93,16 +115,84 @@ def test_the_figures_of_one_process(problem, cluster, client, expected, workers)
             )
 
 
+class Watched:
+    """Features that know which of their rows this process has read."""
+
+    ndim = 2
+
+    def __init__(self, features):
+        self._features, self.read = features, np.zeros(len(features), dtype=bool)
+        self.shape, self.size, self.dtype = features.shape, features.size, features.dtype
+
+    def __len__(self):
+        return len(self._features)
+
+    def __getitem__(self, which):
+        self.read[which[0] if isinstance(which, tuple) else which] = True
+        return self._features[which]
+
+
+def documented():
+    """Return the score → which row of the page's table it is in."""
+    text = Path(__file__).parents[2].joinpath("docs", "several-gpus.md").read_text(encoding="utf-8")
+    table = text.split("| fit | scores |")[1].split("\n\n")[0].splitlines()[2:]
+    return {
+        name: line.split("|")[1].strip()
+        for line in table
+        for name in re.findall(r"`(\w+)`", line.split("|")[2])
+    }
+
+
+def test_what_workers_do_in_a_fit(problem, client, monkeypatch):
+    """Every score has the confidences of one process; the page's table says what is left to this one."""
+    for module, name, few in (
+        (training, "PILOT_ROWS", 8),
+        (statistics, "SAMPLE", 1),
+        (nl_invariants, "SAMPLE", 8),
+    ):
+        monkeypatch.setattr(module, name, few)
+    mapped, blocks = [], shared.blocks_of_shards
+    monkeypatch.setattr(shared, "blocks_of_shards", lambda *given: mapped.append(given) or blocks(*given))
+    # a combination is fitted as its scores are
+    names = [name for name in POSTPROCESSORS.names() if not hasattr(POSTPROCESSORS.get(name), "example")]
+    sets = {key: replace(problem[key], features=Watched(problem[key].features)) for key in ("train", "val")}
+    found, confs = {}, []
+
+    @contextmanager
+    def watching(score):
+        mapped.clear()
+        for each in sets.values():
+            each.features.read[:] = False
+        yield
+        read = any(each.features.read.all() for each in sets.values())
+        found[score.name] = "here" if read else "mapped" if mapped else "workers"
+
+    for each, around, workers in (
+        ({key: problem[key] for key in sets}, nothing_around, None),
+        (sets, watching, Shards(client)),
+    ):
+        scores = [build_score(name, "openood", PARAMETERS.get(name)) for name in names]
+        options = ScoringOptions(chunk_rows=150, shards=workers)
+        fit_all(scores, each["train"], each["val"], problem["head"], options, around)
+        confs.append([of.conf for of in score_all(scores, {"test": problem["test"]}, options)["test"]])
+    for name, want, conf in zip(names, *confs, strict=True):
+        np.testing.assert_allclose(conf, want, rtol=1e-9, atol=1e-12, err_msg=name)
+    assert found == documented()
+
+
 def in_memory(embeddings):
     return Embeddings(np.array(embeddings.features), embeddings.labels, slices=embeddings.slices)
 
 
 def test_files_are_mapped_and_large_arrays_refused(problem, client, monkeypatch):
     """What is memory-mapped isn't sent; what isn't is sent where it is small, and else refused with a remedy."""
-    few = ("msp", "knn")
+    few = ("msp", "knn", "ensemble(knn,dte_np)", "per_modality(knn)")  # parts whose norms aren't sent, either
     want = confidences(problem, names=few)
     assert shards._part_of_file(problem["test"].features[:, 3:9].T) is not None
-    for sets, limit in ((problem, 20_000), (problem | {"test": in_memory(problem["test"])}, 30_000)):
+    for sets, limit in (
+        (problem, 8 * ROWS["train"] - 1),
+        (problem | {"test": in_memory(problem["test"])}, 30_000),
+    ):
         monkeypatch.setattr(shards, "SENT_BYTES", limit)
         found = confidences(sets, client, few)
         np.testing.assert_array_equal(found["knn"]["test"].conf, want["knn"]["test"].conf)
@@ -111,6 +201,11 @@ def test_files_are_mapped_and_large_arrays_refused(problem, client, monkeypatch)
         UserError, match=r"a set to be scored: .* save the arrays in a folder that all workers share"
     ):
         confidences(problem | {"test": in_memory(problem["test"])}, client, few)
+    with pytest.raises(
+        UserError,
+        match=r"relation: what was learned from the training rows: .* fit to fewer .*postprocessors=\"msp\"",
+    ):
+        confidences(problem, client, ("msp", "relation"))
     private = np.load(problem["test"].features.filename, mmap_mode="c")
     assert shards._part_of_file(private) is None  # what is written to it isn't in the file
 
@@ -133,9 +228,9 @@ def test_another_file_on_a_worker(problem, client, tmp_path, monkeypatch):
         ),
     ):
 
-        def meanwhile(value, what, change=change):
-            data = packed(value, what)
-            if what != "scores" and b"here.npy" in data:
+        def meanwhile(*given, change=change):
+            data = packed(*given)
+            if given[1] == "a set to be scored":
                 change(tmp_path / "here.npy")
             return data
 
