@@ -7,6 +7,7 @@ of all ranks, in the order of the batch, on every rank: so a training is the sam
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -96,10 +97,11 @@ def together(patience_s: float = PATIENCE_S) -> Iterator[None]:
     if not launched():
         yield
         return
-    store = _join(patience_s)
+    store, every = _meet(patience_s)
     _together = True
     try:
-        _check_versions()
+        _check_alike(every)
+        _connect(store)
         yield
         barrier()  # rank 0 may still be writing
         _distributed().destroy_process_group()  # not after a failure: the others may never come to it
@@ -110,8 +112,8 @@ def together(patience_s: float = PATIENCE_S) -> Iterator[None]:
     except Exception as error:
         if not _fails_first(store):
             raise SystemExit(1) from None
-        _tell_torchrun(error)
-        told = error if isinstance(error, UserError) else out_of_memory(error)
+        told = error if isinstance(error, UserError) else out_of_memory(error) or _left_alone(error)
+        _tell_torchrun(told or error)
         if told is not None:
             raise UserError(f"{_name()}: {told}") from error
         print(f"openood-mm: {_name()}:", file=sys.stderr)
@@ -120,41 +122,70 @@ def together(patience_s: float = PATIENCE_S) -> Iterator[None]:
         _together = False
 
 
-def _join(patience_s: float) -> Any:
-    """Make the process group; return the store that the ranks met at."""
+def _meet(patience_s: float) -> tuple[Any, list[dict[str, Any]]]:
+    """Return the store that the ranks meet at, and what each of them says of itself."""
     # or torch warns, on every rank, that a flag for unused parameters is set where none is unused
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
 
-    distributed = _distributed()
+    mine = {
+        "openood-multimodal": __version__,
+        "torch": torch.__version__,
+        "host": platform.node(),
+        "gpus": torch.cuda.device_count(),
+        "local": (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])),
+    }
     host, port, count = (os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
-    here, place = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
-    gpus = torch.cuda.device_count()
-    if 0 < gpus < here:
-        raise UserError(
-            f"{_name()} has no GPU of its own: {platform.node()} has {gpus}, and {here} ranks were started on it; "
-            f"give torchrun --nproc-per-node {gpus}, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to use the CPU."
-        )
-    if gpus:
-        torch.cuda.set_device(place)
     try:
-        store, number, ranks = next(distributed.rendezvous("env://", timeout=timedelta(seconds=patience_s)))
-        distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            store=store,
-            rank=number,
-            world_size=ranks,
-            timeout=STALL,
+        store, number, ranks = next(
+            _distributed().rendezvous("env://", timeout=timedelta(seconds=patience_s))
         )
-        distributed.barrier()
-    except (RuntimeError, ValueError) as error:  # DistNetworkError, DistStoreError and gloo's own
+        store.set(f"openood_multimodal/{number}", json.dumps(mine))
+        return store, [json.loads(store.get(f"openood_multimodal/{each}")) for each in range(ranks)]
+    except (RuntimeError, ValueError) as error:  # DistNetworkError, DistStoreError
         reason = str(error).split("\n")[0][:300]
+    if "EADDRINUSE" in reason:
         raise UserError(
-            f"{_name()}: the {count} ranks did not come together at {host}:{port} within {patience_s:.0f} s "
-            f"({reason}). Every host must be given the same --nnodes and --rdzv-endpoint, and the port must be free "
-            "and open; on one host, --standalone finds a free one."
-        ) from None
-    return store
+            f"{_name()}: port {port} of {host} is in use by another program; give another one (--master-port, or "
+            "MASTER_PORT); on one host, torchrun --standalone finds a free one."
+        )
+    raise UserError(
+        f"{_name()}: the {count} ranks did not come together at {host}:{port} within {patience_s:.0f} s ({reason}). "
+        f"{count} processes must be started in all, with the same --nnodes and --rdzv-endpoint on every host, and the "
+        "port must be free and open; on one host, --standalone finds a free one."
+    )
+
+
+def _check_alike(every: list[dict[str, Any]]) -> None:
+    """Compare the ranks before they connect: with another version, or device, they might wait for ever."""
+    first = every[0]
+    for number, each in enumerate(every):
+        for package in ("openood-multimodal", "torch"):
+            if each[package] != first[package]:
+                raise UserError(
+                    f"{package} is {first[package]} on {first['host']} and {each[package]} on {each['host']}; "
+                    "install the same version on every host."
+                )
+        place, here = each["local"]
+        if any(other["gpus"] for other in every) and place >= each["gpus"]:
+            raise UserError(
+                f"rank {number} has no GPU of its own, and others have: {each['host']} has {each['gpus']}, and {here} "
+                "ranks were started on it; give torchrun --nproc-per-node the number of GPUs of a host, or hide the "
+                "GPUs of every host (CUDA_VISIBLE_DEVICES=) to use CPUs."
+            )
+
+
+def _connect(store: Any) -> None:
+    """Make the process group."""
+    import torch
+
+    gpus = torch.cuda.is_available()
+    if gpus:
+        torch.cuda.set_device(local()[0])
+    _distributed().init_process_group(
+        "cpu:gloo,cuda:nccl" if gpus else "gloo", store=store, rank=rank(), world_size=world(), timeout=STALL
+    )
+    barrier()
 
 
 def _name() -> str:
@@ -183,18 +214,15 @@ def _tell_torchrun(error: Exception) -> None:
     get_error_handler().record_exception(type(error)(*error.args) if isinstance(error, UserError) else error)
 
 
-def _check_versions() -> None:
-    import torch
-
-    mine = {"openood-multimodal": __version__, "torch": torch.__version__, "host": platform.node()}
-    first, *others = gather(mine)
-    for each in others:
-        for package in ("openood-multimodal", "torch"):
-            if each[package] != first[package]:
-                raise UserError(
-                    f"{package} is {first[package]} on {first['host']} and {each[package]} on {each['host']}; "
-                    "install the same version on every host."
-                )
+def _left_alone(error: Exception) -> UserError | None:
+    """Return what to say where the connection to another rank broke, which said nothing; None for other errors."""
+    broken = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+    if not isinstance(error, RuntimeError) or not any(each in str(error) for each in broken):
+        return None
+    return UserError(
+        "another rank ended without a word (killed, perhaps for memory: torchrun's report says which). The same command "
+        "goes on from what was saved."
+    )
 
 
 def barrier() -> None:

@@ -196,9 +196,12 @@ def test_killed_rank_and_resume(both):
             break
         time.sleep(0.01)
     started[1].send_signal(signal.SIGKILL)
-    codes = [code for code, _, _ in outcome(started)]
+    made = outcome(started)
+    codes = [code for code, _, _ in made]
     assert codes[1] == -signal.SIGKILL
     assert 0 not in codes, "no rank takes the extraction for finished"
+    assert sum("another rank ended without a word (killed" in err for _, _, err in made) == 1, made
+    assert "Traceback" not in "".join(err for _, _, err in made)
     pending = ~np.load(done)
     assert pending.any()
     assert not (done.parent.parent / "head.npz").exists()
@@ -226,11 +229,12 @@ def test_first_failure_is_told_once(tiny):
         ({"WORLD_SIZE": "4"}, "WORLD_SIZE is 4 in this environment, and RANK, LOCAL_RANK"),
         ({"RANK": "4"}, "RANK=4, WORLD_SIZE=4 in this environment"),
         ({"LOCAL_RANK": "x"}, "LOCAL_RANK=x in this environment"),
+        ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE=two in this environment"),
     ],
 )
 def test_wrong_environment(monkeypatch, variables, message):
     """An environment that no launcher makes is refused before anything is sent."""
-    if "WORLD_SIZE" not in variables:
+    if variables != {"WORLD_SIZE": "4"}:
         good = {name: "1" for name in ranks.VARIABLES} | {"WORLD_SIZE": "4"}
         variables = good | variables
     for name in ranks.VARIABLES:
@@ -241,31 +245,89 @@ def test_wrong_environment(monkeypatch, variables, message):
         pass
 
 
-def test_a_rank_whose_memory_runs_out_says_so_with_its_number(monkeypatch):
+@pytest.fixture
+def joined(monkeypatch):
+    """This process as a rank of two, which needn't meet the other."""
     for name in ranks.VARIABLES:
         monkeypatch.setenv(name, "1")
-    for name in ("_join", "_check_versions", "_tell_torchrun"):
+    monkeypatch.setattr(ranks, "_meet", lambda patience_s: (None, []))
+    for name in ("_connect", "_check_alike", "_tell_torchrun"):
         monkeypatch.setattr(ranks, name, lambda *given: None)
     monkeypatch.setattr(ranks, "launched", lambda: True)
     monkeypatch.setattr(ranks, "_fails_first", lambda store: True)
-    with pytest.raises(UserError, match=r"^rank 1.*: a GPU's memory ran out"), ranks.together():
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "a GPU's memory ran out"),
+        (RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:9"), "another rank ended without"),
+    ],
+)
+@pytest.mark.usefixtures("joined")
+def test_what_a_rank_says_with_its_number(error, message):
+    """Memory that runs out; another rank that was killed."""
+    with pytest.raises(UserError, match=rf"^rank 1 of 1 on .*: {message}"), ranks.together():
+        raise error
     assert ranks.world() == 1
 
 
-def test_ranks_that_do_not_come(monkeypatch):
-    """A rank that waits in vain says for how many, where, and what to look at."""
+LIKE = {"openood-multimodal": "1", "torch": "2", "host": "a", "gpus": 0, "local": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({}, {"torch": "3", "host": "b"}, "torch is 2 on a and 3 on b; install the same version on every host"),
+        ({}, {"openood-multimodal": "0"}, "openood-multimodal is 1 on a and 0 on a; install the same version"),
+        (
+            {"gpus": 1},
+            {"host": "b"},
+            "rank 1 has no GPU of its own, and others have: b has 0, and 1 ranks were",
+        ),
+        ({"gpus": 1, "local": (0, 2)}, {"gpus": 1, "local": (1, 2)}, "rank 1 has no GPU .* a has 1, and 2 ranks"),
+    ],
+)
+def test_ranks_that_differ(first, second, message):
+    """They are told before they connect, which they might never do."""
+    with pytest.raises(UserError, match=message):
+        ranks._check_alike([LIKE | first, LIKE | second])
+    ranks._check_alike([LIKE | first])
+
+
+@pytest.mark.usefixtures("joined")
+def test_a_folder_that_ranks_do_not_share(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "barrier", lambda: None)
+    monkeypatch.setattr(ranks, "gather", lambda value: [(True, "a"), value] if type(value) is tuple else [value])
+    message = r"one on .* is not the folder of rank 0 \(a\): .* one --output_dir on a"
+    with pytest.raises(UserError, match=message), ranks.together(), ranks.one_holding(tmp_path / "one"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [
+        (False, r"the 2 ranks did not come together at 127\.0\.0\.1:.* 2 processes must be started"),
+        (True, r"port \d+ of 127\.0\.0\.1 is in use by another program; give another one \(--master-port"),
+    ],
+)
+def test_ranks_that_do_not_come(monkeypatch, taken, message):
+    """A rank that waits in vain says for how many, where, and what to look at; one can't listen at a taken port."""
     for name in ranks.VARIABLES:
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    with (
-        pytest.raises(UserError, match=r"the 2 ranks did not come together at 127\.0\.0\.1:"),
-        ranks.together(0.5),
-    ):
-        pass
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        if taken:
+            other.listen()
+        else:
+            other.close()
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        with pytest.raises(UserError, match=message), ranks.together(0.5):
+            pass
     assert ranks.world() == 1
 
 

@@ -35,12 +35,10 @@ def run_module(module: str, task: Mapping[str, Any], limit_s: float | None = Non
     with tempfile.TemporaryDirectory(prefix="openood-mm-benchmark-") as folder:
         asked, answered = Path(folder, "task.json"), Path(folder, "answer.json")
         asked.write_text(json.dumps(task), encoding="utf-8")
-        paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in paths if each)}
         try:
             done = subprocess.run(  # noqa: S603 - this Python, our own module, no shell
                 [sys.executable, "-m", module, str(asked), str(answered)],
-                env=environment,
+                env=module_environment(),
                 timeout=limit_s,
                 capture_output=True,
                 text=True,
@@ -52,6 +50,12 @@ def run_module(module: str, task: Mapping[str, Any], limit_s: float | None = Non
             tail = (done.stderr or done.stdout).strip().splitlines()[-12:]
             raise RuntimeError(f"{module} ended with {done.returncode}:\n" + "\n".join(tail))
         return dict(json.loads(answered.read_text(encoding="utf-8")))
+
+
+def module_environment() -> dict[str, str]:
+    """Return the environment of a process that imports modules of this checkout."""
+    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in paths if each)}
 
 
 def answer(work: Any) -> None:
