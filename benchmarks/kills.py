@@ -4,10 +4,10 @@ Each command runs undisturbed first, then with SIGKILL of one process at a rando
 undisturbed run, then again if it did not end well.  ``equal`` is whether the result is that of the reference:
 
 * ``training``: one of two ranks, then the same command; checkpoints to the bit, losses and accuracies of every epoch;
-* ``extraction``: one of two ranks, then the same command with two ranks, one, and three in turn; all files of the stores,
-  to the byte, are one process's;
-* ``worker``: a worker of a Dask cluster, during a suite; metrics and digests of all records, and the table, are those of
-  this host's pool, no run has finished twice, and none but the killed worker's has begun twice;
+* ``extraction``: one of two ranks, then the same command with two ranks, one, and three in turn; all files of the
+  stores, to the byte, are one process's;
+* ``worker``: a worker of a Dask cluster, during a suite; metrics and digests of all records, and the table, are those
+  of this host's pool, no run has finished twice, and none but the killed worker's has begun twice;
 * ``scheduler``: the scheduler, during a suite, then a new one, and the same command; as before;
 * ``score``: a worker, during ``score --scheduler``; one process's scores, to 1e-9, nearest neighbours to the bit.
 
@@ -52,6 +52,9 @@ SMALL = ("--network.hidden_dim", 8, "--network.embedding_dim", 6)
 DATA = "datasets/synthetic/synthetic_far"
 WORKERS = 2
 
+Outcome = tuple[Ended, Ended | None, dict[str, Any], str]
+"""How the command ended, and the second one, if there was one; figures; what differs from the reference, if anything."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kills", type=int, default=10, help="of each kind (default: %(default)s)")
@@ -59,9 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--what", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of kills (default: all)"
     )
     parser.add_argument("--epochs", type=int, default=20, help="of a training (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=60_000, help="training rows of scores (default: %(default)s)")
     parser.add_argument(
-        "--time-limit", type=float, default=240.0, metavar="SECONDS", help="of a command (default: %(default)s)"
+        "--rows", type=int, default=60_000, help="training rows of scores (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=240.0,
+        metavar="SECONDS",
+        help="of a command (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="for the outputs (default: the temporary folder)")
@@ -75,7 +84,9 @@ def run(options: argparse.Namespace) -> Report:
             say(f"{kind}: undisturbed ...")
             KINDS[kind](tests)
             mine = [each for each in report.measurements if each.name.startswith(f"{kind}, ")]
-            report.ratios[f"{kind}: equal, of {len(mine)}"] = float(sum(bool(m.values["equal"]) for m in mine))
+            report.ratios[f"{kind}: equal, of {len(mine)}"] = float(
+                sum(bool(m.values["equal"]) for m in mine)
+            )
     return report
 
 
@@ -104,13 +115,12 @@ class Kills:
             raise RuntimeError(f"{self.kind}: {ended.how}: {ended.said}; see {self.folder}/output.txt")
         return ended
 
-    def each(self, length: float, kill: Callable[[int, float], tuple[Ended, Ended | None, dict[str, Any], str]]) -> None:
+    def each(self, length: float, kill: Callable[[int, float], Outcome]) -> None:
         """Make the kills, and a measurement of each.
 
         Args:
             length: seconds that the victim lives where nothing disturbs it.
-            kill: the kill's number and moment → how the command ended, how the second one ended if there was one,
-                figures, and what differs from the undisturbed run: nothing, it is hoped.
+            kill: a number and the moment → `Outcome`.
         """
         tries = 0
         for number in range(self.options.kills):
@@ -141,7 +151,14 @@ class Kills:
 def _train(epochs: int, folder: Path, ranks: int) -> list[str]:
     files = (f"{DATA}.yml", "networks/mlp_fusion.yml", "pipelines/train/a2d_npmix.yml")
     synthesis = ("--trainer.start_epoch", 2, "--trainer.bank_size", 20, "--optimizer.num_epochs", epochs)
-    often = ("--recorder.min_state_seconds", 0, "--recorder.state_seconds", 0.1, "--recorder.tensorboard", "false")
+    often = (
+        "--recorder.min_state_seconds",
+        0,
+        "--recorder.state_seconds",
+        0.1,
+        "--recorder.tensorboard",
+        "false",
+    )
     more = ("--output_dir", folder, "--exp_name", "run")
     return words("run", "--config", *files, *SMALL, *synthesis, *often, *more, ranks=ranks)
 
@@ -154,7 +171,9 @@ def _training(tests: Kills) -> None:
 
     def result(folder: str) -> dict[str, str]:
         where = tests.folder / folder / "run"
-        files = {each.name: file_sha256(each) for each in where.iterdir() if each.suffix in (".ckpt", ".json")}
+        files = {
+            each.name: file_sha256(each) for each in where.iterdir() if each.suffix in (".ckpt", ".json")
+        }
         timing = ("seconds", "samples_per_second", "data_wait")
         columns = zip(*read_csv(where / "log.csv"), strict=True)
         return {**files, "log.csv": text_sha256(repr([each for each in columns if each[0] not in timing]))}
@@ -162,7 +181,7 @@ def _training(tests: Kills) -> None:
     length = tests.good(command("reference"), victim=rank(0)).lived_s
     expected = result("reference")
 
-    def kill(number: int, moment: float) -> tuple[Ended, Ended | None, dict[str, Any], str]:
+    def kill(number: int, moment: float) -> Outcome:
         victim, folder = number % 2, f"training{number}"
         first = tests.run(command(folder), victim=rank(victim), at_s=moment)
         reached, state = "nothing written", tests.folder / folder / "run" / FILE
@@ -171,7 +190,12 @@ def _training(tests: Kills) -> None:
             part = found["trainer"]["progress"]
             reached = f"epoch {found['epoch_idx']}" + (f" and {part['batches']} batches" if part else "")
         second = tests.run(command(folder)) if first.code != 0 else None
-        return first, second, {"victim": f"rank {victim}", "reached": reached}, differing(expected, result, folder)
+        return (
+            first,
+            second,
+            {"victim": f"rank {victim}", "reached": reached},
+            differing(expected, result, folder),
+        )
 
     tests.each(length, kill)
 
@@ -195,10 +219,12 @@ def _extraction(tests: Kills) -> None:
     expected = result("one")
     length = tests.good(command("two", 2), victim=rank(0)).lived_s
 
-    def kill(number: int, moment: float) -> tuple[Ended, Ended | None, dict[str, Any], str]:
+    def kill(number: int, moment: float) -> Outcome:
         victim, folder, ranks = number % 2, f"extraction{number}", (2, 1, 3)[number % 3]
         first = tests.run(command(folder, 2), victim=rank(victim), at_s=moment)
-        done = [np.load(each) for each in sorted((tests.folder / folder).rglob("done.npy")) if each.stat().st_size]
+        done = [
+            np.load(each) for each in sorted((tests.folder / folder).rglob("done.npy")) if each.stat().st_size
+        ]
         reached = f"{sum(int(each.sum()) for each in done)} rows of {len(done)} sets"
         second = tests.run(command(folder, ranks)) if first.code != 0 else None
         values = {"victim": f"rank {victim}", "reached": reached, "ranks_again": ranks if second else None}
@@ -254,7 +280,7 @@ class Suite:
             return f"{len(runs)} runs began {len(self.starts)} times, ended {len(self.ends)} times"
         return ""
 
-    def kill(self, number: int, moment: float) -> tuple[Ended, Ended | None, dict[str, Any], str]:
+    def kill(self, number: int, moment: float) -> Outcome:
         """Kill the scheduler, or a worker, in the course of the suite."""
         kind, tests = self.tests.kind, self.tests
         folder = f"{kind}{number}"
@@ -269,7 +295,12 @@ class Suite:
                     second = tests.run(self.command(folder, new), meanwhile=look)
         values["began_in_all"] = len(self.starts)
         twice = self.twice(WORKERS if kind == "scheduler" else 1)
-        return first, second, values, "; ".join(filter(None, (differing(self.expected, self.result, folder), twice)))
+        return (
+            first,
+            second,
+            values,
+            "; ".join(filter(None, (differing(self.expected, self.result, folder), twice))),
+        )
 
 
 def _suite(tests: Kills) -> None:
@@ -293,7 +324,7 @@ def _score(tests: Kills) -> None:
         return words("score", *sets, *which, "--out", folder, *where)
 
     def scores(folder: str) -> dict[str, Any]:
-        found = {}
+        found: dict[str, Any] = {}
         for each in sorted((tests.folder / folder).rglob("*.npz")):
             with np.load(each) as arrays:
                 found |= {f"{each.parent.name}/{each.name}/{key}": arrays[key] for key in arrays.files}
@@ -304,7 +335,7 @@ def _score(tests: Kills) -> None:
     with cluster(tests.folder, WORKERS) as made:
         length = tests.good(command("undisturbed", made)).lived_s
 
-    def kill(number: int, moment: float) -> tuple[Ended, Ended | None, dict[str, Any], str]:
+    def kill(number: int, moment: float) -> Outcome:
         folder = f"score{number}"
         with cluster(tests.folder, WORKERS) as made:
             victim = _given(made.workers[number % WORKERS])
@@ -350,5 +381,3 @@ KINDS: dict[str, Callable[[Kills], None]] = {
     "scheduler": _suite,
     "score": _score,
 }
-
-

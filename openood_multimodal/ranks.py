@@ -220,8 +220,8 @@ def _left_alone(error: Exception) -> UserError | None:
     if not isinstance(error, RuntimeError) or not any(each in str(error) for each in broken):
         return None
     return UserError(
-        "another rank ended without a word (killed, perhaps for memory: torchrun's report says which). The same command "
-        "goes on from what was saved."
+        "another rank ended without a word (killed, perhaps for memory; torchrun's report below says which). Give the "
+        "same command again: it goes on from what was saved."
     )
 
 

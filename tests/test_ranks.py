@@ -278,14 +278,26 @@ LIKE = {"openood-multimodal": "1", "torch": "2", "host": "a", "gpus": 0, "local"
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ({}, {"torch": "3", "host": "b"}, "torch is 2 on a and 3 on b; install the same version on every host"),
-        ({}, {"openood-multimodal": "0"}, "openood-multimodal is 1 on a and 0 on a; install the same version"),
+        (
+            {},
+            {"torch": "3", "host": "b"},
+            "torch is 2 on a and 3 on b; install the same version on every host",
+        ),
+        (
+            {},
+            {"openood-multimodal": "0"},
+            "openood-multimodal is 1 on a and 0 on a; install the same version",
+        ),
         (
             {"gpus": 1},
             {"host": "b"},
             "rank 1 has no GPU of its own, and others have: b has 0, and 1 ranks were",
         ),
-        ({"gpus": 1, "local": (0, 2)}, {"gpus": 1, "local": (1, 2)}, "rank 1 has no GPU .* a has 1, and 2 ranks"),
+        (
+            {"gpus": 1, "local": (0, 2)},
+            {"gpus": 1, "local": (1, 2)},
+            "rank 1 has no GPU .* a has 1, and 2 ranks",
+        ),
     ],
 )
 def test_ranks_that_differ(first, second, message):
@@ -298,7 +310,9 @@ def test_ranks_that_differ(first, second, message):
 @pytest.mark.usefixtures("joined")
 def test_a_folder_that_ranks_do_not_share(tmp_path, monkeypatch):
     monkeypatch.setattr(ranks, "barrier", lambda: None)
-    monkeypatch.setattr(ranks, "gather", lambda value: [(True, "a"), value] if type(value) is tuple else [value])
+    monkeypatch.setattr(
+        ranks, "gather", lambda value: [(True, "a"), value] if type(value) is tuple else [value]
+    )
     message = r"one on .* is not the folder of rank 0 \(a\): .* one --output_dir on a"
     with pytest.raises(UserError, match=message), ranks.together(), ranks.one_holding(tmp_path / "one"):
         pass

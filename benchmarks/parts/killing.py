@@ -166,7 +166,16 @@ def cluster(folder: Path, workers: int, limit_s: float = 60.0) -> Iterator[Clust
     where = folder / "scheduler.json"
     where.unlink(missing_ok=True)
     common = ["--scheduler-file", str(where), "--no-dashboard"]
-    spare = ["--nthreads", "1", "--nworkers", str(workers), "--local-directory", str(folder), "--host", "127.0.0.1"]
+    spare = [
+        "--nthreads",
+        "1",
+        "--nworkers",
+        str(workers),
+        "--local-directory",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+    ]
     with (
         (folder / "cluster.txt").open("ab") as stream,
         _started([*dask, "scheduler", *common, "--host", "127.0.0.1", "--port", "0"], folder, stream) as one,
