@@ -53,7 +53,7 @@ DATA = "datasets/synthetic/synthetic_far"
 WORKERS = 2
 
 Outcome = tuple[Ended, Ended | None, dict[str, Any], str]
-"""How the command ended, and the second one, if there was one; figures; what differs from the reference, if anything."""
+"""How the command ended, and the second one, if there was one; figures; what differs from the reference."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
