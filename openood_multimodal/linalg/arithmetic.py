@@ -86,11 +86,15 @@ class Arithmetic:
         return float(estimate)
 
 
-def values_below(
-    values: NDArray[np.float32], below: NDArray[np.float32], most: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """Return the values of each row below its bound, padded with infinity; None where a row has too many."""
-    rows, columns = np.nonzero(values < below[:, None])
+def values_below(values: Any, below: Any, most: int) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+    """Return the values of each row below its bound, padded with infinity; None where a row has too many.
+
+    Args:
+        values: ``[B, M]``, an array or a tensor on the CPU.
+        below: ``[B]`` of the same kind.
+        most: at most so many of a row.
+    """
+    rows, columns = np.divmod(np.flatnonzero(np.asarray(values < below[:, None])), values.shape[1])
     counts = np.bincount(rows, minlength=len(values))
     width = int(counts.max(initial=0))
     if width > most:
@@ -98,7 +102,8 @@ def values_below(
     place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     kept = np.full((len(values), width), np.inf, dtype=np.float32)
     where = np.zeros((len(values), width), dtype=np.int64)
-    kept[rows, place] = values[rows, columns]
+    found = values[rows, columns]
+    kept[rows, place] = found if isinstance(found, np.ndarray) else found.float().numpy()
     where[rows, place] = columns
     return kept, where
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from .arithmetic import Arithmetic, Floats
 from .rows import block_slices, row_norms
 from .screens import U32, Block, Screen, ShortScreen, TorchScreen, seconds
+from .threads import each
 
 CACHE_BYTES = 512 * 2**20
 SIDE_BYTES = 64 * 2**20
@@ -33,6 +34,9 @@ PRODUCT_BYTES = 64 * 2**20
 
 FINISH_BYTES = 4 * 2**20
 """Size of the float64 differences taken at once."""
+
+PART_BYTES = 16 * 2**20
+"""Size of the rows that are prepared at once: stays in the cache."""
 
 SEVERAL = 6
 """Candidates of a row from which on their differences are taken a row at a time."""
@@ -79,9 +83,7 @@ class Neighbours:
         chosen = np.linspace(0, count - 1, min(count, 512)).astype(np.int64)
         # distances don't change with a shift, and shorter vectors are multiplied with a smaller error
         self._shift = self._unit(chosen).mean(axis=0).astype(np.float32)
-        # far from float32's range, where its products overflow or vanish
-        positive = self.norms[self.norms > 0.0]
-        self._ordinary = len(positive) == 0 or bool(positive.max() < 1e15 and positive.min() > 1e-15)
+        self._ordinary = ordinary(self._inverse)
         self._screen: Screen | None = None
         self._blocks: list[Block] | None = None
 
@@ -153,17 +155,15 @@ class Neighbours:
         self, features: NDArray[Any], inverse: Floats, rank: int, screen: Screen, all_ranks: bool
     ) -> Found:
         """Return ``[B, 1]``, what is found of a rank; ``[B, rank]``, of those up to it, for ``all_ranks``."""
-        unit = self._prepared(features, inverse, screen.dtype)
-        np.negative(unit, out=unit)
-        queries = screen.put(unit)
+        queries, squares, errors = self._put(screen, features, inverse, True)
         width = min(rank + SPARE + rank // 4, len(self))
-        values = np.empty((len(unit), 0), dtype=screen.dtype)
-        columns = np.empty((len(unit), 0), dtype=np.int64)
+        values = np.empty((len(features), 0), dtype=screen.dtype)
+        columns = np.empty((len(features), 0), dtype=np.int64)
         longest = largest_error = 0.0
-        low, high = np.inf, 0.0
+        high = 0.0
         for block in self._prepared_blocks(screen):
             below = values.max(axis=1) if values.shape[1] >= width else None
-            found, where = screen.arithmetic.smallest(screen.values(queries, block), width, below)
+            found, where = screen.smallest(screen.values(queries, block), width, below)
             values = np.concatenate([values, found], axis=1)
             columns = np.concatenate([columns, where + block.start], axis=1)
             if values.shape[1] > width:
@@ -171,17 +171,17 @@ class Neighbours:
                 values = np.take_along_axis(values, kept, axis=1)
                 columns = np.take_along_axis(columns, kept, axis=1)
             longest, largest_error = max(longest, block.length), max(largest_error, block.error)
-            low, high = min(low, float(block.half.min())), max(high, float(block.half.max()))
+            high = max(high, float(block.half.max()))
         threshold = np.partition(values, rank - 1, axis=1)[:, rank - 1].astype(np.float64)
-        lengths = row_norms(unit)
+        lengths = np.sqrt(squares.astype(np.float64))
         # of q · y, and of ½|y|²; a query need not be shorter than 1
-        margin = (screen.errors(unit, queries) + 4.0 * screen.roundoff) * np.maximum(lengths, 1.0) * longest
+        margin = (errors + 4.0 * screen.roundoff) * np.maximum(lengths, 1.0) * longest
         margin += (lengths + largest_error) * largest_error
-        sums = np.sqrt(unit.shape[1]) * lengths * longest + high + np.abs(threshold)
+        sums = np.sqrt(features.shape[1]) * lengths * longest + high + np.abs(threshold)
         margin += 4.0 * screen.roundoff * sums
-        margin += screen.rounding(np.maximum(np.abs(high - threshold), np.abs(low - threshold)) + margin)
-        out = Found.of_size(len(unit), rank if all_ranks else 1)
-        rest = np.ones(len(unit), dtype=bool)
+        margin += screen.rounding(np.abs(threshold) + margin)
+        out = Found.of_size(len(features), rank if all_ranks else 1)
+        rest = np.ones(len(features), dtype=bool)
         finer = screen.finer()
         if values.shape[1] < len(self) and finer is not None:
             crowded = values.max(axis=1) <= threshold + 2.0 * margin
@@ -195,34 +195,60 @@ class Neighbours:
         near = (gap <= 2.0 * margin[:, None]) & rest[:, None]
         if not all_ranks:
             near &= ~nearer
-        places = np.full(len(unit), rank) if all_ranks else rank - np.count_nonzero(nearer, axis=1)
-        if isinstance(screen, ShortScreen) and self._ordinary:
-            few = (rank if all_ranks else 0) + 4
-            for row in np.flatnonzero(near.sum(axis=1) > few):
-                lower, close = self._nearer(features[row], inverse[row], columns[row, near[row]], places[row])
-                near[row, near[row]] = close | lower if all_ranks else close
-                if not all_ranks:
-                    places[row] -= int(np.count_nonzero(lower))
+        places = np.full(len(near), rank) if all_ranks else rank - np.count_nonzero(nearer, axis=1)
+        if isinstance(screen, ShortScreen) and self._ordinary and ordinary(inverse):
+            many = np.flatnonzero(near.sum(axis=1) > (rank if all_ranks else 0) + 4)
+            lower, close = self._told_apart(features, inverse, many, lengths, columns, near, places)
+            near[many] = close | lower if all_ranks else close
+            if not all_ranks:
+                places[many] -= np.count_nonzero(lower, axis=1)
         rows, place = np.nonzero(near)
         ranks = np.broadcast_to(np.arange(1, rank + 1), out.squared.shape) if all_ranks else places[:, None]
         out.put(rest, self._exact(features, inverse, rows, columns[rows, place], ranks[rest]))
         return out
 
-    def _nearer(
-        self, query: NDArray[Any], inverse: float, candidates: NDArray[np.int64], rank: int
+    def _told_apart(
+        self,
+        features: NDArray[Any],
+        inverse: Floats,
+        rows: NDArray[np.int64],
+        lengths: Floats,
+        columns: NDArray[np.int64],
+        near: NDArray[np.bool_],
+        places: NDArray[np.int64],
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which of a row's candidates are nearer than the one of a rank, and which float32 can't tell from it.
+        """Return ``[n, width]``, which candidates are nearer than the one of a place, and which float32 can't tell.
 
         Of the rows that bfloat16 can't tell apart, most need no float64.
+
+        Args:
+            features: ``[B, D]``.
+            inverse: ``[B]``.
+            rows: ``[n]`` of them.
+            lengths: ``[B]`` of the rows minus the shift.
+            columns: ``[B, width]`` training rows.
+            near: ``[B, width]``, which of these are candidates.
+            places: ``[B]``, the place among a row's candidates, from 1.
         """
-        stored = np.asarray(self.features[candidates], dtype=np.float32)
-        unit = (query * inverse).astype(np.float32)
-        inverses = self._inverse[candidates]
-        squares = np.einsum("ij,ij->i", stored, stored) * np.square(inverses)
-        values = 0.5 * squares - (stored @ unit) * inverses
-        gap = values - np.partition(values, rank - 1)[rank - 1]
-        size = max(1.0, float(np.linalg.norm(unit)), float(np.sqrt(squares.max())))
-        margin = 8.0 * U32 * (np.sqrt(len(unit)) + 1.0) * size * size
+        row, place = np.nonzero(near[rows])
+        queries, candidates = rows[row], columns[rows[row], place]
+        values = np.full((len(rows), near.shape[1]), np.inf)
+        squares = np.empty(len(row))
+        dim = features.shape[1]
+
+        def multiply(where: slice) -> None:
+            stored = np.asarray(self.features[candidates[where]], dtype=np.float32)
+            asked = np.asarray(features[queries[where]], dtype=np.float32)
+            inverses = self._inverse[candidates[where]]
+            squares[where] = np.einsum("ij,ij->i", stored, stored) * np.square(inverses)
+            products = np.einsum("ij,ij->i", stored, asked) * inverses * inverse[queries[where]]
+            values[row[where], place[where]] = 0.5 * squares[where] - products
+
+        each(block_slices(len(row), 1, FINISH_BYTES // (8 * dim) or 1), multiply)
+        gap = values - np.take_along_axis(np.sort(values, axis=1), places[rows][:, None] - 1, axis=1)
+        longest = np.sqrt(squares.max(initial=1.0))
+        sums = longest * (longest + lengths[rows] + np.linalg.norm(self._shift))
+        margin = (4.0 * U32 * (np.sqrt(dim) + 1.0) * sums)[:, None]
         return gap < -margin, np.abs(gap) <= margin
 
     def _exact(
@@ -244,17 +270,21 @@ class Neighbours:
         """
         squared = np.empty(len(rows))
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
+
+        def subtract(where: slice, asked: Any) -> None:
+            difference = self._unit(candidates[where])
+            difference -= np.asarray(features[asked], dtype=np.float64) * inverse[asked][..., None]
+            squared[where] = np.einsum("ij,ij->i", difference, difference)
+
         if len(rows) < SEVERAL * len(starts):
-            for where in block_slices(len(rows), 1, FINISH_BYTES // (8 * features.shape[1]) or 1):
-                row = rows[where]
-                difference = self._unit(candidates[where])
-                difference -= np.asarray(features[row], dtype=np.float64) * inverse[row][:, None]
-                squared[where] = np.einsum("ij,ij->i", difference, difference)
+            parts = block_slices(len(rows), 1, FINISH_BYTES // (8 * features.shape[1]) or 1)
+            each(parts, lambda where: subtract(where, rows[where]))
         else:
-            for start, stop in itertools.pairwise([*starts.tolist(), len(rows)]):
-                difference = self._unit(candidates[start:stop])
-                difference -= np.asarray(features[rows[start]], dtype=np.float64) * inverse[rows[start]]
-                squared[start:stop] = np.einsum("ij,ij->i", difference, difference)
+            ends = [*starts.tolist(), len(rows)]
+            each(
+                itertools.starmap(slice, itertools.pairwise(ends)),
+                lambda where: subtract(where, rows[where.start]),
+            )
         chosen = np.lexsort((squared, rows))[starts[:, None] + ranks - 1]
         return Found(squared[chosen], candidates[chosen])
 
@@ -262,16 +292,29 @@ class Neighbours:
         stored = np.asarray(self.features[rows], dtype=np.float64)
         return np.asarray(stored * self._inverse[rows][:, None])
 
-    def _prepared(self, features: NDArray[Any], inverse: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return unit rows minus the shift."""
-        out = np.empty(features.shape, dtype=dtype)
-        ordinary = bool(inverse.max() < 1e15 and inverse.min() > 1e-15)
-        if features.dtype.itemsize <= 4 and ordinary and dtype == np.float32:
-            np.multiply(features, inverse.astype(np.float32)[:, None], out=out)
-        else:
-            np.multiply(features, inverse[:, None], out=out, dtype=np.float64, casting="unsafe")
-        out -= self._shift
-        return out
+    def _put(
+        self, screen: Screen, features: NDArray[Any], inverse: Floats, queries: bool
+    ) -> tuple[Any, NDArray[Any], Floats]:
+        """Return unit rows minus the shift, in the screen's form, their squared lengths, and bounds of its errors.
+
+        Of queries, minus the rows.
+        """
+        count, dim = features.shape
+        room = screen.room(count, dim)
+        squares, errors = np.empty(count, dtype=screen.dtype), np.empty(count)
+        single = features.dtype.itemsize <= 4 and screen.dtype == np.float32 and ordinary(inverse)
+        for where in block_slices(count, 1, PART_BYTES // (screen.dtype.itemsize * dim) or 1):
+            if single:
+                unit = features[where] * inverse[where].astype(np.float32)[:, None]
+            else:
+                unit = (features[where] * inverse[where][:, None]).astype(screen.dtype)
+            unit -= self._shift
+            squares[where] = np.einsum("ij,ij->i", unit, unit)
+            if queries:
+                errors[where] = screen.put(room, where, np.negative(unit, out=unit))
+            else:
+                errors[where] = screen.put(room, where, unit, 0.5 * squares[where])
+        return screen.ready(room), squares, errors
 
     def _block_rows(self) -> int:
         count, dim = self.features.shape
@@ -285,21 +328,22 @@ class Neighbours:
         keep = screen is self._screen and count * dim * screen.itemsize <= CACHE_BYTES
         made: list[Block] = []
         for where in block_slices(count, 1, self._block_rows()):
-            unit = self._prepared(np.asarray(self.features[where]), self._inverse[where], screen.dtype)
-            squares = np.einsum("ij,ij->i", unit, unit)
-            rows = screen.put(unit)
+            rows, squares, errors = self._put(
+                screen, np.asarray(self.features[where]), self._inverse[where], False
+            )
             block = Block(
-                where.start,
-                rows,
-                0.5 * squares,
-                float(np.sqrt(squares.max())),
-                float(screen.errors(unit, rows).max()),
+                where.start, rows, 0.5 * squares, float(np.sqrt(squares.max())), float(errors.max())
             )
             if keep:
                 made.append(block)
             yield block
         if keep:
             self._blocks = made
+
+
+def ordinary(inverse: Floats) -> bool:
+    """Return whether float32 products of such rows are far from its range, where they overflow or vanish."""
+    return bool(inverse.max() < 1e15 and inverse.min() > 1e-15)
 
 
 class RowNeighbours:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from ..errors import MissingPackageError
 
@@ -40,6 +41,21 @@ def _loaded(name: str) -> Any:
     if not known and _limits:
         _limit(*_limits[-1])  # it brings a BLAS and an OpenMP of its own
     return module
+
+
+def each(parts: Iterable[slice], do: Callable[[slice], None]) -> None:
+    """Do something for every part, in the threads that the libraries are allowed.
+
+    For NumPy's functions that use one thread but leave the others to Python, such as indexing with rows.
+    """
+    todo = list(parts)
+    threads = min(len(todo) // 4, max((library["num_threads"] for library in threadpool_info()), default=1))
+    if threads < 2:
+        for part in todo:
+            do(part)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(do, todo))
 
 
 @contextmanager

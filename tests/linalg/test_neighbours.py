@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from openood_multimodal.linalg import neighbours, screens
+from openood_multimodal.linalg import neighbours, screens, threads
 from openood_multimodal.linalg.arithmetic import Arithmetic
 from openood_multimodal.linalg.neighbours import Neighbours, RowNeighbours
-from openood_multimodal.linalg.rows import row_norms
+from openood_multimodal.linalg.rows import block_slices, row_norms
 from openood_multimodal.linalg.screens import Screen, ShortScreen, TorchScreen
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 
@@ -202,3 +203,16 @@ def test_rows_of_any_norm_have_their_own_distances(screen: str, scale: float) ->
     np.testing.assert_allclose(found.smallest_squared_distances(test, 7), literal[:, :7], rtol=1e-12)
     of_seventh = found._scaled.squared_distance(test, np.full(60, found._scale), 7) * found._scale**2
     np.testing.assert_allclose(of_seventh, literal[:, 6], rtol=1e-12)
+
+
+def test_parts_are_done_in_threads_and_a_failure_is_raised() -> None:
+    done = np.zeros(100, dtype=int)
+
+    def count(where: slice) -> None:
+        done[where] += 1
+        if where.start == 96:
+            raise MemoryError("of the last part")
+
+    with threadpool_limits(2), pytest.raises(MemoryError, match="of the last part"):
+        threads.each(block_slices(100, 1, 4), count)
+    np.testing.assert_array_equal(done, 1)
