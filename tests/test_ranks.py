@@ -27,6 +27,9 @@ import json, os, sys
 from openood_multimodal.cli import main
 for port, words in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"] = str(port)
+    if "--training.compile" in words and os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        import functools, torch
+        torch.compile = functools.partial(torch.compile, backend="eager")  # a compiler takes half a minute there
     code = main(words)
     if code:
         sys.exit(code)
@@ -110,7 +113,10 @@ def equal_trainings(one: Path, two: Path) -> None:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, tiny_in):
-    """A training with outliers and a bank, a contrastive one, and an extraction; by one process, and by two ranks."""
+    """A training with outliers and a bank, a contrastive one, and an extraction; by one process, and by two ranks.
+
+    The ranks also train with outliers and a compiled network, which is traced only.
+    """
     tiny = tiny_in(tmp_path_factory.mktemp("ranks"))
     made = {}
     for name in ("one", "two"):
@@ -123,7 +129,8 @@ def both(tmp_path_factory, tiny_in):
         if name == "one":
             assert [main(each) for each in commands] == [0, 0, 0]
         else:
-            made = dict(enumerate(outcome(start(2, *commands))))
+            compiled = words(tiny, "a2d_npmix", folder / "compiled", "--training.compile", "true")
+            made = dict(enumerate(outcome(start(2, *commands, compiled))))
     return tiny, made
 
 
@@ -132,12 +139,21 @@ def test_training_equals_one_process(both):
     tiny, made = both
     assert [code for code, _, _ in made.values()] == [0, 0], made
     assert "best.ckpt" in made[0][1]
-    assert made[1][1:] == ("", ""), "the second rank says nothing"
+    said = [
+        line for line in made[1][2].splitlines() if "Profiler record function" not in line
+    ]  # the compiler
+    assert (made[1][1], said) == ("", []), "the second rank says nothing"
     for run in ("run", "contrastive/run"):
         equal_trainings(*(tiny.folder / name / run for name in ("one", "two")))
     assert "loss_outlier_entropy" in pd.read_csv(tiny.folder / "two" / "run" / "log.csv"), (
         "outliers were used"
     )
+
+
+def test_a_compiled_network_under_ranks_is_the_same(both):
+    """The compiler follows the encoders of each rank, and not what is sent to others."""
+    tiny, _ = both
+    equal_trainings(tiny.folder / "one" / "run", tiny.folder / "two" / "compiled" / "run")
 
 
 def test_auxiliary_outliers_equal_one_process(tiny):
