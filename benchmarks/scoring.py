@@ -22,7 +22,7 @@ import numpy as np
 from openood_multimodal.errors import UserError
 from openood_multimodal.naming import did_you_mean
 
-from .parts.embeddings import Shape, Source, bytes_of, write_problem
+from .parts.embeddings import Shape, Source, Stored, bytes_of, write_problem
 from .parts.limit import WAYS, fastest
 from .parts.methods import OPENOOD_BATCH, SCORES
 from .parts.processes import OverTimeError, run_module
@@ -64,6 +64,14 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neighbours", type=int, default=50, help="K of KNN (default: %(default)s)")
     parser.add_argument("--vim-dim", type=int, default=256, help="of ViM, below D (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the data (default: %(default)s)")
+    parser.add_argument(
+        "--embeddings", type=Path, metavar="DIR",
+        help="score what a test run has stored there (train, val, test, OOD sets, head.npz) in place of generated rows",
+    )  # fmt: skip
+    parser.add_argument(
+        "--copies", type=int, default=1, metavar="N",
+        help="of each stored row, the others moved within its class (default: %(default)s)",
+    )  # fmt: skip
 
 
 def add_peers(parser: argparse.ArgumentParser, limit_s: float) -> None:
@@ -93,9 +101,14 @@ def measured(options: argparse.Namespace, known: Sequence[str], kind: type[Scori
         known: the scores that it can measure.
         kind: what measures.
     """
+    source: Source | Stored
+    if options.embeddings:
+        source = Stored(options.embeddings, options.copies, options.seed)
+        vars(options).update(source.shape._asdict())
+    else:
+        source = Source(options.dim, options.classes, options.decay, options.seed)
     _check_options(options, known)
     shape = Shape(options.train, options.val, options.test, options.ood, options.dim, options.classes)
-    source = Source(options.dim, options.classes, options.decay, options.seed)
     report = Report({**shape._asdict(), "K": options.neighbours, "vim_dim": options.vim_dim})
     report.settings |= {"openood_batch": options.openood_batch, "data": source.describe()}
     report.settings |= {"dtype": "float32", "seed": options.seed}
@@ -103,7 +116,7 @@ def measured(options: argparse.Namespace, known: Sequence[str], kind: type[Scori
         folder = Path(name)
         _check_disk(folder, bytes_of(shape))
         say(f"writing {bytes_of(shape) / 2**20:.0f} MiB of data to a temporary folder ...")
-        write_problem(folder, source, shape)
+        source.write(folder) if isinstance(source, Stored) else write_problem(folder, source, shape)
         kind(options, folder, report).measure()
     return report
 
@@ -117,9 +130,13 @@ def _check_options(options: argparse.Namespace, known: Sequence[str]) -> None:
                     f"--{option} names '{name}', which is not measured here.{did_you_mean(name, allowed)}"
                 )
     if options.train < max(2 * options.classes, options.neighbours):
-        raise UserError(f"--train {options.train} is too few: at least K rows, and two a class.")
+        raise UserError(
+            f"{options.train} training rows are too few: at least K (--neighbours), and two a class."
+        )
     if min(options.test, options.ood) < 1 or not 1 <= options.vim_dim < options.dim or options.rounds < 1:
-        raise UserError("--test, --ood and --rounds must be at least 1, and --vim-dim below --dim.")
+        raise UserError(
+            f"--test, --ood and --rounds must be at least 1, and --vim-dim below D = {options.dim}."
+        )
 
 
 def _check_disk(folder: Path, needed: int) -> None:

@@ -1,4 +1,6 @@
-"""Generated embeddings with a decaying spectrum, drawn in chunks and reproducible by seed.
+"""Embeddings to be scored: generated ones with a decaying spectrum, or those that a run has stored.
+
+Generated ones are drawn in chunks and reproducible by seed.
 
 A row is ``max(0, offset + centre[class] + noise)``.  Noise and centres have the covariance ``Q diag(λ) Qᵀ`` with
 ``λ_k ∝ k^-decay``, normalised to a mean of 1; ``Q`` is orthogonal: a permutation, random signs, a cosine
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from openood_multimodal.arrays import Embeddings, LinearHead
+from openood_multimodal.errors import UserError
+from openood_multimodal.scoring import inputs
 
 Floats = NDArray[np.float32]
 
@@ -126,9 +130,99 @@ def write_problem(folder: Path, source: Source, shape: Shape) -> None:
     """Write the sets ``train``, ``val``, ``test``, ``ood`` and the head into ``folder``."""
     for name, stream in STREAMS.items():
         source.write(folder, name, stream, getattr(shape, name), ood=name == "ood")
-    head = source.head(max(4096, 8 * shape.classes))
+    _write_head(folder, source.head(max(4096, 8 * shape.classes)))
+
+
+def _write_head(folder: Path, head: LinearHead) -> None:
     np.save(folder / "weight.npy", head.weight)
     np.save(folder / "bias.npy", head.bias)
+
+
+class Stored:
+    """Embeddings of a trained network: a folder with the sets ``train``, ``val``, ``test`` and OOD sets, and head.npz.
+
+    A set is a store (a folder), as test pipelines keep them, or an .npz file; every set that isn't named above is an
+    OOD set, but for ``ood_val``.
+
+    Args:
+        folder: with the sets.
+        copies: how often each row is written: as it is, and moved by half the difference of two rows of its class.
+        seed: of those rows.
+    """
+
+    def __init__(self, folder: Path, copies: int = 1, seed: int = 0) -> None:
+        if not folder.is_dir():
+            raise UserError(f"--embeddings {folder} is not a folder.")
+        if copies < 1:
+            raise UserError(f"--copies is {copies}; it must be at least 1.")
+        self.copies, self.seed = copies, seed
+        found = {
+            each.stem: each for each in sorted(folder.iterdir()) if each.is_dir() or each.suffix == ".npz"
+        }
+        missing = [name for name in ("train", "val", "test", "head") if name not in found]
+        if missing:
+            raise UserError(
+                f"--embeddings {folder} has no {', '.join(missing)}; it must hold train, val, test and OOD sets "
+                "(stores or .npz files) and head.npz, as the folder 'embeddings' of a test run does."
+            )
+        self.head = inputs.read_head(found.pop("head"))
+        found.pop("ood_val", None)
+        sets = {name: inputs.read_set(path, name, ood=name not in STREAMS) for name, path in found.items()}
+        known = {name: sets.pop(name).embeddings for name in ("train", "val", "test")}
+        if not sets:
+            raise UserError(f"--embeddings {folder} has no OOD set.")
+        ood = [each.embeddings for each in sets.values()]
+        if {each.dim for each in (*known.values(), *ood)} != {self.head.dim}:
+            raise UserError(
+                f"--embeddings {folder}: the sets and the head differ in the width of their rows."
+            )
+        every = np.concatenate([each.features for each in ood])
+        self.sets = {**known, "ood": Embeddings(every, np.full(len(every), -1))}
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of what `write` writes."""
+        rows = {name: self.copies * len(each) for name, each in self.sets.items()}
+        return Shape(**rows, dim=self.head.dim, classes=self.head.num_classes)
+
+    def write(self, folder: Path) -> None:
+        """Write all sets in float32 and the head, as `write_problem` does."""
+        rng = np.random.default_rng(self.seed)
+        for name, each in self.sets.items():
+            parts = [np.asarray(each.features, dtype=np.float32)]
+            for _ in range(1, self.copies):
+                parts.append(parts[0] + 0.5 * _differences(parts[0], each.labels, rng))
+            features = np.concatenate(parts)
+            if parts[0].min() >= 0.0:
+                np.maximum(features, 0.0, out=features)
+            labels = np.tile(each.labels, self.copies)
+            order = _classes_in_turn(labels)  # as generated rows are: the first few hold every class
+            np.save(folder / f"{name}_features.npy", features[order])
+            np.save(folder / f"{name}_labels.npy", labels[order])
+        _write_head(folder, self.head)
+
+    def describe(self) -> str:
+        """Return what the rows are, for a report's settings."""
+        times = f", {self.copies} of each row, moved within its class" if self.copies > 1 else ""
+        return f"embeddings of a trained network{times}"
+
+
+def _classes_in_turn(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return an order of the rows: every class's first one, every class's second one, and so on."""
+    place = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        place[labels == label] = np.arange((labels == label).sum())
+    return np.argsort(place, kind="stable")
+
+
+def _differences(features: Floats, labels: NDArray[np.int64], rng: np.random.Generator) -> Floats:
+    """Return for every row the difference of two random rows of its class."""
+    found = np.empty_like(features)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        first, second = rng.choice(rows, (2, len(rows)))
+        found[rows] = features[first] - features[second]
+    return found
 
 
 def bytes_of(shape: Shape) -> int:

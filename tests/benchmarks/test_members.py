@@ -14,6 +14,7 @@ from benchmarks import reference_scores, scores, scoring
 from benchmarks.parts import embeddings, limit, methods, processes
 from benchmarks.parts.scoring_worker import load_problem
 from benchmarks.suite.measuring import Report
+from openood_multimodal.errors import UserError
 
 TINY_SCORING = (
     "--train 400 --val 60 --test 80 --ood 90 --dim 40 --classes 8 --neighbours 5 --vim-dim 12 --rounds 1"
@@ -59,6 +60,42 @@ def test_scoring_measures_the_native_scores_and_the_limit(monkeypatch: pytest.Mo
     assert "native, sum of 2" in lines
     assert "openood, sum of 2" not in lines
     assert "variance" in report.settings["spectrum"]
+
+
+def test_stored_embeddings_take_the_place_of_generated_ones(
+    problem: methods.Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, new = problem.test.features[:80], problem.test.features[80:]
+    rows = {"train": problem.train.features, "val": problem.val.features, "test": known, "near": new[:50]}
+    labels = {"train": problem.train.labels, "val": problem.val.labels, "test": problem.test.labels[:80]}
+    for name, features in {**rows, "far": new[50:], "ood_val": new[:9]}.items():
+        given = {"labels": labels[name]} if name in labels else {}
+        np.savez(tmp_path / f"{name}.npz", features=features, **given)
+    words = f"--embeddings {tmp_path} --scores msp --skip openood pytorch_ood --neighbours 5 --vim-dim 12"
+    with pytest.raises(UserError, match=r"has no head; it must hold train, val, test and OOD sets"):
+        scoring.run(options("scoring", words))
+    np.savez(tmp_path / "head.npz", weight=problem.head.weight, bias=problem.head.bias)
+    read = list[methods.Problem]()
+
+    def keep(self: scoring.Scoring) -> None:
+        read.append(load_problem(self.folder, 5, 12))
+
+    monkeypatch.setattr(scoring.Scoring, "measure", keep)
+    report = scoring.run(options("scoring", words))
+    assert {**report.settings, **embeddings.Shape(400, 60, 80, 90, 40, 8)._asdict()} == report.settings
+    np.testing.assert_array_equal(
+        np.sort(read[0].test.features, axis=0), np.sort(problem.test.features, axis=0)
+    )
+    assert sorted(read[0].train.labels[:8]) == list(range(8))
+    scoring.run(options("scoring", f"{words} --copies 3"))
+    assert read[1].train.features.shape == (1200, 40)
+    assert read[1].train.features.min() == 0.0
+    for label in range(8):  # the moved rows stay with their class
+        ours, theirs = (
+            each.train.features[each.train.labels == label].mean(axis=0) for each in (problem, read[1])
+        )
+        others = problem.train.features.mean(axis=0)
+        assert np.linalg.norm(ours - theirs) < 0.3 * np.linalg.norm(ours - others)
 
 
 class FakeScoring(scoring.Scoring):

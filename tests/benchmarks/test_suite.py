@@ -267,7 +267,7 @@ def test_written_options_win_over_quick_ones() -> None:
         (["scoring", "--quick", "--threads", "0"], "--threads must be at least 1"),
         (["scoring", "--quick", "--scores", "mps"], "'mps'.*msp"),
         (["scoring", "--quick", "--skip", "openod"], "'openod'.*openood"),
-        (["scoring", "--quick", "--vim-dim", "512"], "--vim-dim below --dim"),
+        (["scoring", "--quick", "--vim-dim", "512"], "--vim-dim below D = 512"),
         (["decoding", "--quick", "--codecs", "h265"], "'h265'"),
         (["growth", "--quick", "--folder", "/no/such/folder"], "is not a folder"),
         (["page", "absent.json"], "absent.json can't be read"),
