@@ -15,7 +15,7 @@ from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number, require_whole
 from .rows import Rows
-from .trained import applied, require_trained, training, weights_of
+from .trained import Standard, require_trained, training, weights_of
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -91,7 +91,7 @@ class ClassCentres(Postprocessor):
         mean = shared.mean
         squares = shared.summed(lambda rows: float(np.square(rows.features - mean).sum()), train)
         spread = np.sqrt(squares / train.features.size)
-        self._mean, self._scale = mean, spread or 1.0
+        self._standard = Standard(mean, spread or 1.0)
         self._layers = self._trained(torch, train.features, labels, shared)
         classes = shared.num_classes
 
@@ -126,7 +126,7 @@ class ClassCentres(Postprocessor):
                 order = random.permutation(len(labels))
                 for start in range(0, len(order), settings.batch_size):
                     rows = np.sort(order[start : start + settings.batch_size])
-                    x = torch.from_numpy(((features[rows] - self._mean) / self._scale).astype(np.float32))
+                    x = torch.from_numpy(self._standard.float32(features[rows]))
                     y = torch.from_numpy(labels[rows].astype(np.int64))
                     found = encoder(x)
                     near = (found - centres[y]).square().reshape(len(y), PARTS, WIDTH).mean(-1).sum(-1).mean()
@@ -136,16 +136,16 @@ class ClassCentres(Postprocessor):
                     optimiser.step()
                     schedule.step()
                     with torch.no_grad():
-                        for label in y.unique():
-                            centres[label].lerp_(found[y == label].mean(0), 1.0 - settings.momentum)
+                        counts = y.bincount(minlength=len(centres))[:, None]
+                        means = torch.zeros_like(centres).index_add_(0, y, found) / counts.clamp(min=1)
+                        centres.lerp_(means, (counts > 0) * (1.0 - settings.momentum))
                     stepped()
         require_trained(self.name, weights)
         return weights_of(encoder)
 
     def _encoded(self, features: Floats) -> Floats:
         """Return ``[B, 4, 128]``."""
-        encoded = applied(self._layers, (features - self._mean) / self._scale)
-        return encoded.reshape(len(features), PARTS, WIDTH)
+        return self._standard.applied(self._layers, features).reshape(len(features), PARTS, WIDTH)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return each row's largest mean cosine."""

@@ -10,13 +10,12 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp
 
 from ..arrays import Scores
-from ..linalg.rows import Floats
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .dte import DTENonParametric
 from .params import require_number, require_whole
 from .rows import Rows
-from .trained import TrainingParams, applied, require_trained, row_batches, training, weights_of
+from .trained import Standard, TrainingParams, require_trained, row_batches, training, weights_of
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -71,10 +70,10 @@ class DTECategorical(Postprocessor):
         import torch  # here: scores that need no torch shouldn't wait for it
 
         train, settings = shared.train_set, self.params
-        self._mean = mean = shared.mean
+        mean = shared.mean
         squares = shared.summed(lambda rows: np.square(rows.features - mean).sum(axis=0), train)
         deviations = np.sqrt(squares / len(train))
-        self._deviations: Floats = np.where(deviations > 0.0, deviations, 1.0)
+        self._standard = Standard(mean, np.where(deviations > 0.0, deviations, 1.0))
         noise = np.sqrt(1.0 - np.cumprod(1.0 - np.linspace(*BETAS, settings.times)))
         levels = torch.from_numpy(noise.astype(np.float32))
         with training(self, shared, settings.steps) as stepped:
@@ -85,10 +84,10 @@ class DTECategorical(Postprocessor):
                 layers += [torch.nn.Dropout(DROPOUT)] if place else []
             network = torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], settings.bins))
             optimiser = torch.optim.Adam(
-                network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+                network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
             )
             for rows in row_batches(len(train), settings.batch_size, settings.steps, settings.seed):
-                x = torch.from_numpy(self._standard(train.features[rows]).astype(np.float32))
+                x = torch.from_numpy(self._standard.float32(train.features[rows]))
                 t = torch.randint(0, settings.times, (len(x),))
                 noised = x + levels[t][:, None] * torch.randn_like(x)
                 loss = torch.nn.functional.cross_entropy(network(noised), t * settings.bins // settings.times)
@@ -99,12 +98,9 @@ class DTECategorical(Postprocessor):
         require_trained(self.name, network.parameters())
         self._layers = weights_of(network)
 
-    def _standard(self, features: Floats) -> Floats:
-        return np.asarray((features - self._mean) / self._deviations)
-
     def score_rows(self, rows: Rows) -> Scores:
         """Return each row's log-ratio."""
-        log_p = log_softmax(applied(self._layers, self._standard(rows.features)), axis=1)
+        log_p = log_softmax(self._standard.applied(self._layers, rows.features), axis=1)
         with np.errstate(divide="ignore"):
             level = np.log(np.arange(log_p.shape[1]))
         return Scores(rows.pred, logsumexp(log_p + level[::-1], axis=1) - logsumexp(log_p + level, axis=1))

@@ -74,7 +74,7 @@ class Flow(Postprocessor):
 
         train = shared.train_set
         self._mean = shared.mean
-        values, vectors = components(shared.covariance(), self.params.dim)
+        values, vectors = components(shared, self.params.dim)
         if len(values) < 2:
             raise UserError(
                 "flow: the training features vary in fewer than 2 directions, so there is no density."
@@ -87,7 +87,7 @@ class Flow(Postprocessor):
         self._net.double()
 
     def _components(self, features: Floats) -> Floats:
-        return np.asarray((features - self._mean) @ self._whiten)
+        return np.asarray(features @ self._whiten - self._mean @ self._whiten)
 
     def _trained(self, torch: Any, data: Any, shared: Shared) -> Any:
         settings, dim = self.params, data.shape[1]
@@ -105,7 +105,7 @@ class Flow(Postprocessor):
                 torch.nn.init.zeros_(each[2].weight)
                 torch.nn.init.zeros_(each[2].bias)
             optimiser = torch.optim.AdamW(
-                net.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+                net.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
             )
             for _ in range(settings.epochs):
                 for rows in torch.randperm(len(data)).split(settings.batch_size):
@@ -129,17 +129,14 @@ def couple(net: Any, values: Any) -> tuple[Any, Any]:
     """Return g(v) ``[B, K]`` and log |det ∂g/∂v| ``[B]`` of ``values`` ``[B, K]`` under the coupling layers ``net``."""
     import torch
 
-    half, volume = values.shape[1] // 2, values.new_zeros(len(values))
-    for layer, each in enumerate(net):
-        one, other = values[:, :half], values[:, half:]
-        if layer % 2:
-            one, other = other, one
-        scale, shift = each(one).chunk(2, dim=1)
-        scale = 2.0 * torch.tanh(scale / 2.0)
-        other = other * scale.exp() + shift
-        volume = volume + scale.sum(1)
-        values = torch.cat([other, one] if layer % 2 else [one, other], dim=1)
-    return values, volume
+    half, scales = values.shape[1] // 2, []
+    one, other = values[:, :half], values[:, half:]
+    for layer in net:  # each moves the half that the one before it read
+        scale, shift = layer(one).chunk(2, dim=1)
+        scales.append(2.0 * torch.tanh(scale / 2.0))
+        one, other = torch.addcmul(shift, other, scales[-1].exp()), one
+    halves = [other, one] if len(net) % 2 else [one, other]
+    return torch.cat(halves, dim=1), torch.cat(scales, dim=1).sum(1)
 
 
 def log_density(net: Any, values: Any) -> Any:

@@ -13,12 +13,20 @@ from scipy.special import logsumexp
 from ..arrays import Scores
 from ..linalg.rows import Floats
 from ..linalg.spectra import EPS, squared_distances
-from ..linalg.unit_rows import unit_rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number, require_whole
 from .rows import Rows
-from .trained import TrainingParams, applied, components, require_trained, row_batches, training, weights_of
+from .trained import (
+    TrainingParams,
+    applied,
+    components,
+    require_trained,
+    row_batches,
+    training,
+    unit_components,
+    weights_of,
+)
 from .unit_norm import unit_moments
 
 if TYPE_CHECKING:
@@ -104,18 +112,14 @@ class HEAT(Postprocessor):
         import torch  # here: scores that need no torch shouldn't wait for it
 
         shared.require_classes()
-        train = shared.train_set
-        moments = unit_moments(shared)
-        self._unit_mean, self._unit_vectors = (
-            moments.mean,
-            components(moments.covariance, self.params.dim).vectors,
-        )
-        del moments
+        train, size = shared.train_set, self.params.dim
+        self._unit_vectors = unit_components(shared, size).vectors
+        self._unit_middle = unit_moments(shared).mean @ self._unit_vectors
         self._mean = shared.mean
-        values, self._vectors = components(shared.covariance(), self.params.dim)
+        values, self._vectors = components(shared, size)
         self._spread = float(np.sqrt(values.mean())) if len(values) else 1.0
-        parts = shared.of_blocks(lambda rows: self._inputs(rows.features), train)
-        density, energy = (np.concatenate(each) for each in zip(*parts, strict=True))
+        parts = list(shared.of_blocks(self._inputs, train))
+        density, energy = (np.concatenate(each) for each in list(zip(*parts, strict=True))[:2])
         self._fit_mixture(density, np.asarray(train.labels), shared.num_classes)
         total = training(self, shared, 2 * self.params.steps)
         with total as stepped:
@@ -126,14 +130,15 @@ class HEAT(Postprocessor):
                     (energy, *self._logits(torch), ENERGY),
                 )
             ]
-        found = np.concatenate(list(shared.of_blocks(self._energies, train)))
+        found = np.concatenate([self._energies(*each) for each in parts])
         deviations = found.std(axis=0)
         self._usual, self._deviations = found.mean(axis=0), np.where(deviations > 0.0, deviations, 1.0)
 
-    def _inputs(self, features: Floats) -> tuple[Floats, Floats]:
-        """Return the inputs of both corrections, ``[B, dim]`` each."""
-        unit = (unit_rows(features) - self._unit_mean) @ self._unit_vectors
-        return unit, (features - self._mean) @ self._vectors / self._spread
+    def _inputs(self, rows: Rows) -> tuple[Floats, Floats, Floats]:
+        """Return the inputs of both corrections, ``[B, dim]`` each, and the logits' energy ``[B]``."""
+        unit = rows.unit_products(self._unit_vectors) - self._unit_middle
+        inside = (rows.features @ self._vectors - self._mean @ self._vectors) / self._spread
+        return unit, inside, -logsumexp(rows.own_logits, axis=1)
 
     def _fit_mixture(self, rows: Floats, labels: Any, classes: int) -> None:
         counts = np.bincount(labels, minlength=classes)
@@ -147,29 +152,33 @@ class HEAT(Postprocessor):
         self._means, self._log_shares = means, np.log(counts / counts.sum())
 
     def _mixture(self, torch: Any) -> tuple[Callable[[Any], Any], Callable[[int], Any]]:
-        """Return the mixture's energy, and samples of it."""
+        """Return the slope of the mixture's energy, and samples of it."""
         whiten, root, means, shares = (
             torch.from_numpy(each.astype(np.float32))
             for each in (self._whiten, self._root, self._means, self._log_shares)
         )
 
-        def energy(values: Any) -> Any:
-            squared = torch.cdist(values @ whiten, means @ whiten).square()
-            return -torch.logsumexp(shares - 0.5 * squared, dim=1)
+        centres = means @ whiten
+
+        def slope(values: Any) -> Any:
+            white = values @ whiten
+            near = torch.softmax(shares - 0.5 * torch.cdist(white, centres).square(), dim=1)
+            return (white - near @ centres) @ whiten.T
 
         def drawn(count: int) -> Any:
             which = torch.multinomial(shares.exp(), count, replacement=True)
             return means[which] + torch.randn(count, root.shape[1]) @ root.T
 
-        return energy, drawn
+        return slope, drawn
 
     def _logits(self, torch: Any) -> tuple[Callable[[Any], Any], Callable[[int], Any]]:
-        """Return the energy of the logits of a row that lies in the components, and normal samples."""
+        """Return the slope of the logits' energy of a row that lies in the components, and normal samples."""
         assert self.head is not None
         weight = torch.from_numpy((self.head.weight @ self._vectors * self._spread).astype(np.float32))
         bias = torch.from_numpy(np.asarray(self.head.logits(self._mean[None])[0], dtype=np.float32))
-        return lambda values: -torch.logsumexp(values @ weight.T + bias, dim=1), lambda count: torch.randn(
-            count, weight.shape[1]
+        return (
+            lambda values: -(torch.softmax(torch.addmm(bias, values, weight.T), dim=1) @ weight),
+            lambda count: torch.randn(count, weight.shape[1]),
         )
 
     def _corrected(self, torch: Any, rows: Floats, prior: Callable[[Any], Any], drawn: Callable[[int], Any],
@@ -181,15 +190,18 @@ class HEAT(Postprocessor):
         for inner, outer in pairwise(sizes):
             layers += [torch.nn.Linear(inner, outer), torch.nn.LeakyReLU(SLOPE)]
         network = torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], 1))
-        optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=(0.0, 0.999))
+        optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=(0.0, 0.999), fused=True)
         for chosen in row_batches(len(data), settings.batch_size, settings.steps, settings.seed):
             known = data[torch.from_numpy(chosen)]
             start = drawn(len(known))
-            network.requires_grad_(False)  # the slope is that of the samples alone
-            moved = langevin(
-                torch, lambda z: network(z)[:, 0] + prior(z) / chain.prior, start, chain, settings.langevin
-            )
-            network.requires_grad_(True)
+            with torch.no_grad():
+                moved = langevin(
+                    torch,
+                    lambda z: slope_of(network, z) + prior(z) / chain.prior,
+                    start,
+                    chain,
+                    settings.langevin,
+                )
             both = torch.cat([known, moved, start])
             energy = network(both + DATA_NOISE * torch.randn_like(both))[:, 0]
             real, made = energy[: len(known)], energy[len(known) :]
@@ -201,29 +213,43 @@ class HEAT(Postprocessor):
         require_trained(self.name, network.parameters())
         return weights_of(network)
 
-    def _energies(self, rows: Rows) -> Floats:
-        """Return ``[B, 2]``, the corrected energies."""
-        density, energy = self._inputs(rows.features)
+    def _energies(self, density: Floats, energy: Floats, logits: Floats) -> Floats:
+        """Return ``[B, 2]``, the corrected energies, of what `_inputs` returns."""
         middle = self._means.mean(axis=0)
         squared = squared_distances((density - middle) @ self._whiten, (self._means - middle) @ self._whiten)
         mixture = -logsumexp(self._log_shares - 0.5 * squared, axis=1)
-        priors = (mixture / DENSITY.prior, -logsumexp(rows.own_logits, axis=1) / ENERGY.prior)
+        priors = (mixture / DENSITY.prior, logits / ENERGY.prior)
         inputs = zip(priors, (density, energy), self._corrections, strict=True)
         return np.stack([prior + applied(layers, x, SLOPE)[:, 0] for prior, x, layers in inputs], axis=1)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus each row's combined energy."""
-        energies, beta = (self._energies(rows) - self._usual) / self._deviations, self.params.beta
+        energies, beta = (
+            (self._energies(*self._inputs(rows)) - self._usual) / self._deviations,
+            self.params.beta,
+        )
         combined = energies.sum(axis=1) if beta == 0.0 else logsumexp(beta * energies, axis=1) / beta
         return Scores(rows.pred, -combined)
 
 
-def langevin(torch: Any, energy: Callable[[Any], Any], start: Any, chain: Chain, steps: int) -> Any:
-    """Return what Langevin dynamics on ``energy`` make of the samples ``start`` ``[n, dim]``."""
+def langevin(torch: Any, slope: Callable[[Any], Any], start: Any, chain: Chain, steps: int) -> Any:
+    """Return what Langevin dynamics on an energy of a ``slope`` make of the samples ``start`` ``[n, dim]``."""
     values = start
     for step in range(steps):
         share = 0.1 + 0.9 * (1.0 - step / steps) ** 2
-        values = values.detach().requires_grad_(True)
-        (slope,) = torch.autograd.grad(energy(values).sum(), [values])
-        values = values.detach() - share * (chain.step * slope + chain.noise * torch.randn_like(values))
+        values = values - share * (chain.step * slope(values) + chain.noise * torch.randn_like(values))
     return values
+
+
+def slope_of(network: Any, values: Any) -> Any:
+    """Return ``[n, dim]``, the gradient of each row's output by the row, of linear layers with leaky ReLUs between."""
+    *hidden, last = network[::2]
+    slopes = []
+    for layer in hidden:
+        values = layer(values)
+        slopes.append((values > 0.0) * (1.0 - SLOPE) + SLOPE)
+        values = values * slopes[-1]
+    found = last.weight
+    for layer, slope in zip(reversed(hidden), reversed(slopes), strict=True):
+        found = (found * slope) @ layer.weight
+    return found

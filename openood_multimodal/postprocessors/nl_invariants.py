@@ -16,7 +16,7 @@ from .base import Postprocessor
 from .dte import DTENonParametric
 from .params import ScoreInfo, require_number, require_whole
 from .rows import Rows
-from .trained import TrainingParams, components, require_trained, row_batches, training
+from .trained import TrainingParams, require_trained, row_batches, training, unit_components
 from .unit_norm import unit_moments
 
 if TYPE_CHECKING:
@@ -81,15 +81,13 @@ class NonLinearInvariants(Postprocessor):
         import torch  # here: scores that need no torch shouldn't wait for it
 
         self._learn_distances(shared)
-        moments = unit_moments(shared)
-        values, self._vectors = components(moments.covariance, self.params.dim)
+        values, self._vectors = unit_components(shared, self.params.dim)
         if len(values) < 2:
             raise UserError(
                 f"{self.name}: the training features vary in fewer than 2 directions; nothing is invariant."
             )
-        self._mean = moments.mean
-        blocks = shared.of_blocks(lambda rows: self._components(rows.unit), shared.train_set)
-        data = np.concatenate(list(blocks))
+        self._middle = unit_moments(shared).mean @ self._vectors
+        data = np.concatenate(list(shared.of_blocks(self._components, shared.train_set)))
         explained = np.cumsum(values) / values.sum()
         self.count = len(values) - int(np.argmax(explained > min(1.0 - self.params.variance, explained[-2])))
         self._net = self._trained(torch, torch.from_numpy(data.astype(np.float32)), shared)
@@ -120,14 +118,14 @@ class NonLinearInvariants(Postprocessor):
                 "leave duplicates out."
             )
 
-    def _components(self, unit: Floats) -> Floats:
-        return np.asarray((unit - self._mean) @ self._vectors)
+    def _components(self, rows: Rows) -> Floats:
+        return np.asarray(rows.unit_products(self._vectors) - self._middle)
 
     def _trained(self, torch: Any, data: Any, shared: Shared) -> Any:
         settings = self.params
         with training(self, shared, settings.steps) as stepped:
             net = _network(torch, data.shape[1], settings.layers)
-            optimiser = torch.optim.Adam(net.parameters(), lr=settings.lr)
+            optimiser = torch.optim.Adam(net.parameters(), lr=settings.lr, fused=True)
             schedule = torch.optim.lr_scheduler.LinearLR(
                 optimiser, 1.0, LAST_RATE, total_iters=settings.steps
             )
@@ -158,7 +156,7 @@ class NonLinearInvariants(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus each row's sum."""
-        found = self._invariants(self._components(rows.unit))
+        found = self._invariants(self._components(rows))
         distances = -rows.scores_of(self._near).conf / self._usual
         return Scores(rows.pred, -(found / self._scale).sum(axis=1) - self.count * distances)
 

@@ -122,6 +122,10 @@ class Rows:
         """Float64 ``[B, D]`` features divided by their norms; a row of zeros stays one."""
         return _frozen(unit_rows(self.features, self.norms))
 
+    def unit_products(self, matrix: Floats) -> Floats:
+        """Return float64 ``[B, k]``, products of `unit` with ``matrix`` ``[D, k]``; `unit` isn't made for it."""
+        return np.asarray(self.features @ matrix / np.where(self.norms > 0.0, self.norms, 1.0)[:, None])
+
     @cached_property
     def of_unit(self) -> Rows:
         """The same rows divided by their norms, with the predictions and logits of the rows as they are."""

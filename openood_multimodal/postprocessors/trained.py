@@ -16,6 +16,7 @@ from ..linalg.spectra import EPS, Eigen, leading_eigenpairs
 from ..progress import progress_bar
 from .base import Postprocessor
 from .params import require_number, require_whole
+from .unit_norm import unit_moments
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -75,11 +76,18 @@ def require_trained(name: str, weights: Iterable[Any]) -> None:
         raise UserError(f"{name}: training diverged; set a smaller {name}.lr.")
 
 
-def components(covariance: Floats, size: int) -> Eigen:
-    """Return at most ``size`` leading eigenpairs above rounding; vectors have a positive largest entry.
+def components(shared: Shared, size: int) -> Eigen:
+    """Return at most ``size`` leading eigenpairs above rounding of the training rows' covariance.  They are shared."""
+    return shared.once(f"{size} components", lambda: _components(shared.covariance(), size))
 
-    An eigenvector's sign is rounding's choice, and what is learnt from components shouldn't be.
-    """
+
+def unit_components(shared: Shared, size: int) -> Eigen:
+    """Return the same of the training rows divided by their norms."""
+    return shared.once(f"{size} unit components", lambda: _components(unit_moments(shared).covariance, size))
+
+
+def _components(covariance: Floats, size: int) -> Eigen:
+    """Vectors have a positive largest entry: a sign is rounding's choice, and what is learnt shouldn't be."""
     values, vectors = leading_eigenpairs(covariance, min(size, len(covariance)))
     kept = values > len(covariance) * EPS * values.max(initial=0.0)
     largest = np.abs(vectors).argmax(axis=0)
@@ -101,5 +109,27 @@ def applied(layers: list[tuple[Floats, Floats]], values: Floats, slope: float = 
     """Return what linear ``layers`` make of ``values`` ``[B, in]``, with (leaky) ReLUs between them."""
     for place, (weight, bias) in enumerate(layers):
         values = values if place == 0 else np.where(values > 0.0, values, slope * values)
-        values = values @ weight.T + bias
+        values = values @ weight.T
+        values += bias
     return values
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What (x - ``mean``) / ``scale`` is made with: ``mean`` ``[D]``, ``scale`` ``[D]`` or a number."""
+
+    mean: Floats
+    scale: Floats | float
+
+    def float32(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """Return it for features ``[B, D]``; features wider than float32 are rounded last."""
+        dtype = np.result_type(features.dtype, np.float32)
+        values = np.subtract(features, self.mean.astype(dtype), dtype=dtype)
+        values /= np.asarray(self.scale, dtype=dtype)
+        return values.astype(np.float32, copy=False)
+
+    def applied(self, layers: list[tuple[Floats, Floats]], features: Floats) -> Floats:
+        """Return what linear ``layers`` make of it, with ReLUs between them; it isn't made."""
+        (weight, bias), *rest = layers
+        weight = weight / self.scale
+        return applied([(weight, bias - weight @ self.mean), *rest], features)
