@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..linalg.rows import Floats, feature_blocks, row_norms
 from ..linalg.unit_rows import unit_rows
-from ..postprocessors.relation import dtype_for, relation_blocks
+from ..postprocessors.relation import RelationGraph
 from ..progress import progress_bar
 
 POWER, NOISY = 4.0, -0.05
@@ -67,13 +67,11 @@ def label_scores(
 def _class_sums(of: Labelled, graph: Labelled, progress: bool) -> Floats:
     """Return ``[N, C]``: sums of each row's relations to the rows of each class."""
     one_hot = np.eye(of.p.shape[1])[graph.labels]
-    sums, dtype = np.zeros(of.p.shape), dtype_for(graph.features)
-    norms = row_norms(graph.features)
+    sums, relations = np.zeros(of.p.shape), RelationGraph(graph.features, graph.p, row_norms(graph.features))
     bar = progress_bar(total=len(sums), desc="Labels", unit="row", leave=False, quiet=not progress)
     with bar:
         for rows, block in feature_blocks(of.features, rows=1024):
-            blocks = relation_blocks(unit_rows(block), of.p[rows], graph.features, graph.p, norms, dtype)
-            for where, bank, relation in blocks:
+            for where, bank, relation in relations.relations(unit_rows(block), of.p[rows]):
                 relation **= POWER
                 sums[rows][where] += relation @ one_hot[bank]
             bar.update(len(block))

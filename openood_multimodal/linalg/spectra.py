@@ -7,6 +7,7 @@ what scikit-learn's `EmpiricalCovariance` takes its precision from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -204,6 +205,26 @@ def _largest(matrix: Floats, size: int) -> Eigen:
     if len(values) < size:  # LAPACK's partial solver loses some of many equal eigenvalues, without a word
         values, vectors = scipy.linalg.eigh(matrix, check_finite=False, driver="evd")
     return Eigen(values[-size:], vectors[:, -size:])
+
+
+def smallest_eigenvectors(matrix: Floats, wanted: Callable[[Floats], int]) -> Eigen:
+    """Return all eigenvalues of a symmetric matrix, rising, and the vectors of the smallest ``wanted(values)``.
+
+    Vectors take most of the time, so only these are made.
+    """
+    order, lapack = len(matrix), scipy.linalg.lapack
+    reduced, diagonal, beside, scales, _ = lapack.dsytrd(matrix, lower=1, lwork=64 * order)
+    values = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside)
+    count = wanted(values)
+    if 4 * count <= order:
+        _, vectors = scipy.linalg.eigh_tridiagonal(
+            diagonal, beside, select="i", select_range=(0, count - 1), lapack_driver="stemr"
+        )
+        if vectors.shape[1] == count:  # see `_largest`
+            turned, _, _ = lapack.dormqr("L", "N", reduced[1:, :-1], scales, vectors[1:], 64 * count)
+            return Eigen(values, np.vstack([vectors[:1], turned]))
+    values, vectors = scipy.linalg.eigh(matrix, check_finite=False, driver="evd")
+    return Eigen(values, vectors[:, : wanted(values)])
 
 
 def block_lanczos(matrix: Floats, size: int, tolerance: float = CONVERGED) -> Eigen | None:

@@ -17,6 +17,14 @@ def unit_rows(rows: NDArray[Any], norms: Floats | None = None) -> Floats:
     return np.asarray(values / np.where(norms > 0.0, norms, 1.0)[:, None])
 
 
+def unit_rows_in(rows: NDArray[Any], norms: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `unit_rows` in ``dtype``; float32 is made of float32 where norms are far from the ends of its range."""
+    ordinary = bool(norms.max(initial=1e-15) < 1e15 and norms.min(initial=1.0) > 1e-15)
+    if dtype == np.float32 and rows.dtype.itemsize <= 4 and ordinary:
+        return np.multiply(rows, (1.0 / norms).astype(np.float32)[:, None], dtype=np.float32)
+    return unit_rows(rows, norms).astype(dtype, copy=False)
+
+
 class UnitRows:
     """An array ``[N, D]`` whose rows are those of ``features``, divided by their norms when they are asked for.
 

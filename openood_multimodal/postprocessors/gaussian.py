@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy
 
 from ..arrays import Scores
 from ..linalg.rows import Floats, row_norms
-from ..linalg.spectra import EPS, squared_distances
+from ..linalg.spectra import EPS, smallest_eigenvectors, squared_distances
 from ..linalg.whitening import Whitening
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -88,24 +87,29 @@ class LowVariance(Postprocessor):
             require_number("variance", self.variance, 0.0, 1.0, above=True)
 
     params: Params
-    mean: Floats
 
     def learn(self, shared: Shared) -> None:
         """Take the directions of least variance from the training rows, divided by their norms."""
         moments = unit_moments(shared)
-        self.mean = moments.mean
-        values, vectors = scipy.linalg.eigh(moments.covariance, check_finite=False)
-        values = np.where(values > len(values) * EPS * values.max(initial=0.0), values, 0.0)
         amount = moments.shrinkage
-        values = (1.0 - amount) * values + amount * values.mean()
-        held = np.cumsum(values) / (values.sum() + SLACK)
-        last = values[min(int(np.searchsorted(held, self.params.variance)), len(values) - 1)]
-        count = int(np.searchsorted(values, last * (1.0 + 1e-9), side="right"))
-        self._map = vectors[:, :count] / np.sqrt(values[:count] + SLACK)
+
+        def shrunk(values: Floats) -> Floats:
+            values = np.where(values > len(values) * EPS * values.max(initial=0.0), values, 0.0)
+            return np.asarray((1.0 - amount) * values + amount * values.mean())
+
+        def wanted(values: Floats) -> int:
+            values = shrunk(values)
+            held = np.cumsum(values) / (values.sum() + SLACK)
+            last = values[min(int(np.searchsorted(held, self.params.variance)), len(values) - 1)]
+            return int(np.searchsorted(values, last * (1.0 + 1e-9), side="right"))
+
+        values, vectors = smallest_eigenvectors(moments.covariance, wanted)
+        self._map = vectors / np.sqrt(shrunk(values)[: vectors.shape[1]] + SLACK)
+        self._middle = moments.mean @ self._map
 
     def distances(self, rows: Rows) -> Floats:
         """Return ``[B]``, the whitened norms."""
-        return row_norms((rows.unit - self.mean) @ self._map)
+        return row_norms(rows.unit_products(self._map) - self._middle)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return minus the whitened norms."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Scores
 from ..linalg.rows import Floats, block_slices
-from ..linalg.unit_rows import unit_rows
+from ..linalg.unit_rows import unit_rows_in
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number
@@ -28,58 +28,58 @@ SMALL = 10_000_000
 """Training features up to which products are float64; above, float32 is as good for a sum of so many edges."""
 
 TOGETHER = 32
-"""Scored rows, of about the same prediction, that are held against the training rows at once."""
+"""Rows of the graph, of about the same prediction, that others are held against at once."""
 
-BANK_ROWS = 4096
-"""Training rows that are held against scored rows at once."""
-
-
-def dtype_for(features: NDArray[Any]) -> np.dtype[Any]:
-    """Return the dtype of products with ``features``: float64 up to `SMALL` values, else float32."""
-    return np.dtype(np.float64 if features.size <= SMALL else np.float32)
+SURE = 0.97
+"""A prediction as probable as this has no second one that makes many more relations."""
 
 
-def relation_blocks(
-    unit: Floats,
-    p: Floats,
-    others: NDArray[Any],
-    others_p: Floats,
-    norms: Floats,
-    dtype: np.dtype[Any],
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
-    """Yield the relations max(cos(x, x'), 0) · (p · p') of rows to other rows, a block at a time.
+class RelationGraph:
+    """Rows that others have relations to.
 
-    A relation is at most p · p', so features are multiplied only where that is above `LEAST_EDGE` for one of a few
-    rows, taken in the order of their predictions; pairs that are left out have no relation.
+    A relation is at most p · p', so features are multiplied only where that is above `LEAST_EDGE` for one of a few rows
+    of the graph, taken in the order of their predictions; pairs that are left out have no relation.
 
     Args:
-        unit: ``[N, D]`` features of norm 1.
-        p: ``[N, C]`` their probabilities.
-        others: ``[M, D]`` features of any norm.
-        others_p: ``[M, C]`` their probabilities.
+        features: ``[M, D]`` of any norm; kept, not copied.
+        p: ``[M, C]`` their probabilities.
         norms: ``[M]`` their norms.
-        dtype: of the products.
-
-    Yields:
-        Numbers of rows, of other rows, and their relations ``[rows, others]``: 0 where they are at most `LEAST_EDGE`.
     """
-    unit, p = unit.astype(dtype), p.astype(dtype)
-    order = np.argsort(p.argmax(axis=1), kind="stable")
-    for bank in block_slices(len(others), others.shape[1], BANK_ROWS):
-        weights: NDArray[Any] = others_p[bank].astype(dtype)
-        held: NDArray[Any] | None = None
-        for part in block_slices(len(unit), 1, TOGETHER):
-            where = order[part]
-            most = p[where] @ weights.T
-            kept = np.flatnonzero(most.max(axis=0) > LEAST_EDGE)
+
+    def __init__(self, features: NDArray[Any], p: Floats, norms: Floats) -> None:
+        self._features, self._norms = features, norms
+        self._dtype = np.dtype(np.float64 if features.size <= SMALL else np.float32)
+        self._p: NDArray[Any] = p.astype(self._dtype)
+        first, places = p.argmax(axis=1), np.arange(len(p))
+        others = np.array(p)
+        others[places, first] = 0.0
+        second = np.where(p[places, first] > SURE, -1, others.argmax(axis=1))
+        self._order = np.lexsort((second, first))
+
+    def relations(
+        self, unit: Floats, p: Floats
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
+        """Yield the relations max(cos(x, x'), 0) · (p · p') of rows to those of the graph, a block at a time.
+
+        Args:
+            unit: ``[N, D]`` features of norm 1.
+            p: ``[N, C]`` their probabilities.
+
+        Yields:
+            Numbers of rows, of rows of the graph, and their relations: 0 where they are at most `LEAST_EDGE`.
+        """
+        unit, p = unit.astype(self._dtype), p.astype(self._dtype)
+        for part in block_slices(len(self._order), 1, TOGETHER):
+            others = np.sort(self._order[part])
+            most: NDArray[Any] = p @ self._p[others].T
+            kept = np.flatnonzero(most.max(axis=1) > LEAST_EDGE)
             if not len(kept):
                 continue
-            if held is None:
-                held = unit_rows(np.asarray(others[bank]), norms[bank]).astype(dtype)
-            relation: NDArray[Any] = np.maximum(unit[where] @ held[kept].T, 0.0)
-            relation *= most[:, kept]
+            held = unit_rows_in(np.asarray(self._features[others]), self._norms[others], self._dtype)
+            relation: NDArray[Any] = np.maximum(unit[kept] @ held.T, 0.0)
+            relation *= most[kept]
             relation[relation <= LEAST_EDGE] = 0.0
-            yield where, kept + bank.start, relation
+            yield kept, others, relation
 
 
 @POSTPROCESSORS.register("relation")
@@ -114,17 +114,13 @@ class Relation(Postprocessor):
     def learn(self, shared: Shared) -> None:
         """Take the training rows and their probabilities."""
         train = shared.train_set
-        self._train: NDArray[Any] = train.features
-        self._probabilities = np.concatenate(list(shared.of_blocks(lambda rows: softmax(rows.logits), train)))
-        self._norms = shared.norms
-        self._dtype = dtype_for(train.features)
+        probabilities = np.concatenate(list(shared.of_blocks(lambda rows: softmax(rows.logits), train)))
+        self._graph = RelationGraph(train.features, probabilities, shared.norms)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return the sum of each row's relations."""
         conf = np.zeros(len(rows))
-        unit, p = rows.unit, softmax(rows.logits)
-        blocks = relation_blocks(unit, p, self._train, self._probabilities, self._norms, self._dtype)
-        for where, _, relation in blocks:
+        for where, _, relation in self._graph.relations(rows.unit, softmax(rows.logits)):
             if self.params.pow != 1:
                 relation **= self.params.pow
             conf[where] += relation.sum(axis=1, dtype=np.float64)
