@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,8 @@ def run(options: argparse.Namespace) -> Report:
         for kind in options.what:
             tests = Kills(options, Path(folder), kind, report)
             say(f"{kind}: undisturbed ...")
-            KINDS[kind](tests)
+            with tests.clusters:
+                KINDS[kind](tests)
             mine = [each for each in report.measurements if each.name.startswith(f"{kind}, ")]
             report.ratios[f"{kind}: equal, of {len(mine)}"] = float(
                 sum(bool(m.values["equal"]) for m in mine)
@@ -103,6 +104,13 @@ class Kills:
     def __init__(self, options: argparse.Namespace, folder: Path, kind: str, report: Report) -> None:
         self.options, self.folder, self.kind, self.report = options, folder, kind, report
         self.rng = np.random.default_rng((options.seed, [*KINDS].index(kind)))
+        self.clusters = ExitStack()
+        self.current: Cluster | None = None
+
+    def cluster(self) -> Cluster:
+        """Return a cluster of `WORKERS`: the last one, or a new one in place of one whose scheduler was killed."""
+        self.current = self.current or self.clusters.enter_context(cluster(self.folder, WORKERS))
+        return self.current
 
     def run(self, command: list[str], **how: Any) -> Ended:
         """Run a command in the folder, within the time limit."""
@@ -241,8 +249,7 @@ class Suite:
         write_text(tests.folder / "suite.yml", SUITE.format(epochs=tests.options.epochs))
         tests.good(self.command("pool"))
         self.expected = self.result("pool")
-        with cluster(tests.folder, WORKERS) as made:
-            self.length = tests.good(self.command("undisturbed", made)).lived_s
+        self.length = tests.good(self.command("undisturbed", tests.cluster())).lived_s
 
     def command(self, folder: str, on: Cluster | None = None) -> list[str]:
         """Return the command, in the pool or on a cluster."""
@@ -285,14 +292,15 @@ class Suite:
         kind, tests = self.tests.kind, self.tests
         folder = f"{kind}{number}"
         look = self.look(folder)
-        with cluster(tests.folder, WORKERS) as made:
-            pid = made.scheduler if kind == "scheduler" else made.workers[number % WORKERS]
-            first = tests.run(self.command(folder, made), victim=_given(pid), at_s=moment, meanwhile=look)
-            values = {"finished": len(self.ends), "began": len(self.starts)}
-            second = None
-            if first.code != 0:  # while the former workers may still be at work
-                with cluster(tests.folder, WORKERS) as new:
-                    second = tests.run(self.command(folder, new), meanwhile=look)
+        made = tests.cluster()
+        pid = made.scheduler if kind == "scheduler" else made.workers()[number % WORKERS]
+        first = tests.run(self.command(folder, made), victim=_given(pid), at_s=moment, meanwhile=look)
+        values: dict[str, Any] = {"finished": len(self.ends), "began": len(self.starts)}
+        if kind == "scheduler" and first.killed:
+            tests.current = None
+        second = None
+        if first.code != 0:  # while the former workers may still be at work
+            second = tests.run(self.command(folder, tests.cluster()), meanwhile=look)
         values["began_in_all"] = len(self.starts)
         twice = self.twice(WORKERS if kind == "scheduler" else 1)
         return (
@@ -332,15 +340,14 @@ def _score(tests: Kills) -> None:
 
     tests.good(command("one"))
     expected = scores("one")
-    with cluster(tests.folder, WORKERS) as made:
-        length = tests.good(command("undisturbed", made)).lived_s
+    length = tests.good(command("undisturbed", tests.cluster())).lived_s
 
     def kill(number: int, moment: float) -> Outcome:
         folder = f"score{number}"
-        with cluster(tests.folder, WORKERS) as made:
-            victim = _given(made.workers[number % WORKERS])
-            first = tests.run(command(folder, made), victim=victim, at_s=moment)
-            second = tests.run(command(folder, made)) if first.code != 0 else None
+        made = tests.cluster()
+        victim = _given(made.workers()[number % WORKERS])
+        first = tests.run(command(folder, made), victim=victim, at_s=moment)
+        second = tests.run(command(folder, made)) if first.code != 0 else None
         found = scores(folder)
         off = [name for name, values in expected.items() if not _close(name, values, found.get(name))]
         return first, second, {}, f"{len(off)} arrays differ, such as {off[0]}" if off else ""

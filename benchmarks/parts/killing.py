@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, NamedTuple
@@ -144,48 +146,44 @@ class Cluster:
     Attributes:
         address: of the scheduler.
         scheduler: its process number.
-        workers: process numbers.
+        count: of workers.
     """
 
-    def __init__(self, address: str, scheduler: int, workers: Sequence[int]) -> None:
-        self.address, self.scheduler, self.workers = address, scheduler, workers
+    def __init__(self, address: str, scheduler: int, count: int) -> None:
+        self.address, self.scheduler, self.count = address, scheduler, count
+
+    def workers(self, limit_s: float = 120.0) -> list[int]:
+        """Return the workers' process numbers, once all are there."""
+        from distributed import Client
+
+        with Client(self.address, timeout=limit_s, set_as_default=False) as client:
+            client.wait_for_workers(self.count, timeout=limit_s)
+            return sorted(client.run(os.getpid).values())
 
 
 @contextmanager
-def cluster(folder: Path, workers: int, limit_s: float = 60.0) -> Iterator[Cluster]:
+def cluster(folder: Path, workers: int, limit_s: float = 120.0) -> Iterator[Cluster]:
     """Start a scheduler and workers with a nanny each, which starts a killed one again; end them with the block.
 
     Raises:
         MissingPackageError: without Dask.
     """
-    try:
-        from distributed import Client
-    except ImportError:
-        raise MissingPackageError("this needs Dask: pip install 'openood-multimodal[cluster]'.") from None
+    if find_spec("distributed") is None:
+        raise MissingPackageError("this needs Dask: pip install 'openood-multimodal[cluster]'.")
     dask = [sys.executable, "-m", "dask"]
     where = folder / "scheduler.json"
     where.unlink(missing_ok=True)
-    common = ["--scheduler-file", str(where), "--no-dashboard"]
-    spare = [
-        "--nthreads",
-        "1",
-        "--nworkers",
-        str(workers),
-        "--local-directory",
-        str(folder),
-        "--host",
-        "127.0.0.1",
-    ]
+    common = ["--scheduler-file", str(where), "--no-dashboard", "--host", "127.0.0.1"]
+    spare = ["--nthreads", "1", "--nworkers", str(workers), "--local-directory", str(folder)]
     with (
         (folder / "cluster.txt").open("ab") as stream,
-        _started([*dask, "scheduler", *common, "--host", "127.0.0.1", "--port", "0"], folder, stream) as one,
-        _started([*dask, "worker", *common, *spare], folder, stream),
+        _started([*dask, "scheduler", *common, "--port", "0"], folder, stream) as one,
     ):
         deadline = time.monotonic() + limit_s
         while not where.is_file() and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        with Client(scheduler_file=str(where), timeout=limit_s, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=limit_s)
-            numbers = sorted(client.run(os.getpid).values())
-            address = str(client.scheduler.address)
-        yield Cluster(address, one.pid, numbers)
+        address = str(json.loads(where.read_text())["address"])
+        with _started([*dask, "worker", address, *common[2:], *spare], folder, stream):
+            made = Cluster(address, one.pid, workers)
+            made.workers(limit_s)
+            yield made
