@@ -25,6 +25,7 @@ HEADING = (
     "`multiood`",
     "fit needs",
     "reads",
+    "memory",
     "sweep",
 )
 
@@ -50,6 +51,7 @@ def _row(name: str, kind: type[Postprocessor]) -> tuple[str, ...]:
         _values(other) or "the same",
         " and ".join(_needs(kind)) or "nothing",
         ", ".join(_reads(kind)),
+        _memory(kind),
         "; ".join(sweep) or "none",
     )
 
@@ -79,6 +81,12 @@ def _reads(kind: type[Postprocessor]) -> list[str]:
     read = ["features"] if kind.reads_features else []
     read += ["head" if kind.needs_head else "logits"]
     return read + (["modality logits"] if kind.reads_modality_logits else [])
+
+
+def _memory(kind: type[Postprocessor]) -> str:
+    if "scores" in inspect.signature(kind).parameters:
+        return "that of the scores in it"
+    return kind.grows or "flat"
 
 
 def updated(text: str) -> str:

@@ -48,6 +48,8 @@ class Postprocessor(ABC):
         reads_modality_logits: whether it reads the logits of each modality's own head.
         needs_head: whether it asks the fusion head for new logits, so that stored ones don't do.
         needs_slices: whether it has to know which columns belong to which modality.
+        grows: what its memory holds of the training rows, where that grows with their number; empty for flat memory:
+            statistics, some numbers a row (its norm, its label) and buffers of a fixed size.
         sweep: OpenOOD's ``postprocessor_sweep``: ``<parameter>_list`` → values.
 
     Instance attributes:
@@ -78,6 +80,7 @@ class Postprocessor(ABC):
     reads_features: bool = True
     reads_modality_logits: bool = False
     needs_head: bool = False
+    grows: ClassVar[str] = ""
     sweep: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({})
 
     @dataclasses.dataclass(frozen=True)

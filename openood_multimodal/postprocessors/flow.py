@@ -37,6 +37,7 @@ class Flow(Postprocessor):
         url="https://arxiv.org/abs/1605.08803",
     )
     needs = frozenset({"train"})
+    grows = "`dim` float32 numbers a training row"
     fit_reads_params = True
 
     @dataclass(frozen=True)
@@ -80,9 +81,8 @@ class Flow(Postprocessor):
                 "flow: the training features vary in fewer than 2 directions, so there is no density."
             )
         self._whiten: Floats = vectors / np.sqrt(values)
-        blocks = shared.of_blocks(lambda rows: self._components(rows.features), train)
-        whitened = np.concatenate(list(blocks))
-        self._net = self._trained(torch, torch.from_numpy(whitened.astype(np.float32)), shared)
+        blocks = shared.of_blocks(lambda rows: self._components(rows.features).astype(np.float32), train)
+        self._net = self._trained(torch, torch.from_numpy(np.concatenate(list(blocks))), shared)
         require_trained(self.name, self._net.parameters())
         self._net.double()
 

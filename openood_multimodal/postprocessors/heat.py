@@ -77,6 +77,7 @@ class HEAT(Postprocessor):
         url="https://arxiv.org/abs/2305.16966",
     )
     needs = frozenset({"train"})
+    grows = "2 `dim` numbers a training row"
     needs_head = True
     fit_reads_params = True
 

@@ -47,6 +47,7 @@ class Igeood(Postprocessor):
     name = "igeood"
     info = PAPER
     needs = frozenset({"train"})
+    grows = "C numbers a training row"
     reads_features = False
     fit_reads_params = True
 

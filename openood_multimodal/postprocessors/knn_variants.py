@@ -42,6 +42,7 @@ class KNNCoreset(Postprocessor):
         url="https://arxiv.org/abs/2106.08265",
     )
     needs = frozenset({"train"})
+    grows = "`ratio` of the training rows; at most 128 numbers a training row while it is fitted"
     fit_reads_params = True
 
     @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class KNNWhitened(Postprocessor):
         url="https://arxiv.org/abs/2006.03487",
     )
     needs = frozenset({"train"})
+    grows = "D float32 numbers a training row"
 
     @dataclass(frozen=True)
     class Params(Postprocessor.Params):

@@ -42,6 +42,7 @@ class LOF(Postprocessor):
         url="https://doi.org/10.1145/342009.335388",
     )
     needs = frozenset({"train"})
+    grows = "2 `neighbors` numbers a training row, while it is fitted"
     fit_reads_params = True
 
     @dataclass(frozen=True)

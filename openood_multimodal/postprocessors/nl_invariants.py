@@ -47,6 +47,7 @@ class NonLinearInvariants(Postprocessor):
         url="https://arxiv.org/abs/2407.04022",
     )
     needs = frozenset({"train"})
+    grows = "`dim` numbers a training row"
     fit_reads_params = True
 
     @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class NNGuide(Postprocessor):
         url="https://arxiv.org/abs/2309.14888",
     )
     needs = frozenset({"train"})
+    grows = "`alpha` of the training rows"
     fit_reads_params = True
     sweep = {"K_list": (100,), "alpha_list": (0.01,)}  # noqa: RUF012
 

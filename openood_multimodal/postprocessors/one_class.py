@@ -132,6 +132,7 @@ class IsolationForest(OneClass):
         year=2008,
         url="https://doi.org/10.1109/ICDM.2008.17",
     )
+    grows = "D numbers a training row, while it is fitted"
 
     @dataclass(frozen=True)
     class Params(Postprocessor.Params):

@@ -65,6 +65,7 @@ class PyODScore(OneClass):
         year=2019,
         url="https://jmlr.org/papers/v20/19-011.html",
     )
+    grows = "D numbers a training row, and what the detector holds"
 
     def __init__(self, detector: str, arguments: Mapping[str, Any] | None = None, seed: int = 0) -> None:
         self.name = detector

@@ -98,6 +98,7 @@ class Relation(Postprocessor):
         url="https://arxiv.org/abs/2301.12321",
     )
     needs = frozenset({"train"})
+    grows = "C numbers a training row"
     sweep = {"pow_list": (1, 2, 4, 6, 8)}  # noqa: RUF012
 
     @dataclass(frozen=True)
