@@ -6,13 +6,15 @@ and so that a NaN is named by its row instead of spoiling a score.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .threads import each
 
 Floats = NDArray[np.float64]
 
@@ -20,7 +22,7 @@ BLOCK_BYTES = 64 * 2**20
 """Size of one float64 block of features, unless a number of rows is asked for."""
 
 
-PART_BYTES = 4 * 2**20
+PART_BYTES = 2 * 2**20
 """Size of a float64 part of a block: stays in the cache."""
 
 LARGEST = 1e150
@@ -84,19 +86,28 @@ def feature_blocks(features: NDArray[Any], rows: int | None = None) -> Iterator[
         yield where, as_float64(features[where], "features", where.start)
 
 
-def float64_parts(block: NDArray[Any]) -> Iterator[tuple[slice, Floats]]:
-    """Yield the rows of ``block`` [B, W] in float64, in order, so few at once that they stay in the cache.
+def of_float64_parts(block: NDArray[Any], work: Callable[[slice, Floats], object]) -> None:
+    """Call ``work`` with all rows of ``block`` [B, W] in float64, so few at once that they stay in the cache.
 
-    They are not to be written to; the next part may overwrite the one before it.
+    Args:
+        block: of any precision.
+        work: called with the rows meant and their values, in no order and by several threads (`threads.each`).  The
+            values are not to be written to; the next ones may overwrite them.
     """
-    room = np.empty((0, block.shape[1]))
-    for where in block_slices(len(block), 1, max(1, PART_BYTES // (8 * max(1, block.shape[1])))):
+    width = max(1, block.shape[1])
+    parts = list(block_slices(len(block), 1, max(1, PART_BYTES // (8 * width))))
+    own = threading.local()
+
+    def one(where: slice) -> None:
         part = block[where]
         if part.dtype != np.float64:
-            room = room if len(room) else np.empty(part.shape)  # the first part is the longest
-            np.copyto(room[: len(part)], part)
-            part = room[: len(part)]
-        yield where, part
+            if not hasattr(own, "room"):
+                own.room = np.empty((parts[0].stop, block.shape[1]))  # the first part is the longest
+            np.copyto(own.room[: len(part)], part)
+            part = own.room[: len(part)]
+        work(where, part)
+
+    each(parts, one)
 
 
 def largest(logits: Floats) -> NDArray[np.int64]:
@@ -107,8 +118,7 @@ def largest(logits: Floats) -> NDArray[np.int64]:
 def row_norms(block: NDArray[Any]) -> Floats:
     """Return float64 ``[B]`` Euclidean norms of ``[B, W]``, right to float64 also where squares would underflow."""
     squares = np.empty(len(block))
-    for where, values in float64_parts(block):
-        np.einsum("ij,ij->i", values, values, out=squares[where])
+    of_float64_parts(block, lambda where, values: np.einsum("ij,ij->i", values, values, out=squares[where]))
     norms = np.sqrt(squares)
     extreme = (squares < 1e-280) | ~np.isfinite(squares)
     if extreme.any():

@@ -99,7 +99,8 @@ def leading_subspace(covariance: Floats, offset: Floats, size: int) -> Subspace:
     variance = float(np.trace(covariance))
     if squared > DOMINANT * variance:
         return _leading_with_far_offset(covariance, offset, size, variance + squared)
-    covariance += np.outer(offset, offset)
+    for row, value in zip(covariance, offset, strict=True):  # in the cache, not by a matrix of the same size
+        row += value * offset
     values, basis = leading_eigenpairs(covariance, size)
     cutoff = len(offset) * EPS * float(values.max(initial=0.0))
     return Subspace(basis, values, _outside(offset, basis), variance + squared, cutoff)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from functools import cache
 from typing import Any
 
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController, threadpool_limits  # type: ignore[import-untyped]
 
 from ..errors import MissingPackageError
 
 FAISS = 'install it: pip install "openood-multimodal[faiss]"'
+
+_shared_out = threading.Lock()
+"""Held while parts are worked on in several threads, and the BLAS, whose limit is the process's, is at one."""
 
 _limits: list[tuple[int, ExitStack]] = []  # threads in force and what restores them, the innermost last
 
@@ -43,19 +49,34 @@ def _loaded(name: str) -> Any:
     return module
 
 
-def each(parts: Iterable[slice], do: Callable[[slice], None]) -> None:
-    """Do something for every part, in the threads that the libraries are allowed.
+def each(parts: Iterable[slice], do: Callable[[slice], object]) -> None:
+    """Do something for every part, in as many threads as the BLAS may take; in each of these it then takes one.
 
-    For NumPy's functions that use one thread but leave the others to Python, such as indexing with rows.
+    For NumPy's functions that use one thread but leave the others to Python, such as indexing with rows, and for
+    products so small that threads would wait for each other at every one.  Inside another call, or where the limits of
+    the BLAS aren't known, the parts are worked on in turn.
     """
     todo = list(parts)
-    threads = min(len(todo) // 4, max((library["num_threads"] for library in threadpool_info()), default=1))
-    if threads < 2:
+    blas = _blas()
+    threads = min(len(todo) // 2, min((library.num_threads for library in blas.lib_controllers), default=1))
+    if threads < 2 or not _shared_out.acquire(blocking=False):
         for part in todo:
             do(part)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(do, todo))
+    try:
+        with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+            # in copies of the context, which holds np.errstate
+            running = [pool.submit(copy_context().run, do, part) for part in todo]
+            for one in running:
+                one.result()
+    finally:
+        _shared_out.release()
+
+
+@cache
+def _blas() -> Any:
+    """Return what controls the BLAS libraries, NumPy's at least; looking for them takes milliseconds."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import Scores
-from ..linalg.rows import Floats, float64_parts
+from ..linalg.rows import Floats, of_float64_parts
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number
@@ -78,11 +78,14 @@ class ConjNorm(Postprocessor):
 
     def _exponents(self, features: Floats) -> Floats:
         found = np.empty((len(features), len(self.gradients)))
-        for where, values in float64_parts(features):
+
+        def part(where: slice, values: Floats) -> None:
             sizes, other = _norms(values, self.params.p, self._q)
             sizes = np.where(sizes > 0.0, sizes, 1.0)
             half = 0.5 * np.square(other / sizes)
             found[where] = values @ self.gradients.T / sizes[:, None] - half[:, None]
+
+        of_float64_parts(features, part)
         found /= self.params.temperature
         return found
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..arrays import LinearHead, Scores
 from ..errors import UserError
-from ..linalg.rows import Floats, float64_parts
+from ..linalg.rows import Floats, of_float64_parts
 from ..linalg.spectra import Subspace
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
@@ -98,8 +98,11 @@ class Residual(Postprocessor):
         has gone into the subspace already: what is left of m - u is small, and known exactly.
         """
         norms = np.empty(len(features))
-        for where, values in float64_parts(features):
+
+        def part(where: slice, values: Floats) -> None:
             norms[where] = self._residual_norms(values)
+
+        of_float64_parts(features, part)
         return norms
 
     def _residual_norms(self, features: Floats) -> Floats:

@@ -17,8 +17,8 @@ from ..linalg.rows import (
     Floats,
     as_float64,
     block_slices,
-    float64_parts,
     largest,
+    of_float64_parts,
     require_finite,
     row_norms,
 )
@@ -47,8 +47,11 @@ def float64_logits(head: LinearHead, features: NDArray[Any], shape: Shaping | No
     """Return float64 ``[B, C]`` logits of ``[B, D]`` features of any precision, or of what ``shape`` makes of them."""
     double = LinearHead(np.asarray(head.weight, dtype=np.float64), np.asarray(head.bias, dtype=np.float64))
     out = np.empty((len(features), head.num_classes))
-    for where, values in float64_parts(features):
+
+    def part(where: slice, values: Floats) -> None:
         out[where] = double.logits(values if shape is None else shape(values))
+
+    of_float64_parts(features, part)
     return out
 
 
@@ -175,7 +178,7 @@ class Rows:
 
         Args:
             features: of any precision.
-            shape: called with float64 features, a few rows at a time; it must not change them.
+            shape: called with float64 features, a few rows at a time and by several threads; it must not change them.
         """
         if self._head is None:
             raise UserError(

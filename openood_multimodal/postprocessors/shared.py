@@ -281,7 +281,9 @@ class Shared:
             rows = self._rows_about_mean()
             return np.asarray(rows.T @ rows / found.count)
         between = np.sqrt(found.counts / found.count)[:, None] * (found.means - found.mean)
-        return np.asarray(found.within + between.T @ between)
+        covariance = between.T @ between
+        covariance += found.within.T  # the same numbers, in the order that those of the product are in
+        return np.asarray(covariance)
 
     def subspace(self, origin: Floats, size: int) -> Subspace:
         """Return the ``size`` leading eigenvectors of the second moment around ``origin``."""

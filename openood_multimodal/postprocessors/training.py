@@ -25,7 +25,7 @@ from ..arrays import Embeddings, LinearHead, check_labels
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.rows import block_slices, require_finite, row_norms
-from ..linalg.threads import computing
+from ..linalg.threads import computing, each
 from ..shards import Shards, shard_rows
 from .options import ScoringOptions
 from .rows import float64_logits
@@ -268,10 +268,12 @@ def _minus(
     out = room[: len(stored)] if room is not None and len(room) >= len(stored) else None
     if out is None:
         out = np.empty(stored.shape)
+
+    def part(where: slice) -> None:
+        np.subtract(stored[where], centres[which[where]], out=out[where], dtype=np.float64)
+
     step = max(1, 2**18 // max(1, stored.shape[1]))  # a megabyte: stays in the cache
-    for start in range(0, len(stored), step):
-        part = slice(start, start + step)
-        np.subtract(stored[part], centres[which[part]], out=out[part], dtype=np.float64)
+    each(block_slices(len(stored), 1, step), part)
     return out
 
 
