@@ -59,12 +59,13 @@ def run_and_report(suite: dict[str, Any], overrides: list[str], options: argpars
         print("\n".join(run.plan() for run in runs))
         return
     count = len({(run.benchmark, run.modalities, run.method) for run in runs})
+    scheduler = getattr(options, "scheduler", None)
+    where = f"on {scheduler}" if scheduler else f"in {options.workers} processes"
     print(
-        f"{len(runs)} training runs ({count} settings x partitions x seeds) "
-        f"{getattr(options, 'scheduler', None) or f'in {options.workers} processes'}, into {options.output_dir}",
+        f"{len(runs)} training runs ({count} settings x partitions x seeds) {where}, into {options.output_dir}",
         flush=True,
     )
-    run_in_parallel(runs, options.workers, getattr(options, "scheduler", None), resources_of(options))
+    run_in_parallel(runs, options.workers, scheduler, resources_of(options))
     _report(runs, Path(options.output_dir))
 
 
