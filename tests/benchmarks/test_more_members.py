@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from running import checked, options
 
-from benchmarks import decoding, growth, shards, stress, training_step
+from benchmarks import decoding, growth, jobs, shards, stress, training_step
 from benchmarks.parts import clips, decoding_worker, processes, reading
 from benchmarks.suite import command
 from benchmarks.suite.discover import find_benchmarks
@@ -75,6 +76,25 @@ def test_shards_measures_one_process_and_a_cluster() -> None:
     assert "worker_MiB" in lines["N = 800, cluster: knn"].values
     with pytest.raises(UserError, match=r"--rows 20 are fewer than are scored"):
         shards.run(options("shards", f"{words} --rows 20"))
+
+
+# --- jobs
+
+
+def test_jobs_measures_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs done here, one after the other: gaps between them are the overhead, all else but them is idle time."""
+
+    def one_after_the_other(runs: Any, workers: int, scheduler: str | None) -> None:
+        for each in runs:
+            time.sleep(0.05)
+            each.run()
+
+    monkeypatch.setattr(jobs, "run_in_parallel", one_after_the_other)
+    (line,) = checked(jobs.run(options("jobs", "--jobs 2 --pool 1 --clusters"))).values()
+    values = line.values
+    assert values["same_results"] is True
+    assert 50 <= values["overhead_ms"] < values["job_ms"]
+    assert values["idle_ms"] == pytest.approx(1e3 * line.wall_s / 2 - values["job_ms"])
 
 
 # --- stress
