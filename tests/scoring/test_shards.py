@@ -44,7 +44,7 @@ PARAMETERS: dict = {
     "residual": {"dim": 8},
     "rpo": {"projections": 50},
 }
-NAMES = (*DEFAULT_SCORES, "rmds", "per_modality(knn)", "nnguide")
+NAMES = (*DEFAULT_SCORES, "per_modality(knn)")
 
 
 @pytest.fixture(scope="module")
