@@ -124,6 +124,6 @@ def _measure(jobs: list[TimedRun], workers: int, on_cluster: bool) -> tuple[Time
         "overhead_ms": 1e3 * sum(gaps) / max(1, len(gaps)),
         "idle_ms": 1e3 * (wall * workers - busy) / len(jobs),
         "job_ms": 1e3 * busy / len(jobs),
-        "first_job_after_s": min(spans)[0] - start,
+        "start_s": min(spans)[0] - start,
     }
     return Times((wall,), (cpu,)), values
