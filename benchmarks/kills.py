@@ -1,7 +1,7 @@
 """What is left of a training, an extraction, a suite and scores when one of their processes is killed.
 
 Each command runs undisturbed first, then with SIGKILL of one process at a random moment, uniform over the length of the
-undisturbed run, then again if it did not end well.  ``equal`` is whether the result is that of the reference:
+undisturbed run (of a suite: from the beginning of its first run to the end of its last), then again if it did not end well.  ``equal`` is whether the result is that of the reference:
 
 * ``training``: one of two ranks, then the same command; checkpoints to the bit, losses and accuracies of every epoch;
 * ``extraction``: one of two ranks, then the same command with two ranks, one, and three in turn; all files of the
@@ -249,7 +249,9 @@ class Suite:
         write_text(tests.folder / "suite.yml", SUITE.format(epochs=tests.options.epochs))
         tests.good(self.command("pool"))
         self.expected = self.result("pool")
-        self.length = tests.good(self.command("undisturbed", tests.cluster())).lived_s
+        tests.good(self.command("undisturbed", tests.cluster()), meanwhile=self.look("undisturbed"))
+        first, last = min(at for _, at in self.starts), max(at for _, at in self.ends)
+        self.length = (last - first) / 1e9
 
     def command(self, folder: str, on: Cluster | None = None) -> list[str]:
         """Return the command, in the pool or on a cluster."""
@@ -294,8 +296,14 @@ class Suite:
         look = self.look(folder)
         made = tests.cluster()
         pid = made.scheduler if kind == "scheduler" else made.workers()[number % WORKERS]
-        first = tests.run(self.command(folder, made), victim=_given(pid), at_s=moment, meanwhile=look)
-        values: dict[str, Any] = {"finished": len(self.ends), "began": len(self.starts)}
+        values: dict[str, Any] = {}
+
+        def victim(_: int) -> int | None:
+            """Begin to count when the first run begins; what is noted last, is noted at the kill."""
+            values.update(began=len(self.starts), finished=len(self.ends))
+            return pid if self.starts else None
+
+        first = tests.run(self.command(folder, made), victim=victim, at_s=moment, meanwhile=look)
         if kind == "scheduler" and first.killed:
             tests.current = None
         second = None
