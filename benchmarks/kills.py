@@ -1,7 +1,8 @@
 """What is left of a training, an extraction, a suite and scores when one of their processes is killed.
 
 Each command runs undisturbed first, then with SIGKILL of one process at a random moment, uniform over the length of the
-undisturbed run (of a suite: from the beginning of its first run to the end of its last), then again if it did not end well.  ``equal`` is whether the result is that of the reference:
+undisturbed run (of a suite: from the beginning of its first run to the end of its last), then again if it did not end
+well.  ``equal`` is whether the result is that of the reference:
 
 * ``training``: one of two ranks, then the same command; checkpoints to the bit, losses and accuracies of every epoch;
 * ``extraction``: one of two ranks, then the same command with two ranks, one, and three in turn; all files of the
