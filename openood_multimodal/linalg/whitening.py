@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import Arithmetic, Floats
+from .rows import float64_parts
 from .spectra import EPS, Eigen, eigen_of_matrix, nearest_squared_distance
 
 
@@ -139,10 +140,13 @@ class UpdatedWhitening(Whitening):
 
     def updated(self, mapped: Floats) -> Floats:
         """Return the same from what ``base`` makes of the rows."""
-        about = mapped - self._middle
-        inside = about @ self._directions
-        inside *= self._lost
-        return np.asarray(about - inside @ self._directions.T)
+        out = np.empty_like(mapped)
+        for where, part in float64_parts(mapped):
+            about = np.subtract(part, self._middle, out=out[where])
+            inside = about @ self._directions
+            inside *= self._lost
+            about -= inside @ self._directions.T
+        return out
 
 
 def updated(base: Whitening, rows: Floats, origin: Floats) -> UpdatedWhitening | None:
