@@ -14,6 +14,7 @@ from openood_multimodal.linalg.spectra import (
     leading_subspace,
     leading_subspace_of_rows,
     nearest_squared_distance,
+    smallest_eigenvectors,
 )
 
 
@@ -149,6 +150,20 @@ def test_many_equal_eigenvalues(equal: int) -> None:
     assert found.vectors.shape == (1100, 64)
     np.testing.assert_allclose(found.values, values[:64], atol=1e-9)
     np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(64), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("count", "dim", "wanted"), [(700, 200, 40), (700, 200, 60), (30, 200, 170), (9, 3, 1)]
+)
+def test_the_smallest_eigenvectors(count: int, dim: int, wanted: int) -> None:
+    rows = rows_of(count, dim, 1.0)
+    matrix = rows.T @ rows / count
+    expected, whole = np.linalg.eigh(matrix)
+    values, vectors = smallest_eigenvectors(matrix, lambda values: wanted if len(values) == dim else 0)
+    np.testing.assert_allclose(values, expected, atol=1e-14)
+    assert vectors.shape == (dim, wanted)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(wanted), atol=1e-12)
+    assert angle(vectors, whole[:, :wanted]) < 1e-9
 
 
 def test_what_lapack_loses_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

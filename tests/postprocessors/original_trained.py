@@ -17,6 +17,9 @@ from original_code import clone, definitions
 from sklearn.preprocessing import StandardScaler
 from torch.distributions.multivariate_normal import _batch_mahalanobis
 
+from openood_multimodal.arrays import Embeddings
+from openood_multimodal.postprocessors.rows import Rows
+
 TYPES: dict[str, Any] = {
     **{name: getattr(typing, name) for name in ("Any", "List", "Mapping", "Optional", "Tuple", "Union")},
     **{"OrderedDict": typing.OrderedDict, "Tensor": torch.Tensor, "DataLoader": object, "partial": partial},
@@ -45,7 +48,7 @@ def heat(a: Any) -> Any:
 
     def scorer(place: int) -> Any:
         def energies(_: Any, rows: torch.Tensor, **__: Any) -> torch.Tensor:
-            z = torch.from_numpy(ours._inputs(rows.numpy())[place])
+            z = torch.from_numpy(inputs(ours, rows)[place])
             models[place].base_dist.features = rows
             return models[place](z)[0].detach()
 
@@ -54,6 +57,12 @@ def heat(a: Any) -> Any:
     both = combine([scorer(0), scorer(1)])
     both._fit(None, [(a.train, a.labels)])
     return -both.score_batch(None, a.test).numpy()
+
+
+def inputs(ours: Any, features: torch.Tensor) -> Any:
+    """Return what HEAT's priors are given of features."""
+    embeddings = Embeddings(features.numpy(), np.zeros(len(features), dtype=np.int64))
+    return ours._inputs(Rows(embeddings, slice(0, len(features)), ours.head))
 
 
 def hybrid_models(a: Any) -> list[Any]:
@@ -66,7 +75,7 @@ def hybrid_models(a: Any) -> list[Any]:
     names: dict[str, Any] = {"_batch_mahalanobis": _batch_mahalanobis, "math": math}
     names |= definitions(script, "Categorical", "MultivariateNormal", "MixtureSameFamily", **names)
     models: list[Any] = []
-    inside = torch.from_numpy(a.native._inputs(a.train.numpy())[0])
+    inside = torch.from_numpy(inputs(a.native, a.train)[0])
     means = torch.stack([inside[a.labels == c].mean(0) for c in range(len(a.weight))])
     covariance = np.cov((inside - means[a.labels]).T.numpy(), bias=True)
     mixture = names["MixtureSameFamily"](

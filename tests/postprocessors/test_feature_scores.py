@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from openood_multimodal.arrays import Embeddings
 from openood_multimodal.errors import UserError
 from openood_multimodal.linalg.indexes import normalised
+from openood_multimodal.linalg.unit_rows import unit_rows
 from openood_multimodal.postprocessors import ASH, KNN, ReAct
 from openood_multimodal.postprocessors.ash import shape_binary
+from openood_multimodal.postprocessors.relation import Relation, RelationGraph
+from openood_multimodal.postprocessors.softmax import softmax
 
 
 def energy_of(features: np.ndarray, head: Any) -> np.ndarray:
@@ -140,3 +143,23 @@ def test_knn_of_a_row_of_zeros_is_finite(make_problem: Any) -> None:
     zeros = Embeddings(np.zeros((2, 24), "f4"), np.array([-1, -1]))
     conf = KNN(K=5).fit(problem.train, None, problem.head).score(zeros).conf
     np.testing.assert_allclose(conf, -1.0, atol=1e-5)
+
+
+def test_relations_in_float32_are_those_in_float64(
+    make_problem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem()
+    rows = problem.train.features.astype(np.float64)
+    expected = Relation().fit(problem.train, None, problem.head).score(problem.test).conf
+    monkeypatch.setattr("openood_multimodal.postprocessors.relation.SMALL", 0)
+    p = softmax(problem.head.logits(rows))
+    graphs = [RelationGraph(each, p, np.linalg.norm(each.astype(float), axis=1))
+              for each in (problem.train.features, (rows * 1e-30).astype(np.float32), rows * 1e60)]  # fmt: skip
+    assert np.count_nonzero(expected) > 10
+    q, unit = softmax(problem.head.logits(problem.test.features)), unit_rows(problem.test.features)
+    for graph in graphs:
+        found = np.zeros(len(expected))
+        for where, _, relation in graph.relations(unit, q):
+            assert relation.dtype == np.float32
+            found[where] += relation.sum(axis=1)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -21,7 +21,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from original_code import clone, definitions, run_lines
-from original_trained import dte_c, heat, hybrid_models
+from original_trained import dte_c, heat, hybrid_models, inputs
 from score_parity import figures
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
@@ -342,6 +342,14 @@ def test_igeoods_centroids_are_no_nearer_to_the_predictions(case: str) -> None:
     assert found.shape == own.shape
 
 
+def slope_of_energy(energy: Any) -> Any:
+    def slope(values: torch.Tensor) -> torch.Tensor:
+        moved = values.detach().requires_grad_(True)
+        return torch.autograd.grad(energy(moved).sum(), [moved])[0]
+
+    return slope
+
+
 def test_heats_langevin_steps_are_theirs() -> None:
     problem = parity.make_problem(CASES[FEW[0]])
     arrays = Arrays.of(problem)
@@ -354,8 +362,8 @@ def test_heats_langevin_steps_are_theirs() -> None:
         0,
         0,
     )
-    start = torch.from_numpy(arrays.native._inputs(arrays.test[:20].numpy())[0]).float()
-    moved = langevin(torch, model.energy, start, Chain(1e3, 0.3, 0.0, 0.0), 5)
+    start = torch.from_numpy(inputs(arrays.native, arrays.test[:20])[0]).float()
+    moved = langevin(torch, slope_of_energy(model.energy), start, Chain(1e3, 0.3, 0.0, 0.0), 5)
     theirs = model.sgld_samples(start)[: len(start)]
     assert (theirs - start).abs().max() > 1e-3
     torch.testing.assert_close(moved, theirs)
