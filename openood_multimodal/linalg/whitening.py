@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import Arithmetic, Floats
-from .rows import float64_parts
+from .rows import of_float64_parts
 from .spectra import EPS, Eigen, eigen_of_matrix, nearest_squared_distance
 
 
@@ -141,11 +141,14 @@ class UpdatedWhitening(Whitening):
     def updated(self, mapped: Floats) -> Floats:
         """Return the same from what ``base`` makes of the rows."""
         out = np.empty_like(mapped)
-        for where, part in float64_parts(mapped):
+
+        def update(where: slice, part: Floats) -> None:
             about = np.subtract(part, self._middle, out=out[where])
             inside = about @ self._directions
             inside *= self._lost
             about -= inside @ self._directions.T
+
+        of_float64_parts(mapped, update)
         return out
 
 
