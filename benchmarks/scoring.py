@@ -23,7 +23,7 @@ from openood_multimodal.errors import UserError
 from openood_multimodal.naming import did_you_mean
 
 from .parts.embeddings import Shape, Source, Stored, bytes_of, write_problem
-from .parts.limit import WAYS, fastest
+from .parts.limit import LOGITS, WAYS, fastest
 from .parts.methods import OPENOOD_BATCH, SCORES
 from .parts.processes import OverTimeError, run_module
 from .suite.measuring import Measurement, Report, Times, say, total
@@ -309,6 +309,7 @@ class Scoring:
         limit, table = seconds("limit"), seconds("table")
         report.add_ratio("table / limit", table, limit)
         report.add_ratio("table / former limit", table, seconds("former limit"))
+        report.add_ratio("native/mls / limit of logits", seconds("native/mls"), seconds(f"limit/{LOGITS}"))
         count = len(self.options.scores)
         if count == len(SCORES):
             for who in FOREIGN:

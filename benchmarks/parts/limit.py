@@ -27,6 +27,8 @@ WAYS = {
 """Part → ways of doing it."""
 
 EXTRA = "neighbour product alone"
+LOGITS = "logits alone: float64"
+"""The bare product of scored rows, in float64 already, and the head's weight: what a score of logits takes at least."""
 
 
 def fastest(parts: dict[str, Times]) -> dict[str, str]:
@@ -35,7 +37,7 @@ def fastest(parts: dict[str, Times]) -> dict[str, str]:
 
 
 def measure_limit(problem: Problem, rounds: int) -> dict[str, Times]:
-    """Return ``"<part>: <way>"`` → times, and those of `EXTRA`."""
+    """Return ``"<part>: <way>"`` → times, and those of `EXTRA` and `LOGITS`."""
     import torch
     from scipy import linalg
     from scipy.linalg import blas, lapack
@@ -84,6 +86,9 @@ def measure_limit(problem: Problem, rounds: int) -> dict[str, Times]:
         for way, function in zip(WAYS[part], functions, strict=True)
     }
     named[EXTRA] = lambda: products(lambda rows: test[rows] @ train.T, top=False)
+    rows, weight = (each.astype(np.float64) for each in (problem.test.features, problem.head.weight))
+    named[LOGITS] = lambda: rows @ weight.T
+    named["logits alone: float32"] = lambda: problem.test.features @ problem.head.weight.T
     return interleaved(named, rounds)
 
 
