@@ -358,7 +358,9 @@ def test_wrong_widths_and_scoring_too_early(sets: Sets) -> None:
         sets.fitted("msp").score(Embeddings(np.ones((2, 5), np.float32), np.zeros(2, np.int64)))
 
 
-@pytest.mark.parametrize(("label", "message"), [(7, "the label 7 in row 0"), (0, "class 1 has none")])
+@pytest.mark.parametrize(
+    ("label", "message"), [(7, "the label 7 in row 0"), (0, "classes 1, 2 of 3 have none")]
+)
 def test_labels_that_are_not_the_classes(sets: Sets, label: int, message: str) -> None:
     bad = Embeddings(sets.train.features, np.full(60, label))
     with pytest.raises(UserError, match=message):
