@@ -291,7 +291,7 @@ def test_an_error_is_that_of_the_score_that_cannot_run(make_problem: Any) -> Non
         yield
 
     wider = LinearHead(np.ones((5, 24), "f4"), np.zeros(5, "f4"))
-    with pytest.raises(UserError, match="class 3 of 5 has 0 of the 90"):
+    with pytest.raises(UserError, match="classes 3, 4 of 5 have 0 of the 90"):
         fit_all(nine(), problem.train, problem.val, wider, around=around)
     assert current[-1] == "mds"
     # the others don't ask for classes: they run
