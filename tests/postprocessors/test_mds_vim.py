@@ -82,7 +82,7 @@ def test_mds_keeps_tight_far_apart_classes(make_problem: Any) -> None:
 def test_mds_refuses_an_empty_class_and_a_strange_label(make_problem: Any) -> None:
     problem = make_problem(classes=3)
     wider = LinearHead(np.ones((5, 24), "f4"), np.zeros(5, "f4"))
-    with pytest.raises(UserError, match="class 3 of 5 has 0 of the 90 training rows"):
+    with pytest.raises(UserError, match="classes 3, 4 of 5 have 0 of the 90 training rows"):
         MDS().fit(problem.train, None, wider)
     narrower = LinearHead(np.ones((2, 24), "f4"), np.zeros(2, "f4"))
     with pytest.raises(UserError, match="the label 2 in row 2 is none of the 2 classes"):

@@ -301,7 +301,7 @@ def test_an_error_is_that_of_the_score_that_cannot_run(make_problem: Any) -> Non
     # nor does a label that is none keep them from what they share with it
     current.clear()
     order = [*others, MDS()]
-    with pytest.raises(UserError, match="class 3 of 5"):
+    with pytest.raises(UserError, match="classes 3, 4 of 5"):
         fit_all(order, problem.train, problem.val, wider, around=around)
     assert current[-1] == "mds"
 
