@@ -247,3 +247,18 @@ def empty_classes(labels: ArrayLike, num_classes: int, class_names: Sequence[str
     more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
     one = len(empty) == 1
     return f"{'class' if one else 'classes'} {', '.join(shown)}{more} of {num_classes} {'has' if one else 'have'}"
+
+
+def without_empty_classes(labels: ArrayLike, what: str) -> str:
+    """Return what to do about `empty_classes`: the end of a sentence.
+
+    Args:
+        labels: whole numbers ``[N]``; negative ones (OOD) don't count.
+        what: what the classes lack, e.g. ``"rows"``.
+    """
+    values = np.asarray(labels)
+    known = np.unique(values[values >= 0])
+    count = f"set dataset.num_classes to {len(known)}"
+    if len(known) and known[-1] == len(known) - 1:  # only the last classes are empty
+        return f"{count}, or add {what} of them"
+    return f"add {what} of them, or renumber the labels from 0 without gaps and {count}"

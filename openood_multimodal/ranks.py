@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -132,7 +133,7 @@ def _meet(patience_s: float) -> tuple[Any, list[dict[str, Any]]]:
         "openood-multimodal": __version__,
         "torch": torch.__version__,
         "host": platform.node(),
-        "gpus": torch.cuda.device_count(),
+        "gpus": _gpus(),
         "local": (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])),
     }
     host, port, count = (os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
@@ -179,13 +180,37 @@ def _connect(store: Any) -> None:
     """Make the process group."""
     import torch
 
-    gpus = torch.cuda.is_available()
-    if gpus:
-        torch.cuda.set_device(local()[0])
-    _distributed().init_process_group(
-        "cpu:gloo,cuda:nccl" if gpus else "gloo", store=store, rank=rank(), world_size=world(), timeout=STALL
-    )
-    barrier()
+    gpus = _gpus()
+    try:
+        if gpus:
+            torch.cuda.set_device(local()[0])
+        _distributed().init_process_group(
+            "cpu:gloo,cuda:nccl" if gpus else "gloo",
+            store=store,
+            rank=rank(),
+            world_size=world(),
+            timeout=STALL,
+        )
+        barrier()
+    except (RuntimeError, ValueError) as error:
+        if out_of_memory(error) or _left_alone(error):
+            raise
+        names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")[: 2 if gpus else 1]
+        chosen = " and ".join(f"{each}={os.environ.get(each, '(not set)')}" for each in names)
+        here = ", ".join(name for _, name in socket.if_nameindex())
+        reason = str(error).split("\n")[0][:300]
+        raise UserError(
+            f"the {world()} ranks met, but could not connect to one another ({reason}). {chosen}: it must name a "
+            f"network interface that the other hosts reach (this host has {here}), with every TCP port open between "
+            "the hosts; not set, it is the interface of the host's name."
+        ) from error
+
+
+def _gpus() -> int:
+    """Return the number of GPUs that torch can use: its count alone may include some that it can't."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _name() -> str:

@@ -5,6 +5,7 @@
 set -euo pipefail
 one=ood-one-$$ two=ood-two-$$ folder=$(mktemp -d)
 end() {
+    set +e  # each step, whatever became of the one before; the exit code stays the command's
     for each in $one $two; do
         ip netns pids $each | xargs -r kill -9
         ip netns delete $each

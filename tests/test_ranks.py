@@ -361,6 +361,33 @@ def test_ranks_that_do_not_come(monkeypatch, taken, message):
     assert ranks.world() == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError("Unable to find address for: nope0\nmore"), ValueError("no")])
+def test_ranks_that_can_not_connect(monkeypatch, error):
+    """Gloo's own error is one message: on which network interface, and what the host has."""
+    for name in ranks.VARIABLES:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nope0")
+    monkeypatch.setattr(ranks, "_meet", lambda patience_s: (torch.distributed.HashStore(), [LIKE]))
+    monkeypatch.setattr(ranks, "_gpus", lambda: 0)
+
+    def refuse(*args: object, **options: object) -> None:  # as gloo does
+        raise error
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
+    message = r"could not connect to one another \(.*GLOO_SOCKET_IFNAME=nope0: .*\(this host has .*lo"
+    with pytest.raises(UserError, match=message), ranks.together(5.0):
+        pass
+
+
+def test_gpus_that_torch_can_not_use_do_not_count(monkeypatch):
+    """As where the backend is chosen: NVML counts GPUs of which CUDA can use none."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert ranks._gpus() == 0
+
+
 def test_one_process_needs_nothing():
     """Without torchrun nothing is gathered, and nothing is waited for."""
     with ranks.together():

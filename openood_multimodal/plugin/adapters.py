@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..arrays import Embeddings, LinearHead, Scores, check_labels, empty_classes
+from ..arrays import Embeddings, LinearHead, Scores, check_labels, empty_classes, without_empty_classes
 from ..datasets.loaders import EmbeddingLoader
 from ..errors import UserError
 from ..naming import did_you_mean
@@ -345,6 +345,6 @@ def _check_classes(labels: NDArray[np.int64], num_classes: int, name: str) -> No
     check_labels(labels, num_classes, "the training set")
     if lacking := empty_classes(labels, num_classes):
         raise UserError(
-            f"OpenOOD's '{name}' needs training samples of every class; {lacking} none. Give the network "
-            "as many classes (dataset.num_classes) as have samples."
+            f"OpenOOD's '{name}' needs training samples of every class; {lacking} none; "
+            f"{without_empty_classes(labels, 'samples')}."
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Scores, check_labels
+from ..arrays import Scores, check_labels, empty_classes, without_empty_classes
 from ..errors import UserError
 from ..linalg.rows import Floats
 from ..registry import POSTPROCESSORS
@@ -85,9 +85,10 @@ class ClassCentres(Postprocessor):
         train = shared.train_set
         labels = np.asarray(train.labels)
         check_labels(labels, shared.num_classes, "class_centres: the training set")
-        missing = np.setdiff1d(np.arange(shared.num_classes), labels)
-        if len(missing):
-            raise UserError(f"class_centres: class {missing[0]} has no training row, so it has no centre.")
+        if lacking := empty_classes(labels, shared.num_classes):
+            raise UserError(
+                f"class_centres: {lacking} no training row, so no centre; {without_empty_classes(labels, 'rows')}."
+            )
         mean = shared.mean
         squares = shared.summed(lambda rows: float(np.square(rows.features - mean).sum()), train)
         spread = np.sqrt(squares / train.features.size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import Scores, check_labels
+from ..arrays import Scores, check_labels, empty_classes, without_empty_classes
 from ..errors import UserError
 from ..linalg.rows import Floats, block_slices
 from ..linalg.spectra import EPS
@@ -74,9 +74,10 @@ class Igeood(Postprocessor):
         roots = np.concatenate(list(shared.of_blocks(self._roots, train)))
         labels = np.asarray(train.labels)
         check_labels(labels, roots.shape[1], "igeood: training set")
-        missing = np.setdiff1d(np.arange(roots.shape[1]), labels)
-        if len(missing):
-            raise UserError(f"igeood: class {missing[0]} has no training row, so it has no centroid.")
+        if lacking := empty_classes(labels, roots.shape[1]):
+            raise UserError(
+                f"igeood: {lacking} no training row, so no centroid; {without_empty_classes(labels, 'rows')}."
+            )
         self.centroids = np.stack([median(roots[labels == c]) for c in range(roots.shape[1])])
 
     def _roots(self, rows: Rows) -> Floats:

@@ -21,7 +21,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ..arrays import Embeddings, LinearHead, check_labels, empty_classes
+from ..arrays import Embeddings, LinearHead, check_labels, empty_classes, without_empty_classes
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.rows import block_slices, require_finite, row_norms
@@ -90,8 +90,8 @@ def class_counts(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int6
     counts = np.bincount(labels, minlength=num_classes).astype(np.int64)
     if lacking := empty_classes(labels, num_classes):
         raise UserError(
-            f"{lacking} 0 of the {len(labels)} training rows, and no mean; add rows, or give the network as many "
-            "classes (dataset.num_classes) as have rows."
+            f"{lacking} 0 of the {len(labels)} training rows, and no mean; "
+            f"{without_empty_classes(labels, 'rows')}."
         )
     return counts
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..arrays import empty_classes
+from ..arrays import empty_classes, without_empty_classes
 from ..config import bind
 from ..errors import UserError
 from ..networks.fusion import MultimodalOutput
@@ -100,13 +100,7 @@ class MultimodalTrainer(ABC):
         lacking = empty_classes(labels, count, getattr(dataset, "class_names", ()))
         if not lacking:
             return
-        present = int(max(labels)) + 1
-        remedy = (
-            f"set dataset.num_classes to {present}"
-            if len(set(map(int, labels))) == present
-            else "add samples of them"
-        )
-        text = f"{lacking} no training sample; {remedy}"
+        text = f"{lacking} no training sample; {without_empty_classes(labels, 'samples')}"
         if self.needs_every_class:
             raise UserError(f"the trainer {name}: {text}. Without them {self.needs_every_class}.")
         warnings.warn(f"{text}. Scores that are fitted on every class (mds) can't be used.", stacklevel=3)

@@ -45,7 +45,9 @@ def test_training_separates_and_is_the_seed_s() -> None:
 def test_what_can_not_be_trained() -> None:
     problem = make_case("more_rows_than_columns")
     without = replace(problem.train, labels=np.minimum(problem.train.labels, 2))
-    with pytest.raises(UserError, match="class 3 has no training row"):
+    with pytest.raises(
+        UserError, match=r"class_centres: class 3 of 4 has no training row.*; set dataset\.num_classes to 3"
+    ):
         ClassCentres().fit(without, None, problem.head)
     with pytest.raises(UserError, match=r"training diverged; set a smaller class_centres\.lr"):
         ClassCentres(lr=1e30).fit(problem.train, None, problem.head)

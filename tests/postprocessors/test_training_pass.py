@@ -114,6 +114,10 @@ def test_labels_are_checked() -> None:
         class_counts(np.array([0, 1, 7, 2]), 3)
     with pytest.raises(UserError, match="the label -1 in row 0"):
         class_counts(np.array([-1, 1, 1, 2]), 3)
-    with pytest.raises(UserError, match=r"class 1 of 3 has 0 of the 4 training rows.*dataset\.num_classes"):
+    with pytest.raises(
+        UserError, match=r"class 1 of 3 has 0 of the 4 training rows.*renumber the labels .* to 2\.$"
+    ):
         class_counts(np.array([0, 2, 2, 0]), 3)
+    with pytest.raises(UserError, match=r"no mean; set dataset\.num_classes to 2, or add rows of them\.$"):
+        class_counts(np.array([0, 1, 1, 0]), 3)
     np.testing.assert_array_equal(class_counts(np.array([1, 0, 1]), 2), [1, 2])
