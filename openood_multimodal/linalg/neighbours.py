@@ -38,6 +38,12 @@ FINISH_BYTES = 4 * 2**20
 PART_BYTES = 16 * 2**20
 """Size of the rows that are prepared at once: stays in the cache."""
 
+PIECE = 128
+"""Columns whose products are summed in float32 at once: as many roundings at most, whatever the rows."""
+
+SHORTEST = 1e-300
+"""Norms up to it are taken for 0."""
+
 SEVERAL = 6
 """Candidates of a row from which on their differences are taken a row at a time."""
 
@@ -106,7 +112,7 @@ class Neighbours:
 
     @cached_property
     def _inverse(self) -> Floats:
-        return np.asarray(1.0 / np.where(self.norms > 0.0, self.norms, 1.0))
+        return inverses(self.norms)
 
     def squared_distance(
         self, features: NDArray[Any], norms: Floats, rank: int, expected: int | None = None
@@ -134,7 +140,7 @@ class Neighbours:
     ) -> Found:
         if self._screen is None:
             self._screen = self._choose_screen(expected or len(features))
-        inverse = 1.0 / np.where(norms > 0.0, norms, 1.0)
+        inverse = inverses(norms)
         out = Found.of_size(len(features), rank if all_ranks else 1)
         step = max(1, PRODUCT_BYTES // (4 * max(1, self._block_rows())))
         for where in block_slices(len(features), 1, step):
@@ -151,6 +157,9 @@ class Neighbours:
         tried = {plain: 1.0, TorchScreen(self._arithmetic): 0.9, ShortScreen(self._arithmetic): 0.75}
         return min(tried, key=lambda screen: seconds(screen, dim) / tried[screen])
 
+    @np.errstate(
+        over="ignore", invalid="ignore"
+    )  # queries beyond a screen's range are searched by a finer one
     def _searched(
         self, features: NDArray[Any], inverse: Floats, rank: int, screen: Screen, all_ranks: bool
     ) -> Found:
@@ -172,27 +181,30 @@ class Neighbours:
                 columns = np.take_along_axis(columns, kept, axis=1)
             longest, largest_error = max(longest, block.length), max(largest_error, block.error)
             high = max(high, float(block.half.max()))
+        dim = features.shape[1]
         threshold = np.partition(values, rank - 1, axis=1)[:, rank - 1].astype(np.float64)
-        lengths = np.sqrt(squares.astype(np.float64))
+        lengths = np.sqrt(squares.astype(np.float64)) * (1.0 + dim * screen.roundoff)
         # of q · y, and of ½|y|²; a query need not be shorter than 1
         margin = (errors + 4.0 * screen.roundoff) * np.maximum(lengths, 1.0) * longest
-        margin += (lengths + largest_error) * largest_error
-        sums = np.sqrt(features.shape[1]) * lengths * longest + high + np.abs(threshold)
-        margin += 4.0 * screen.roundoff * sums
+        margin += (lengths + errors) * largest_error
+        # sums of D terms: D roundings in any order, and fewer in BLAS's, which sums blocks of columns
+        margin += (min(dim, 16.0 * np.sqrt(dim)) + 8.0) * screen.roundoff * (lengths * longest + high)
+        margin += 4.0 * screen.roundoff * np.abs(threshold)
         margin += screen.rounding(np.abs(threshold) + margin)
         out = Found.of_size(len(features), rank if all_ranks else 1)
         rest = np.ones(len(features), dtype=bool)
         finer = screen.finer()
-        if values.shape[1] < len(self) and finer is not None:
-            crowded = values.max(axis=1) <= threshold + 2.0 * margin
-            if crowded.any():
-                if crowded.mean() > 0.25 and isinstance(screen, ShortScreen):
-                    self._screen, self._blocks = finer, None  # for good: it would be no better next time
-                out.put(crowded, self._searched(features[crowded], inverse[crowded], rank, finer, all_ranks))
-                rest = ~crowded
+        enough = values.shape[1] == len(self)
+        # a query beyond the screen's range has no margin
+        crowded = ~((values.max(axis=1) > threshold + 2.0 * margin) | (enough & np.isfinite(margin)))
+        if finer is not None and crowded.any():
+            if crowded.mean() > 0.25 and isinstance(screen, ShortScreen):
+                self._screen, self._blocks = finer, None  # for good: it would be no better next time
+            out.put(crowded, self._searched(features[crowded], inverse[crowded], rank, finer, all_ranks))
+            rest = ~crowded
         gap = values - threshold[:, None]
         nearer = gap < -2.0 * margin[:, None]
-        near = (gap <= 2.0 * margin[:, None]) & rest[:, None]
+        near = ~(gap > 2.0 * margin[:, None]) & rest[:, None]
         if not all_ranks:
             near &= ~nearer
         places = np.full(len(near), rank) if all_ranks else rank - np.count_nonzero(nearer, axis=1)
@@ -239,16 +251,16 @@ class Neighbours:
         def multiply(where: slice) -> None:
             stored = np.asarray(self.features[candidates[where]], dtype=np.float32)
             asked = np.asarray(features[queries[where]], dtype=np.float32)
-            inverses = self._inverse[candidates[where]]
-            squares[where] = np.einsum("ij,ij->i", stored, stored) * np.square(inverses)
-            products = np.einsum("ij,ij->i", stored, asked) * inverses * inverse[queries[where]]
+            scales = self._inverse[candidates[where]]
+            squares[where] = dot_products(stored, stored) * np.square(scales)
+            products = dot_products(stored, asked) * scales * inverse[queries[where]]
             values[row[where], place[where]] = 0.5 * squares[where] - products
 
         each(block_slices(len(row), 1, FINISH_BYTES // (8 * dim) or 1), multiply)
         gap = values - np.take_along_axis(np.sort(values, axis=1), places[rows][:, None] - 1, axis=1)
         longest = np.sqrt(squares.max(initial=1.0))
-        sums = longest * (longest + lengths[rows] + np.linalg.norm(self._shift))
-        margin = (4.0 * U32 * (np.sqrt(dim) + 1.0) * sums)[:, None]
+        sums = longest * (longest + 2.0 * (lengths[rows] + np.linalg.norm(self._shift)))
+        margin = ((PIECE + 8.0) * U32 * sums)[:, None]
         return gap < -margin, np.abs(gap) <= margin
 
     def _exact(
@@ -307,7 +319,10 @@ class Neighbours:
             if single:
                 unit = features[where] * inverse[where].astype(np.float32)[:, None]
             else:
-                unit = (features[where] * inverse[where][:, None]).astype(screen.dtype)
+                with np.errstate(
+                    over="ignore"
+                ):  # a query beyond the screen's range is searched by a finer one
+                    unit = (features[where] * inverse[where][:, None]).astype(screen.dtype)
             unit -= self._shift
             squares[where] = np.einsum("ij,ij->i", unit, unit)
             if queries:
@@ -331,14 +346,26 @@ class Neighbours:
             rows, squares, errors = self._put(
                 screen, np.asarray(self.features[where]), self._inverse[where], False
             )
-            block = Block(
-                where.start, rows, 0.5 * squares, float(np.sqrt(squares.max())), float(errors.max())
-            )
+            length = float(np.sqrt(squares.max())) * (1.0 + dim * screen.roundoff)
+            block = Block(where.start, rows, 0.5 * squares, length, float(errors.max()))
             if keep:
                 made.append(block)
             yield block
         if keep:
             self._blocks = made
+
+
+def inverses(norms: Floats) -> Floats:
+    """Return 1 / norm; 1 for rows of zeros, and for those so short that it would overflow."""
+    return np.asarray(1.0 / np.where(norms > SHORTEST, norms, 1.0))
+
+
+def dot_products(left: NDArray[Any], right: NDArray[Any]) -> Floats:
+    """Return float64 ``[n]``, dot products of float32 rows; float32 sums have `PIECE` columns at most."""
+    whole = left.shape[1] - left.shape[1] % PIECE
+    pieces = (rows[:, :whole].reshape(len(rows), whole // PIECE, PIECE) for rows in (left, right))
+    sums = np.einsum("ikj,ikj->ik", *pieces).sum(axis=1, dtype=np.float64)
+    return np.asarray(sums + np.einsum("ij,ij->i", left[:, whole:], right[:, whole:]))
 
 
 def ordinary(inverse: Floats) -> bool:
@@ -360,7 +387,7 @@ class RowNeighbours:
 
     def __init__(self, features: NDArray[Any], largest: float, arithmetic: Arithmetic) -> None:
         # one power of two for all rows: no digit changes, and none is longer than 1, as the screens' bounds have it
-        self._scale = float(np.exp2(np.ceil(np.log2(largest)))) if largest > 0.0 else 1.0
+        self._scale = float(np.exp2(np.ceil(np.log2(largest)))) if largest > SHORTEST else 1.0
         self._scaled = Neighbours(features, self._scale, arithmetic)
         self.most = 1
 

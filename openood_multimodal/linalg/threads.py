@@ -19,7 +19,7 @@ from ..errors import MissingPackageError
 FAISS = 'install it: pip install "openood-multimodal[faiss]"'
 
 _shared_out = threading.Lock()
-"""Held while parts are worked on in several threads, and the BLAS, whose limit is the process's, is at one."""
+"""Held while parts are worked on in several threads, and the BLAS is at one."""
 
 _limits: list[tuple[int, ExitStack]] = []  # threads in force and what restores them, the innermost last
 
@@ -65,6 +65,10 @@ def each(parts: Iterable[slice], do: Callable[[slice], object]) -> None:
         return
     try:
         with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+            if any(library.num_threads > 1 for library in blas.lib_controllers):
+                for part in todo:  # another Python thread sets the limits of the BLAS
+                    do(part)
+                return
             # in copies of the context, which holds np.errstate
             running = [pool.submit(copy_context().run, do, part) for part in todo]
             for one in running:

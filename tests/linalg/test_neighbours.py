@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
-from openood_multimodal.linalg import neighbours, screens, threads
+from openood_multimodal.linalg import neighbours, screens
 from openood_multimodal.linalg.arithmetic import Arithmetic
 from openood_multimodal.linalg.neighbours import Neighbours, RowNeighbours
-from openood_multimodal.linalg.rows import block_slices, row_norms
+from openood_multimodal.linalg.rows import row_norms
 from openood_multimodal.linalg.screens import Screen, ShortScreen, TorchScreen
 from openood_multimodal.linalg.torch_arithmetic import TorchArithmetic
 
@@ -205,14 +204,35 @@ def test_rows_of_any_norm_have_their_own_distances(screen: str, scale: float) ->
     np.testing.assert_allclose(of_seventh, literal[:, 6], rtol=1e-12)
 
 
-def test_parts_are_done_in_threads_and_a_failure_is_raised() -> None:
-    done = np.zeros(100, dtype=int)
+def test_rows_whose_rounding_adds_up_are_told_apart() -> None:
+    # products of constant rows round the same way at every column: of these, a float32 sum is most in error
+    dim, test = 4352, np.ones((1, 4352), dtype=np.float32)
+    rows = np.repeat(np.linspace(1, 2, 600, dtype=np.float32)[:, None], dim, axis=1)
+    sums = 0.5 * np.einsum("ij,ij->i", rows, rows) / row_norms(rows) ** 2
+    order = np.argsort(sums - np.einsum("ij,j->i", rows, test[0]) / row_norms(rows) / np.sqrt(dim))
+    train = rows[[order[-1], *order[:40]]]
+    train[1:, 0] *= np.float32(1.05)
+    train = np.concatenate([train, -train])
+    for rank in (1, 2, 3):
+        expected = literal(train, test, rank)
+        np.testing.assert_allclose(search(train, test, rank, "bfloat16"), expected, rtol=1e-6, atol=1e-25)
 
-    def count(where: slice) -> None:
-        done[where] += 1
-        if where.start == 96:
-            raise MemoryError("of the last part")
 
-    with threadpool_limits(2), pytest.raises(MemoryError, match="of the last part"):
-        threads.each(block_slices(100, 1, 4), count)
-    np.testing.assert_array_equal(done, 1)
+@pytest.mark.parametrize("screen", ["blas", "bfloat16"])
+def test_one_far_query_leaves_the_others_as_they_are(screen: str) -> None:
+    train, test = data("plain", "f8")
+    far = test.copy()
+    far[0] *= 1e60
+    results = []
+    for queries in (test, far):
+        found = RowNeighbours(train, float(row_norms(train).max()), Arithmetic())
+        found._scaled._screen = SCREENS[screen]()
+        results.append(found.smallest_squared_distances(queries, 5))
+    np.testing.assert_array_equal(results[1][1:], results[0][1:])
+    np.testing.assert_allclose(results[1][0], np.square(far[0]).sum(), rtol=1e-9)
+
+
+def test_rows_too_short_for_a_norm_are_zeros() -> None:
+    train, test = data("plain", "f8")
+    for found in (search(train * 1e-310, test, 5, "blas"), search(train * 0.0, test, 5, "blas")):
+        np.testing.assert_allclose(found, 1.0, rtol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -55,7 +56,10 @@ def test_a_thread_takes_one_of_the_blas_and_the_callers_error_state() -> None:
 
 
 def test_an_error_in_a_thread_is_the_callers() -> None:
+    done = list[int]()
+
     def fail(where: slice) -> None:
+        done.append(where.start)
         raise ValueError(f"row {where.start}")
 
     with threadpool_limits(2, user_api="blas"):
@@ -63,3 +67,22 @@ def test_an_error_in_a_thread_is_the_callers() -> None:
             with pytest.raises(ValueError, match="row 0"):
                 threads.each(PARTS, fail)
         assert {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"} == {2}
+    assert sorted(done) == sorted(2 * [part.start for part in PARTS])
+
+
+def test_parts_are_worked_on_in_turn_where_another_thread_limits_the_blas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Library:
+        num_threads = 2
+
+    class Controller:
+        lib_controllers = (Library(),)
+
+        def limit(self, limits: int) -> nullcontext[None]:
+            return nullcontext()
+
+    monkeypatch.setattr(threads, "_blas", Controller)
+    seen = set[int]()
+    threads.each(PARTS, lambda where: seen.add(threading.get_ident()))
+    assert seen == {threading.get_ident()}
