@@ -70,10 +70,18 @@ def run(options: argparse.Namespace) -> Report:
             say(f"{name} ...")
             output = Path(folder, name.replace(" ", "_"))
             times, values = _measure(_planned(options.jobs, output), workers, on_cluster)
-            results.append({(each.partition, each.seed): each.metrics for each in load_records(output)})
-            values["same_results"] = results[-1] == results[0]
+            results.append(_metrics(output))
+            values["same_results"] = len(results[-1]) == options.jobs and results[-1] == results[0]
             report.measurements.append(Measurement.of(name, times, values, computes=False))
     return report
+
+
+def _metrics(output: Path) -> dict[tuple[Any, ...], Any]:
+    """Return the metrics of every job, which has one score and one OOD set."""
+    return {
+        (each.partition, each.seed, each.postprocessor, each.ood_set): each.metrics
+        for each in load_records(output)
+    }
 
 
 def _planned(jobs: int, output: Path) -> list[TimedRun]:

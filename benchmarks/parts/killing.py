@@ -15,7 +15,7 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any, NamedTuple
 
-from openood_multimodal.errors import MissingPackageError
+from openood_multimodal.errors import MissingPackageError, UserError
 
 from .processes import module_environment
 
@@ -110,19 +110,31 @@ def _said(text: str, folder: Path) -> str:
 def _started(command: Sequence[str], folder: Path, stream: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process; end it, and all that it started, when the block ends."""
     process = subprocess.Popen(  # noqa: S603 - this Python, known modules, no shell
-        command, cwd=folder, env=module_environment(), stdout=stream, stderr=subprocess.STDOUT
+        command,
+        cwd=folder,
+        env=module_environment(),
+        stdout=stream,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         yield process
     finally:
-        if process.poll() is None:
-            import psutil
+        others = _children(process) if process.poll() is None else []
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, SIGKILL)  # those that it started may live on where it has ended
+        for each in others:  # torchrun's ranks are in sessions of their own
+            with suppress(ProcessLookupError):
+                os.kill(each, SIGKILL)
+        process.wait()
 
-            with suppress(psutil.NoSuchProcess):
-                for each in [process, *psutil.Process(process.pid).children(recursive=True)]:
-                    with suppress(psutil.NoSuchProcess, ProcessLookupError):
-                        each.kill()
-            process.wait()
+
+def _children(process: subprocess.Popen[bytes]) -> list[int]:
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        return [each.pid for each in psutil.Process(process.pid).children(recursive=True)]
+    return []
 
 
 def rank(number: int) -> Victim:
@@ -167,6 +179,7 @@ def cluster(folder: Path, workers: int, limit_s: float = 120.0) -> Iterator[Clus
 
     Raises:
         MissingPackageError: without Dask.
+        UserError: naming what didn't start.
     """
     if find_spec("distributed") is None:
         raise MissingPackageError("this needs Dask: pip install 'openood-multimodal[cluster]'.")
@@ -179,11 +192,31 @@ def cluster(folder: Path, workers: int, limit_s: float = 120.0) -> Iterator[Clus
         (folder / "cluster.txt").open("ab") as stream,
         _started([*dask, "scheduler", *common, "--port", "0"], folder, stream) as one,
     ):
-        deadline = time.monotonic() + limit_s
-        while not where.is_file() and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        address = str(json.loads(where.read_text())["address"])
+        address = _address(where, one, limit_s)
         with _started([*dask, "worker", address, *common[2:], *spare], folder, stream):
             made = Cluster(address, one.pid, workers)
-            made.workers(limit_s)
+            _await_workers(made, limit_s)
             yield made
+
+
+def _address(where: Path, process: subprocess.Popen[bytes], limit_s: float) -> str:
+    """Return the scheduler's address, once it has written all of its file."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(FileNotFoundError, ValueError):  # not there, or half of it
+            return str(json.loads(where.read_text())["address"])
+        time.sleep(POLL_S)
+    code = process.poll()
+    what = f"wasn't ready within {limit_s:g} s" if code is None else f"ended with {code} at once"
+    raise UserError(f"the Dask scheduler {what}; its output: {where.with_name('cluster.txt')}.")
+
+
+def _await_workers(made: Cluster, limit_s: float) -> None:
+    from distributed import TimeoutError as TooLateError
+
+    try:
+        made.workers(limit_s)
+    except (OSError, TooLateError) as error:
+        raise UserError(
+            f"the {made.count} Dask workers weren't all at {made.address} within {limit_s:g} s: {error}."
+        ) from error

@@ -119,8 +119,18 @@ class HEAT(Postprocessor):
         self._mean = shared.mean
         values, self._vectors = components(shared, size)
         self._spread = float(np.sqrt(values.mean())) if len(values) else 1.0
-        parts = list(shared.of_blocks(self._inputs, train))
-        density, energy = (np.concatenate(each) for each in list(zip(*parts, strict=True))[:2])
+        inputs = (
+            np.empty((len(train), self._unit_vectors.shape[1])),
+            np.empty((len(train), self._vectors.shape[1])),
+            np.empty(len(train)),
+        )
+        blocks: list[slice] = []
+        for parts in shared.of_blocks(self._inputs, train):
+            start = blocks[-1].stop if blocks else 0
+            blocks.append(slice(start, start + len(parts[0])))
+            for whole, part in zip(inputs, parts, strict=True):
+                whole[blocks[-1]] = part
+        density, energy, _ = inputs
         self._fit_mixture(density, np.asarray(train.labels), shared.num_classes)
         total = training(self, shared, 2 * self.params.steps)
         with total as stepped:
@@ -131,7 +141,7 @@ class HEAT(Postprocessor):
                     (energy, *self._logits(torch), ENERGY),
                 )
             ]
-        found = np.concatenate([self._energies(*each) for each in parts])
+        found = np.concatenate([self._energies(*(whole[each] for whole in inputs)) for each in blocks])
         deviations = found.std(axis=0)
         self._usual, self._deviations = found.mean(axis=0), np.where(deviations > 0.0, deviations, 1.0)
 
@@ -144,10 +154,11 @@ class HEAT(Postprocessor):
     def _fit_mixture(self, rows: Floats, labels: Any, classes: int) -> None:
         counts = np.bincount(labels, minlength=classes)
         means = np.stack([rows[labels == each].mean(axis=0) for each in range(classes)])
-        about = rows - means[labels]
+        about = means[labels]
+        np.subtract(rows, about, out=about)
         values, vectors = np.linalg.eigh(about.T @ about / len(rows))
         # of the rows' own variance: where each class is one point, all within it is rounding
-        kept = values > len(values) * EPS * np.square(rows).mean()
+        kept = values > len(values) * EPS * np.square(rows, out=about).mean()
         values, vectors = values[kept], vectors[:, kept]
         self._whiten, self._root = vectors / np.sqrt(values), vectors * np.sqrt(values)
         self._means, self._log_shares = means, np.log(counts / counts.sum())

@@ -16,7 +16,7 @@ from benchmarks import decoding, growth, jobs, shards, stress, training_step
 from benchmarks.parts import clips, decoding_worker, processes, reading
 from benchmarks.suite import command
 from benchmarks.suite.discover import find_benchmarks
-from benchmarks.suite.measuring import timed
+from benchmarks.suite.measuring import Times, timed
 from openood_multimodal.errors import UserError
 from openood_multimodal.postprocessors.run import all_scores
 
@@ -92,9 +92,28 @@ def test_jobs_measures_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "run_in_parallel", one_after_the_other)
     (line,) = checked(jobs.run(options("jobs", "--jobs 2 --pool 1 --clusters"))).values()
     values = line.values
-    assert values["same_results"] is True
     assert 50 <= values["overhead_ms"] < values["job_ms"]
     assert values["idle_ms"] == pytest.approx(1e3 * line.wall_s / 2 - values["job_ms"])
+
+
+def test_jobs_compares_the_metrics_of_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, list[Namespace]] = {}
+    monkeypatch.setattr(jobs, "_measure", lambda *given: (Times((1.0,), (1.0,)), {}))
+    monkeypatch.setattr(jobs, "load_records", lambda folder: found[folder.name])
+    one = [
+        Namespace(partition="0", seed=seed, postprocessor="ebo", ood_set="x", metrics={}) for seed in (0, 1)
+    ]
+    changed = Namespace(**{**vars(one[1]), "metrics": {"auroc": 1.0}})
+    for pool, cluster, expected in (
+        (one, one, [True, True]),
+        (one, [one[0], changed], [True, False]),
+        ([changed, one[0]], [one[0], one[1]], [True, False]),
+        ([one[1], *one], one[:1], [True, False]),
+        ([], [], [False, False]),
+    ):
+        found.update(pool_of_1=pool, cluster_of_1=cluster)
+        lines = jobs.run(options("jobs", "--jobs 2 --pool 1 --clusters 1")).measurements
+        assert [each.values["same_results"] for each in lines] == expected
 
 
 # --- stress
