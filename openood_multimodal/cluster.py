@@ -155,8 +155,8 @@ def lost(error: BaseException, what: str, kept: str = "") -> UserError | None:
     """
     if isinstance(error, CancelledError):
         return UserError(
-            f"the Dask scheduler went away while {what} and others ran; {kept}start it again, and give the same "
-            "command."
+            f"the Dask scheduler went away while {what} and others ran; {kept}start scheduler and workers "
+            "again (they end with it), and give the same command."
         )
     if type(error).__name__ == "KilledWorker":  # of an optional package
         return UserError(

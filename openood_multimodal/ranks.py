@@ -69,10 +69,15 @@ def launched() -> bool:
     given = {name: os.environ.get(name, "") for name in VARIABLES}
     if given["WORLD_SIZE"] in ("", "1"):
         return False
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        raise UserError(
+            "torchrun has restarted the ranks (--max-restarts), at a store that still has the addresses of those that "
+            "ended, where new ones may wait for ever; give the whole command again, without it: it resumes."
+        )
     lacking = [name for name in VARIABLES if not given[name]]
     if lacking:
         raise UserError(
-            f"WORLD_SIZE is {given['WORLD_SIZE']} in this environment, and {', '.join(lacking)} is not set: start the "
+            f"WORLD_SIZE is {given['WORLD_SIZE']} in this environment, and {', '.join(lacking)} not set: start the "
             f"ranks with {COMMAND}, or unset WORLD_SIZE for one process."
         )
     wrong = [name for name in VARIABLES if name != "MASTER_ADDR" and not given[name].isdecimal()]

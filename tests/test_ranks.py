@@ -246,6 +246,7 @@ def test_first_failure_is_told_once(tiny):
         ({"RANK": "4"}, "RANK=4, WORLD_SIZE=4 in this environment"),
         ({"LOCAL_RANK": "x"}, "LOCAL_RANK=x in this environment"),
         ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE=two in this environment"),
+        ({"TORCHELASTIC_RESTART_COUNT": "1"}, "give the whole command again"),
     ],
 )
 def test_wrong_environment(monkeypatch, variables, message):
