@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import subprocess
+import sys
 
 import pytest
 
@@ -33,7 +34,9 @@ def checkout(tmp_path):
     script = tmp_path / "script"
     script.write_text(f"#!/bin/sh\ntouch '{mark}'\ncat\n")
     script.chmod(script.stat().st_mode | stat.S_IEXEC)
-    return root, script, mark
+    yield root, script, mark
+    for name in [each for each in sys.modules if each.partition(".")[0] == "openood"]:
+        del sys.modules[name]  # doctor has imported it, and would describe it instead of the next one
 
 
 PROGRAMS = {
