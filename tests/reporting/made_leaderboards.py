@@ -6,8 +6,9 @@ import io
 import json
 from pathlib import Path
 
+from made_records import RECORD
+
 from openood_multimodal.reporting.records import ResultRecord
-from openood_multimodal.reporting.schema import DIGEST_NAMES
 from openood_multimodal.vocabulary import METRICS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -17,31 +18,10 @@ def record(auroc=0.8, fpr=0.4, acc=0.9, **changes):
     """One run's record; the run is named by what it was trained on."""
     values = {"FPR@95": fpr, "AUROC": auroc, "ACC": acc}
     fields = {
-        "benchmark": "bench",
-        "partition": "0",
-        "track": "demo",
-        "setting": "near",
-        "id_set": "bench",
-        "ood_set": "unseen",
-        "modalities": ["a", "b"],
-        "networks": "mlp_fusion",
-        "training": "a2d",
-        "protocol": "multiood-code",
-        "synthesis": None,
-        "discrepancy": "hellinger",
-        "postprocessor": "msp",
-        "parameters": {},
-        "preset": "openood",
-        "fit_on": "train",
-        "engine": {"name": "native", "version": "0.1.0"},
-        "seed": 0,
-        "best_epoch": 3,
+        **RECORD,
         "metrics": {
             name: {"value": values.get(name, 0.5), "ci_low": None, "ci_high": None} for name in METRICS
         },
-        "n_id": 100,
-        "n_ood": 200,
-        "digests": dict.fromkeys(DIGEST_NAMES),
         "date": "2025-01-01",
         **changes,
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick_scores import QUICK
 
 from openood_multimodal import evaluate, shards
 from openood_multimodal.arrays import Embeddings, LinearHead
@@ -31,18 +32,10 @@ DIM, CLASSES = 24, 3
 SLICES = {"video": (0, 16), "flow": (16, DIM)}
 ROWS = {"train": 900, "val": 120, "test": 500, "ood": 300}
 PARAMETERS: dict = {
-    "vim": {"dim": 8},
+    **QUICK,
     "knn": {"K": 5},
-    # few steps, small networks
-    "class_centres": {"epochs": 1},
     "dte_c": {"steps": 1, "batch_size": 900},
-    "flow": {"dim": 5, "epochs": 1, "hidden": 16},
-    "heat": {"steps": 2, "hidden": 16},
-    "iforest": {"trees": 10},
     "nac": {"valid_num": 100},
-    "nl_invariants": {"steps": 2},
-    "residual": {"dim": 8},
-    "rpo": {"projections": 50},
 }
 NAMES = (*DEFAULT_SCORES, "per_modality(knn)")
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from quick_scores import QUICK
 
 from openood_multimodal.datasets.batch import ModalityBatch
 from openood_multimodal.moving_shapes import generate
@@ -97,17 +98,6 @@ def test_postprocessors(name, preset):
     check_postprocessor(build_score(re.sub(r"\bknn\b", "knn(K=5)", written), preset, room.get(name)))
 
 
-QUICK = {  # fewer steps, and what 96 training rows of 24 columns allow
-    "class_centres": {"epochs": 1},
-    "dte_c": {"steps": 3},
-    "flow": {"dim": 5, "epochs": 1, "hidden": 16},
-    "heat": {"steps": 2, "hidden": 16},
-    "iforest": {"trees": 10},
-    "nl_invariants": {"steps": 2},
-    "residual": {"dim": 8},
-    "rpo": {"projections": 50},
-    "vim": {"dim": 8},
-}
 REFUSED = {"vim": {"duplicated rows"}, "nl_invariants": {"duplicated rows"}}
 """Scores and odd inputs for which an error is the right answer."""
 
