@@ -106,7 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output-dir", default="results/benchmark", metavar="DIR", help="default %(default)s"
     )
-    parser.add_argument("--keep-checkpoints", action="store_true", help="keep the trained networks")
+    parser.add_argument(
+        "--keep-checkpoints",
+        action="store_true",
+        help="keep the trained networks: other scores, metrics or evaluators later need no training",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="list the runs and their commands, run nothing"
     )

@@ -48,10 +48,13 @@ def run_in_parallel(
     if workers < 1:
         raise ArgumentError("workers", f"is {workers}; it must be at least 1.")
     waiting = [run for run in runs if not run.is_done()]
-    replaced = sum((run.folder / "done.json").is_file() for run in waiting)
+    replaced = [run for run in waiting if (run.folder / "done.json").is_file()]
     if replaced:
+        trained = sum(run.is_trained() for run in replaced)
+        again = f" ({trained} need no training, only their tests)" if trained else ""
         print(
-            f"{replaced} finished runs were made with other settings or another version; they are replaced. "
+            f"{len(replaced)} finished runs were made with other settings or another version; they are "
+            f"replaced{again}. "
             "(Interrupt, and give another --output-dir, to keep them.)",
             flush=True,
         )

@@ -19,7 +19,7 @@ from ..config import Config, load_config
 from ..errors import UserError
 from ..files import holding, read_json, text_sha256
 from ..files.atomic import write_json
-from ..files.paths import remove_tree
+from ..files.paths import remove, remove_tree
 from ..registry import PIPELINES
 from .checks import check_run
 from .digest import first_difference
@@ -98,6 +98,10 @@ class Run(ABC):
     def settings(self) -> Any:
         """Return all that decides the results, wherever data and outputs are; its digest marks a finished run."""
 
+    def training_settings(self) -> Any:
+        """Return the part of `settings` that decides which network is trained."""
+        return self.settings()
+
     @abstractmethod
     def about(self) -> dict[str, Any]:
         """Return what the marks in the folder say of the run, for readers."""
@@ -125,8 +129,13 @@ class Run(ABC):
         return (self.folder / "job.json").is_file()
 
     def is_trained(self) -> bool:
-        """Whether there is a network to test: only a finished training has a last checkpoint."""
-        return all((self.folder / TRAINING / name).is_file() for name in ("best.ckpt", "last.ckpt"))
+        """Whether there is a network of these settings to test: only a finished training has a last checkpoint."""
+        if not all((self.folder / TRAINING / name).is_file() for name in ("best.ckpt", "last.ckpt")):
+            return False
+        begun = _read(self.folder / "job.json") or {}
+        return not self.replaces_other_settings or begun.get("training_digest") == _digest(
+            self.training_settings()
+        )
 
     def state(self, lacking: Sequence[str] = ()) -> str:
         """Return how far the run has come, and whether it can go on.
@@ -171,7 +180,8 @@ class Run(ABC):
     def run(self) -> None:
         """Train, extract, score; go on where an earlier run of the same settings stopped.
 
-        A second process on the same run waits, and finds it done.
+        A second process on the same run waits, and finds it done.  Where a run is replaced whose training is this
+        one's, and its networks were kept, only the tests run.
 
         Raises:
             UserError: when the folder holds a run of other settings, and whatever training and tests raise.
@@ -182,13 +192,18 @@ class Run(ABC):
             self.check_folder()
             settings = self.settings()
             digest = _digest(settings)
+            trained = self.replaces_other_settings and self.is_trained()
             if self.replaces_other_settings and self.folder.exists() and not self._goes_on(digest):
-                remove_tree(self.folder.parent, self.folder.name)
-            begun = {"digest": digest} if self.replaces_other_settings else {"settings": settings}
+                self._clear(but=TRAINING if trained else None)
+            begun = (
+                {"digest": digest, "training_digest": _digest(self.training_settings())}
+                if self.replaces_other_settings
+                else {"settings": settings}
+            )
             write_json(
                 self.folder / "job.json", json.loads(json.dumps({**self.about(), **begun}, default=str))
             )
-            for command in self.commands():
+            for command in self.test_commands() if trained else self.commands():
                 command.run()
             self.tidy()
             write_json(self.folder / "done.json", {**self.about(), "digest": digest})
@@ -197,6 +212,12 @@ class Run(ABC):
         """Whether these settings were begun here, and not finished: a finished run keeps no state to go on from."""
         begun = _read(self.folder / "job.json") or {}
         return begun.get("digest") == digest and not (self.folder / "done.json").exists()
+
+    def _clear(self, but: str | None) -> None:
+        """Remove what the folder holds, but for the folder ``but`` in it; the mark of a finished run first."""
+        remove(self.folder, "done.json")
+        for path in [each for each in self.folder.iterdir() if each.name != but]:
+            (remove_tree if path.is_dir() and not path.is_symlink() else remove)(self.folder, path.name)
 
     def tidy(self) -> None:  # noqa: B027 - nothing, unless a planner wants it
         """Remove what a finished run doesn't keep."""

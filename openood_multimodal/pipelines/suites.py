@@ -172,6 +172,16 @@ class SuiteRun(Run):
         digests = [_benchmark_digest(training), *_manifest_digests(tests[0])]
         return [__version__, self.about(), *effective, *digests]
 
+    def training_settings(self) -> list[Any]:
+        """Return this package's version, and the content of the training's configs, its benchmark and manifests."""
+        training = self.training_command().config()
+        return [
+            __version__,
+            effective_config(training),
+            _benchmark_digest(training),
+            *_manifest_digests(training),
+        ]
+
     def about(self) -> dict[str, Any]:
         """Return the fields, but for those that don't decide the results."""
         fields = asdict(self)

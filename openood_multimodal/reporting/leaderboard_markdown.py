@@ -52,7 +52,7 @@ LEGEND = (
     "All figures are percentages; **bold** is the best of its column in a table. `#` is the rank by AUROC within "
     "the table (on the average, where there are several OOD sets); equal values share a rank.",
     "FPR@95 takes OOD as positive, as OpenOOD does: the share of ID samples flagged as OOD where 95 % of the OOD "
-    "samples are. ACC is the accuracy on the ID test set.",
+    "samples are. ACC is the accuracy on the ID test set (full spectrum: on all ID sets).",
     "± is the sample standard deviation over class partitions, seeds averaged first; with one partition, over "
     "seeds. `runs` is partitions x seeds. A reproduced result without ± is one run.",
 )

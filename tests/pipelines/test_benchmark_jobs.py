@@ -340,6 +340,24 @@ def test_killed_in_the_test_it_does_not_train_again(trained, monkeypatch):
     assert trained.is_done()
 
 
+@pytest.mark.parametrize(
+    "change", [{"metrics": ("failure",)}, {"evaluator": "far_ood"}, {"keep_scores": True}]
+)
+def test_other_tests_of_networks_that_were_kept_need_no_training(trained, monkeypatch, capsys, change):
+    kept = replace(trained, keep_checkpoints=True)
+    kept.run()
+    monkeypatch.setattr(MultimodalTrainer, "train_epoch", lambda *_: pytest.fail("it trained again"))
+    (kept.folder / "test" / "of_before").write_text("")
+    again = replace(kept, **change)
+    assert not again.is_done()
+    assert again.state() == "trained; can run"
+    again.run()
+    assert again.is_done()
+    assert not (kept.folder / "test" / "of_before").exists()
+    other = replace(again, overrides={**SETTINGS, "optimizer.lr": "0.02"})
+    assert not other.is_trained()
+
+
 def test_what_was_begun_with_other_settings_starts_again(trained):
     replace(trained, overrides={**SETTINGS, "optimizer.num_epochs": "1"}).run()
     assert len((trained.folder / "training" / "log.csv").read_text().splitlines()) == 2
