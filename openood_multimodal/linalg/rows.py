@@ -25,6 +25,9 @@ BLOCK_BYTES = 64 * 2**20
 PART_BYTES = 2 * 2**20
 """Size of a float64 part of a block: stays in the cache."""
 
+PART_ROWS = 240
+"""A part has as many rows, even if it takes up to 8 times `PART_BYTES`: a product of few rows is slow."""
+
 LARGEST = 1e150
 """Features beyond it are refused: sums of their squares overflow float64."""
 
@@ -95,7 +98,8 @@ def of_float64_parts(block: NDArray[Any], work: Callable[[slice, Floats], object
             values are not to be written to; the next ones may overwrite them.
     """
     width = max(1, block.shape[1])
-    parts = list(block_slices(len(block), 1, max(1, PART_BYTES // (8 * width))))
+    fitting = PART_BYTES // (8 * width)
+    parts = list(block_slices(len(block), 1, max(1, fitting, min(PART_ROWS, 8 * fitting))))
     own = threading.local()
 
     def one(where: slice) -> None:

@@ -22,7 +22,7 @@ DOMINANT = 1e3
 """A squared offset this many times the total variance is split off before the rest is decomposed."""
 
 KRYLOV_FROM = 1024
-"""Order of a matrix from which on few eigenvectors are sought by block Lanczos."""
+"""Order of a matrix from which on few eigenvectors are sought by block Lanczos, and LAPACK's partial solver pays."""
 
 CONVERGED = 1e-5
 """Bound on the angle of each sought eigenvector to the sought subspace: residual norm over spectral gap."""
@@ -47,14 +47,21 @@ def eigen_of_matrix(matrix: Floats) -> Eigen:
     return on_range(values, vectors, len(matrix))
 
 
-def eigen_of_rows(rows: Floats) -> Eigen:
-    """Return the eigenpairs that count of ``rowsᵀ rows / N``, from the N × N products of the rows.
+def eigen_of_rows(rows: Floats, size: int | None = None) -> Eigen:
+    """Return the eigenpairs that count of ``rowsᵀ rows / N``, ascending, from the N × N products of the rows.
 
     For N <= D: nothing of size D × D is made.
+
+    Args:
+        rows: ``[N, D]``.
+        size: return the ``size`` largest alone.
     """
     count, dim = rows.shape
-    squares, left = scipy.linalg.eigh(rows @ rows.T, check_finite=False, overwrite_a=True)
+    products = scipy.linalg.blas.dsyrk(1.0, rows.T, trans=1, lower=1)
+    squares, left = scipy.linalg.eigh(products, check_finite=False, overwrite_a=True, driver="evd")
     kept = squares > dim * EPS * squares.max(initial=0.0)
+    if size is not None:
+        kept[: max(0, count - size)] = False
     squares, left = squares[kept], left[:, kept]
     vectors = rows.T @ (left / np.sqrt(squares))
     return Eigen(squares / count, vectors)
@@ -108,6 +115,13 @@ def leading_subspace(covariance: Floats, offset: Floats, size: int) -> Subspace:
 
 def leading_subspace_of_rows(rows: Floats, offset: Floats, size: int) -> Subspace:
     """Return the same from rows ``[N, D]`` around their mean, N <= D, without a D × D matrix."""
+    squared = float(offset @ offset)
+    variance = float(np.einsum("ij,ij->", rows, rows)) / len(rows)
+    if squared <= DOMINANT * variance:
+        found = eigen_of_rows(rows + offset, size)
+        values, basis = found.values[::-1], found.vectors[:, ::-1]
+        cutoff = len(offset) * EPS * float(values.max(initial=0.0))
+        return Subspace(basis, values, _outside(offset, basis), variance + squared, cutoff)
     values, vectors = eigen_of_rows(rows)
     inside = vectors.T @ offset
     left = _outside(offset, vectors)
@@ -202,9 +216,12 @@ def leading_eigenpairs(matrix: Floats, size: int) -> Eigen:
 def _largest(matrix: Floats, size: int) -> Eigen:
     """Return LAPACK's ``size`` largest eigenvalues, rising, and their vectors."""
     order = len(matrix)
-    values, vectors = scipy.linalg.eigh(matrix, check_finite=False, subset_by_index=[order - size, order - 1])
-    if len(values) < size:  # LAPACK's partial solver loses some of many equal eigenvalues, without a word
-        values, vectors = scipy.linalg.eigh(matrix, check_finite=False, driver="evd")
+    if order >= KRYLOV_FROM:
+        wanted = [order - size, order - 1]
+        values, vectors = scipy.linalg.eigh(matrix, check_finite=False, subset_by_index=wanted)
+        if len(values) == size:  # the partial solver loses some of many equal eigenvalues, without a word
+            return Eigen(values, vectors)
+    values, vectors = scipy.linalg.eigh(matrix, check_finite=False, driver="evd")
     return Eigen(values[-size:], vectors[:, -size:])
 
 

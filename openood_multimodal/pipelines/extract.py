@@ -224,9 +224,7 @@ class ExtractPipeline:
                 condition.degrade(loaders, ood_loaders)
             loaders |= _flatten(ood_loaders)
         elif is_first():
-            print(
-                "Note: the config has no ood_dataset, so no OOD set is extracted; give the OOD config (..._ood.yml) too."
-            )
+            print("Note: the config has no ood_dataset, so no OOD set is extracted; give ..._ood.yml too.")
         set_determinism(config)
         net = build_network(config["network"]).to(choose_device(config))
         with one_holding(self.folder):  # a second process waits, and finds the stores complete
