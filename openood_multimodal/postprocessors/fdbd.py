@@ -71,5 +71,5 @@ class FDBD(Postprocessor):
         """Return the summed distances over the norm."""
         gaps = rows.logits.max(axis=1, keepdims=True) - rows.logits
         distances = np.einsum("ij,ij->i", gaps, self.inverse_distances[rows.pred])
-        norms = row_norms(rows.features - self.mean) if self.params.distance_as_normalizer else rows.norms
+        norms = rows.norms_about(self.mean) if self.params.distance_as_normalizer else rows.norms
         return Scores(rows.pred, distances / np.maximum(norms, LEAST_NORM))

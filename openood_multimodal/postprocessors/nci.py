@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import Scores
-from ..linalg.rows import Floats, row_norms
+from ..linalg.rows import Floats, of_float64_parts, row_norms
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number
@@ -57,7 +57,14 @@ class NCI(Postprocessor):
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return proximity plus weighted size."""
-        about = rows.features - self.mean
-        norms = row_norms(about)
-        proximity = np.einsum("ij,ij->i", self._weight[rows.pred], about) / np.where(norms > 0.0, norms, 1.0)
-        return Scores(rows.pred, proximity + self.params.alpha * np.abs(rows.features).sum(axis=1))
+        scores = np.empty(len(rows))
+
+        def part(where: slice, values: Floats) -> None:
+            about = values - self.mean
+            norms = row_norms(about)
+            along = np.einsum("ij,ij->i", self._weight[rows.pred[where]], about)
+            scores[where] = along / np.where(norms > 0.0, norms, 1.0)
+            scores[where] += self.params.alpha * np.abs(values, out=about).sum(axis=1)
+
+        of_float64_parts(rows.at_hand, part)
+        return Scores(rows.pred, scores)

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..arrays import Scores
 from ..linalg.rows import Floats, block_slices
-from ..linalg.unit_rows import unit_rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number, require_whole
@@ -80,8 +79,8 @@ class NNGuide(Postprocessor):
                 chosen[slice(*np.searchsorted(chosen, [rows.where.start, rows.where.stop]))]
                 - rows.where.start
             )
-            unit = unit_rows(rows.features[own], rows.norms[own])
-            return np.asarray(unit * logsumexp(rows.logits[own])[:, None])
+            taken = rows.some(own)
+            return np.asarray(taken.unit * logsumexp(taken.logits)[:, None])
 
         filled = 0
         for part in shared.of_blocks(bank_of, train):

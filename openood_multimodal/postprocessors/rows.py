@@ -55,6 +55,11 @@ def float64_logits(head: LinearHead, features: NDArray[Any], shape: Shaping | No
     return out
 
 
+def largest_logits(rows: Rows) -> float:
+    """Return the sum of the head's largest logit of each row."""
+    return float(rows.own_logits.max(axis=1).sum())
+
+
 class Rows:
     """One block of an embedding set while it is scored.  Its arrays are made on demand and are read-only.
 
@@ -120,10 +125,27 @@ class Rows:
         """Float64 ``[B]``, Euclidean norms of the features."""
         return row_norms(self.at_hand)
 
+    def norms_about(self, point: Floats) -> Floats:
+        """Return float64 ``[B]``, Euclidean distances of the features to ``point`` ``[D]``."""
+        norms = np.empty(len(self))
+
+        def part(where: slice, values: Floats) -> None:
+            norms[where] = row_norms(values - point)
+
+        of_float64_parts(self.at_hand, part)
+        return norms
+
     @cached_property
     def unit(self) -> Floats:
         """Float64 ``[B, D]`` features divided by their norms; a row of zeros stays one."""
         return _frozen(unit_rows(self.features, self.norms))
+
+    def some(self, which: NDArray[np.int64]) -> Rows:
+        """Return the rows at ``which`` alone, checked; what others have asked for of these rows isn't shared."""
+        logits = self._embeddings.logits
+        stored = None if logits is None else np.asarray(logits[self._where])[which]
+        chosen = Embeddings(self.stored[which], np.zeros(len(which), np.int64), stored)
+        return Rows(chosen, slice(0, len(which)), self.head, self._checked)
 
     def unit_products(self, matrix: Floats) -> Floats:
         """Return float64 ``[B, k]``, products of `unit` with ``matrix`` ``[D, k]``; `unit` isn't made for it."""

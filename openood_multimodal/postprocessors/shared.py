@@ -26,7 +26,7 @@ from ..linalg.unit_rows import UnitRows
 from ..linalg.whitening import EigenWhitening, Whitening, updated, whitening_of
 from .inputs import NO_HEAD
 from .options import ScoringOptions
-from .rows import Rows
+from .rows import Rows, largest_logits
 from .sharded import blocks_of_shards, sum_of_shards, summed
 from .training import TrainingStatistics, class_counts, training_pass
 
@@ -175,7 +175,6 @@ class Shared:
                 self.train_set,
                 products,
                 None if self._no_classes else self.num_classes,
-                self.head,
                 self.arithmetic,
                 self.options,
                 self.progress,
@@ -199,17 +198,16 @@ class Shared:
         self._neighbours.most = max(self._neighbours.most, most)
         return self._neighbours
 
-    @property
+    @cached_property
     def largest_logit(self) -> float:
         """The mean over training rows of the head's largest logit.
 
         Raises:
             UserError: without a head.
         """
-        found = self.statistics().largest_logit
-        if found is None:
+        if self.head is None:
             raise UserError(f"the largest logit {NO_HEAD}.")
-        return found
+        return float(self.summed(largest_logits, self.train_set)) / len(self.train_set)
 
     @property
     def mean(self) -> Floats:

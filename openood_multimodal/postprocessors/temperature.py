@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from ..arrays import Scores, check_labels
+from ..arrays import LinearHead, Scores, check_labels
 from ..errors import UserError
 from ..linalg.rows import Floats, largest
 from ..registry import POSTPROCESSORS
@@ -134,11 +134,14 @@ class ODIN(Postprocessor):
         if self.params.noise > 0.0:
             if rows.head is None:
                 raise UserError("odin needs the head for its step; set odin.noise to 0 to do without.")
-            logits = rows.own_logits
-            pull = softmax(logits / self.params.temperature)
-            pull[np.arange(len(rows)), largest(logits)] -= 1.0
-            gradient = pull @ rows.head.weight.astype(np.float64)
-            logits = rows.head_logits(
-                rows.features - self.params.noise * np.where(gradient >= 0.0, 1.0, -1.0)
-            )
+            weight, bias = (each.astype(np.float64) for each in (rows.head.weight, rows.head.bias))
+            head = LinearHead(weight, bias)
+
+            def step(features: Floats) -> Floats:
+                logits = head.logits(features)
+                pull = softmax(logits / self.params.temperature)
+                pull[np.arange(len(features)), largest(logits)] -= 1.0
+                return features - np.copysign(self.params.noise, pull @ weight + 0.0)
+
+            logits = rows.head_logits(rows.at_hand, step)
         return Scores(largest(logits), max_log_odds(logits / self.params.temperature))

@@ -21,14 +21,13 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ..arrays import Embeddings, LinearHead, check_labels, empty_classes, without_empty_classes
+from ..arrays import Embeddings, check_labels, empty_classes, without_empty_classes
 from ..errors import UserError
 from ..linalg.arithmetic import Arithmetic, Floats
 from ..linalg.rows import block_slices, require_finite, row_norms
 from ..linalg.threads import computing, each
 from ..shards import Shards, shard_rows
 from .options import ScoringOptions
-from .rows import float64_logits
 
 PILOT_ROWS = 1024
 """Rows of the pilot sample, besides one a class."""
@@ -56,7 +55,6 @@ class TrainingStatistics:
         counts: int64 ``[K]``.
         by_class: whether the groups are the classes.
         which: int64 ``[N]``, the group of every row.
-        largest_logit: the mean over rows of the head's largest logit; None without a head.
         products: whether one of the following was computed.
         within: float64 ``[D, D]`` mean outer product around the groups' means; where N > D.
         residuals: float64 ``[N, D]``, the rows minus their group's mean; where N <= D.
@@ -69,7 +67,6 @@ class TrainingStatistics:
     by_class: bool
     which: NDArray[np.int64]
     norms: Floats
-    largest_logit: float | None = None
     products: bool = False
     within: Floats | None = None
     residuals: Floats | None = None
@@ -100,7 +97,6 @@ def training_pass(
     train: Embeddings,
     products: bool,
     num_classes: int | None,
-    head: LinearHead | None,
     arithmetic: Arithmetic,
     options: ScoringOptions,
     progress: Callable[[int], object] = lambda rows: None,
@@ -109,9 +105,8 @@ def training_pass(
 
     Args:
         train: the embeddings; may be memory-mapped.
-        products: whether to sum outer products, which takes N · D² operations; the rest takes N · D · C.
+        products: whether to sum outer products, which takes N · D² operations; the rest takes N · D.
         num_classes: C, where groups are to be classes; labels are checked by then.
-        head: for the largest logits, or None.
         arithmetic: where to compute.
         options: block size, whether the rows are known to be finite.
         progress: called with the number of rows after every block.
@@ -131,13 +126,11 @@ def training_pass(
     gram = arithmetic if products and count > dim else None
     if products and count <= dim:
         found.residuals = np.empty((count, dim))
-    rows = _Pass(train.features, pilots, head, gram, options.of_worker)
+    rows = _Pass(train.features, pilots, gram, options.of_worker)
     if options.shards is None or found.residuals is not None:
         summed = rows.sums(slice(0, count), which, found.norms, found.residuals, progress)
     else:
         summed = _on_shards(rows, which, options.shards, found.norms, progress)
-    if head is not None:
-        found.largest_logit = summed.logits / count
     shift = summed.features / np.maximum(found.counts, 1)[:, None]
     found.means = pilots + shift
     if gram is not None:
@@ -151,11 +144,10 @@ def training_pass(
 
 
 class _Sums(NamedTuple):
-    """Sums over rows, around the pilots: ``features`` ``[K, D]``, the ``moment`` or None, the largest ``logits``."""
+    """Sums over rows, around the pilots: ``features`` ``[K, D]``, and the ``moment`` or None."""
 
     features: Floats
     moment: Any
-    logits: float
 
 
 @dataclass
@@ -164,7 +156,6 @@ class _Pass:
 
     features: NDArray[Any]
     pilots: NDArray[Any]
-    head: LinearHead | None
     gram: Arithmetic | None
     options: ScoringOptions
 
@@ -187,7 +178,7 @@ class _Pass:
         """
         groups, dim = self.pilots.shape
         moment = None if self.gram is None else self.gram.zeros(dim)
-        logits, features = 0.0, np.zeros((groups, dim))
+        features = np.zeros((groups, dim))
         last: Floats | None = None
         for where in block_slices(part.stop - part.start, dim, self.options.chunk_rows):
             start = part.start + where.start
@@ -195,8 +186,6 @@ class _Pass:
             if not self.options.checked:
                 require_finite(stored, "features", start)
             norms[where] = row_norms(stored)
-            if self.head is not None:
-                logits += float(float64_logits(self.head, stored).max(axis=1).sum())
             last = _minus(stored, self.pilots, which[where], last)
             features += _member(which[where], groups) @ last
             if self.gram is not None:
@@ -204,7 +193,7 @@ class _Pass:
             if residuals is not None:
                 residuals[where] = last
             progress(where.stop - where.start)
-        return _Sums(features, moment, logits)
+        return _Sums(features, moment)
 
 
 SHARD_WIDTHS = 16
@@ -236,7 +225,7 @@ def _of_shard(rows: _Pass, part: slice, which: NDArray[Any]) -> tuple[Floats, _S
 
 def _added(one: _Sums, other: _Sums) -> _Sums:
     moment = None if one.moment is None else one.moment + other.moment
-    return _Sums(one.features + other.features, moment, one.logits + other.logits)
+    return _Sums(one.features + other.features, moment)
 
 
 def _pilots(

@@ -9,12 +9,12 @@ import numpy as np
 
 from ..arrays import Scores
 from ..errors import UserError
-from ..linalg.rows import largest
+from ..linalg.rows import Floats, largest
 from ..linalg.spectra import EPS
 from ..registry import POSTPROCESSORS
 from .params import ScoreInfo
 from .residual import Residual
-from .rows import Rows
+from .rows import Rows, largest_logits
 from .softmax import logsumexp
 
 if TYPE_CHECKING:
@@ -56,15 +56,17 @@ class ViM(Residual):
         """
         super().learn(shared)
         train = shared.train_set
-        # the mean of norms is in no moment: it takes the rows a second time
-        residual = shared.summed(lambda rows: float(self.residual_norms(rows.stored).sum()), train)
-        residual /= len(train)
+
+        def sums(rows: Rows) -> Floats:  # in no moment: they take the rows a second time
+            return np.array([self.residual_norms(rows.stored).sum(), largest_logits(rows)])
+
+        residual, logit = shared.summed(sums, train) / len(train)
         if residual <= train.dim * EPS * np.sqrt(self.subspace.scale):
             raise UserError(
                 f"vim: dim={self.params.dim} leaves no residual: the {len(train)} training rows span only "
                 f"{self.subspace.rank} dimensions; set a smaller vim.dim."
             )
-        self.alpha = shared.largest_logit / residual
+        self.alpha = float(logit / residual)
 
     def score_rows(self, rows: Rows) -> Scores:
         """Return energy minus the virtual logit."""
