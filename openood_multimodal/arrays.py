@@ -156,7 +156,7 @@ class LinearHead:
         """
         dtype = features.dtype if features.dtype.kind == "f" else np.dtype(np.float32)
         weight, bias = (each.astype(dtype, copy=False) for each in (self.weight, self.bias))
-        # the smaller one first: BLAS is a third faster
+        # the smaller factor first: most BLAS are faster so
         product = (weight @ features.T).T if len(weight) < len(features) else features @ weight.T
         return np.add(product, bias, order="C")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arrays import Scores
 from ..linalg.rows import Floats, block_slices
+from ..linalg.unit_rows import unit_rows
 from ..registry import POSTPROCESSORS
 from .base import Postprocessor
 from .params import ScoreInfo, require_number, require_whole
@@ -79,8 +80,7 @@ class NNGuide(Postprocessor):
                 chosen[slice(*np.searchsorted(chosen, [rows.where.start, rows.where.stop]))]
                 - rows.where.start
             )
-            taken = rows.some(own)
-            return np.asarray(taken.unit * logsumexp(taken.logits)[:, None])
+            return np.asarray(unit_rows(rows.stored[own]) * logsumexp(rows.logits_at(own))[:, None])
 
         filled = 0
         for part in shared.of_blocks(bank_of, train):

@@ -55,7 +55,7 @@ def float64_logits(head: LinearHead, features: NDArray[Any], shape: Shaping | No
     return out
 
 
-def largest_logits(rows: Rows) -> float:
+def sum_of_largest_logits(rows: Rows) -> float:
     """Return the sum of the head's largest logit of each row."""
     return float(rows.own_logits.max(axis=1).sum())
 
@@ -140,13 +140,6 @@ class Rows:
         """Float64 ``[B, D]`` features divided by their norms; a row of zeros stays one."""
         return _frozen(unit_rows(self.features, self.norms))
 
-    def some(self, which: NDArray[np.int64]) -> Rows:
-        """Return the rows at ``which`` alone, checked; what others have asked for of these rows isn't shared."""
-        logits = self._embeddings.logits
-        stored = None if logits is None else np.asarray(logits[self._where])[which]
-        chosen = Embeddings(self.stored[which], np.zeros(len(which), np.int64), stored)
-        return Rows(chosen, slice(0, len(which)), self.head, self._checked)
-
     def unit_products(self, matrix: Floats) -> Floats:
         """Return float64 ``[B, k]``, products of `unit` with ``matrix`` ``[D, k]``; `unit` isn't made for it."""
         return np.asarray(self.features @ matrix / np.where(self.norms > 0.0, self.norms, 1.0)[:, None])
@@ -184,6 +177,14 @@ class Rows:
                 require_finite(stored, "logits", self._where.start)
             return _frozen(np.asarray(stored, dtype=np.float64))
         return self.own_logits
+
+    def logits_at(self, which: NDArray[np.int64]) -> Floats:
+        """Return float64 ``[n, C]``, `logits` of the rows at ``which``; the head is asked for no others."""
+        if self._embeddings.logits is None and self._head is not None:
+            found = float64_logits(self._head, self.stored[which])
+            if np.isfinite(found).all():
+                return found
+        return self.logits[which]  # where one isn't finite, this names its row
 
     @cached_property
     def own_logits(self) -> Floats:

@@ -26,7 +26,7 @@ from ..linalg.unit_rows import UnitRows
 from ..linalg.whitening import EigenWhitening, Whitening, updated, whitening_of
 from .inputs import NO_HEAD
 from .options import ScoringOptions
-from .rows import Rows, largest_logits
+from .rows import Rows, sum_of_largest_logits
 from .sharded import blocks_of_shards, sum_of_shards, summed
 from .training import TrainingStatistics, class_counts, training_pass
 
@@ -207,7 +207,7 @@ class Shared:
         """
         if self.head is None:
             raise UserError(f"the largest logit {NO_HEAD}.")
-        return float(self.summed(largest_logits, self.train_set)) / len(self.train_set)
+        return float(self.summed(sum_of_largest_logits, self.train_set)) / len(self.train_set)
 
     @property
     def mean(self) -> Floats:

@@ -14,7 +14,7 @@ from ..linalg.spectra import EPS
 from ..registry import POSTPROCESSORS
 from .params import ScoreInfo
 from .residual import Residual
-from .rows import Rows, largest_logits
+from .rows import Rows, sum_of_largest_logits
 from .softmax import logsumexp
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ViM(Residual):
         train = shared.train_set
 
         def sums(rows: Rows) -> Floats:  # in no moment: they take the rows a second time
-            return np.array([self.residual_norms(rows.stored).sum(), largest_logits(rows)])
+            return np.array([self.residual_norms(rows.stored).sum(), sum_of_largest_logits(rows)])
 
         residual, logit = shared.summed(sums, train) / len(train)
         if residual <= train.dim * EPS * np.sqrt(self.subspace.scale):

@@ -378,3 +378,19 @@ def test_memory_is_set_by_the_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     features = 4 * dim * (40_000 - 5_000)
     assert peaks[1] - peaks[0] < 0.25 * features  # norms, their inverses and class numbers: 24 bytes a row
     assert peaks[1] < 6 * 2**20
+
+
+def test_logits_of_some_rows_alone(make_problem: Any) -> None:
+    problem = make_problem(rows=60)
+    which = np.array([3, 17])
+    rows = Rows(problem.train, slice(20, 60), problem.head)
+    np.testing.assert_allclose(rows.logits_at(which), rows.logits[which], rtol=1e-12, atol=1e-12)
+    stored = np.arange(60.0 * 4).reshape(60, 4)
+    rows = Rows(Embeddings(problem.train.features, problem.train.labels, stored), slice(20, 60), None)
+    np.testing.assert_array_equal(rows.logits_at(which), stored[[23, 37]])
+    features = problem.train.features.astype(float)
+    features[37] = 1e140
+    head = LinearHead(problem.head.weight.astype(float) * 1e180, problem.head.bias.astype(float))
+    rows = Rows(Embeddings(features, problem.train.labels), slice(20, 60), head)
+    with np.errstate(all="ignore"), pytest.raises(UserError, match="row 37"):
+        rows.logits_at(which)
